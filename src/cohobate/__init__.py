@@ -1,0 +1,67 @@
+"""Cohobate: knowledge distillation of vision networks.
+
+The public names load their rooms on first use, so that ``import cohobate`` does not import torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .analysis.cost import Cost as Cost
+    from .analysis.cost import cost as cost
+    from .core import Batch as Batch
+    from .core import Classifier as Classifier
+    from .core import Frozen as Frozen
+    from .core import Gate as Gate
+    from .core import Method as Method
+    from .core import Output as Output
+    from .core import Phase as Phase
+    from .core import Plan as Plan
+    from .core import Term as Term
+    from .data.sources import arrays as arrays
+    from .data.sources import load as load_data
+    from .methods.distillation import Distillation as Distillation
+    from .methods.kd import KD as KD
+    from .methods.kd import softened_kl as softened_kl
+    from .methods.self_guidance import SelfGuidance as SelfGuidance
+    from .methods.stochastic_depth import StochasticDepth as StochasticDepth
+    from .methods.supervised import Supervised as Supervised
+    from .models.build import build as build
+    from .recipes.compare import compare as compare
+    from .recipes.job import load as load
+    from .recipes.run import Result as Result
+    from .recipes.run import fit as fit
+    from .recipes.run import train as train
+    from .recipes.training import Training as Training
+
+_HOMES = {
+    "analysis.cost": ("Cost", "cost"),
+    "core": ("Batch", "Classifier", "Frozen", "Gate", "Method", "Output", "Phase", "Plan", "Term"),
+    "data.sources": ("arrays", "load_data"),
+    "methods.distillation": ("Distillation",),
+    "methods.kd": ("KD", "softened_kl"),
+    "methods.self_guidance": ("SelfGuidance",),
+    "methods.stochastic_depth": ("StochasticDepth",),
+    "methods.supervised": ("Supervised",),
+    "models.build": ("build",),
+    "recipes.compare": ("compare",),
+    "recipes.job": ("load",),
+    "recipes.run": ("Result", "fit", "train"),
+    "recipes.training": ("Training",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+_INSIDE = {"load_data": "load"}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'cohobate' has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOME[name]}", __name__), _INSIDE.get(name, name))
+
+
+def __dir__() -> list[str]:
+    return __all__

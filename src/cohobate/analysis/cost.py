@@ -1,0 +1,57 @@
+"""What a network costs: parameters, multiply-accumulates, batch-norm outputs."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.flop_counter import FlopCounterMode
+
+
+class Cost(NamedTuple):
+    """Of one forward pass over one image.
+
+    Attributes:
+        parameters: learned numbers (buffers are not counted).
+        macs: multiply-accumulates of convolutions and matrix products.
+        norm_outputs: numbers that batch norms write.
+    """
+
+    parameters: int
+    macs: int
+    norm_outputs: int
+
+    @property
+    def flops(self) -> int:
+        """Multiply-accumulates plus two per batch-norm output: what ResKD prints as FLOPs."""
+        return self.macs + 2 * self.norm_outputs
+
+
+def parameters(module: nn.Module, *, trained: bool = False) -> int:
+    """Number of parameters; only those that require a gradient if ``trained``."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad or not trained)
+
+
+def cost(network: nn.Module, shape: tuple[int, int, int] = (3, 32, 32)) -> Cost:
+    """Measure one image of ``shape`` = (C, H, W) through the network, left as it was."""
+    outputs = 0
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal outputs
+        outputs += output.numel()
+
+    modes = {module: module.training for module in network.modules()}
+    hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, _BatchNorm)]
+    like = next(network.parameters(), torch.zeros(()))
+    try:
+        network.eval()
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            network(torch.zeros(1, *shape, device=like.device, dtype=like.dtype))
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, mode in modes.items():
+            module.training = mode
+    return Cost(parameters(network), counter.get_total_flops() // 2, outputs)

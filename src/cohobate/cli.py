@@ -1,0 +1,371 @@
+"""The command line: ``cohobate train | compare | evaluate | report | list``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_origin
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from .recipes.training import Training
+
+USAGE = """\
+usage: cohobate COMMAND ...
+
+Knowledge distillation of vision networks.
+
+  train METHOD      train one method; an interrupted run goes on
+  compare [METHOD ...]
+                    train several methods over seeds, print and write one table
+  evaluate RUN      measure a finished run: top-1, top-5, NLL, calibration, each class
+  report RUN ...    write the page of a run, or of several runs beside one another
+  list methods|models|data
+
+`cohobate compare` alone runs a small comparison on real digits in under two minutes.
+`cohobate COMMAND --help` explains a command, `cohobate train METHOD --help` a method's options.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run a command; exits with 2 and one clear line when something given is wrong."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE, end="")
+        return
+    if arguments[0] == "--version":
+        from importlib.metadata import version
+
+        print(version("cohobate"))
+        return
+    command = COMMANDS.get(arguments[0])
+    if command is None:
+        sys.exit(f"error: unknown command {arguments[0]!r}; there are {', '.join(COMMANDS)}")
+    _guarded(command, arguments[1:])
+
+
+def _guarded(command: Callable[[list[str]], None], arguments: list[str]) -> None:
+    """Turn what a user can mend into one line. COHOBATE_TRACEBACK=1 shows where it came from."""
+    try:
+        command(arguments)
+    except Exception as error:
+        if os.environ.get("COHOBATE_TRACEBACK"):
+            raise
+        from .engine.errors import RunError, Stopped
+
+        if isinstance(error, Stopped):
+            print(f"{error}", file=sys.stderr)
+            sys.exit(error.code)
+        if isinstance(error, RunError | ValueError | FileNotFoundError):
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
+        raise
+
+
+# ---------------------------------------------------------------- train
+
+
+def _train(arguments: list[str]) -> None:
+    from .recipes.catalogue import own_options, takes_teacher
+
+    given = _config_file(arguments)
+    method = arguments.pop(0) if arguments and not arguments[0].startswith("-") else given.get("method")
+    if method is None:
+        _list(["methods"])
+        sys.exit("usage: cohobate train METHOD ... (`cohobate train METHOD --help` explains its options)")
+    given.pop("method", None)
+    config, extra = _parse(method, given, arguments, f"cohobate train {method}")
+    if config.teacher is not None and not takes_teacher(method):
+        raise ValueError(f"{method} takes no teacher; leave --teacher out")
+    if extra["dry_run"]:
+        _show_plan(method, config, own_options(method))
+        return
+    from .recipes.run import train
+
+    result = train(method, config, extra["out"], quiet=extra["quiet"])
+    if _first_process():
+        _print(_summary(result.facts))
+        from .report.files import write_run
+        from .report.runs import read_run
+
+        print(f"run:  {result.folder}\npage: {write_run(read_run(result.folder))}")
+
+
+def _parse(
+    method: str, given: dict[str, Any], arguments: list[str], program: str
+) -> tuple[Training, dict[str, Any]]:
+    """Options of a method from defaults, then a configuration file, then flags."""
+    import tyro
+    from pydantic import Field, create_model
+
+    from .recipes.catalogue import options, options_model
+
+    model = options_model(method)
+    extras: dict[str, Any] = {
+        "out": (Path | None, Field(None, description="The run's folder; by default below runs/.")),
+        "config": (Path | None, Field(None, description="A run.yaml to begin from; flags beat it.")),
+        "dry_run": (bool, Field(False, description="Print the plan and its cost, train nothing.")),
+        "quiet": (bool, Field(False, description="Print the result only.")),
+    }
+    parser = create_model("Options", __base__=model, __doc__=model.__doc__, **extras)
+    values = dict(options(method, given)) if given else {}
+    default = parser.model_construct(**{**_defaults(parser), **values}) if given else None
+    parsed = tyro.cli(parser, args=_spaced(parser, arguments), prog=program, default=default)
+    extra = {key: getattr(parsed, key) for key in extras}
+    return options(method, {k: getattr(parsed, k) for k in model.model_fields}), extra
+
+
+def _defaults(model: Any) -> dict[str, Any]:
+    return {name: field.default for name, field in model.model_fields.items()}
+
+
+def _config_file(arguments: list[str]) -> dict[str, Any]:
+    """The mapping of ``--config FILE``, wherever it stands among the arguments."""
+    from .recipes.folder import read_config
+
+    for i, argument in enumerate(arguments):
+        if argument.startswith("--config="):
+            return read_config(Path(argument.partition("=")[2]))
+        if argument == "--config" and i + 1 < len(arguments):
+            return read_config(Path(arguments[i + 1]))
+    return {}
+
+
+def _spaced(model: Any, arguments: list[str]) -> list[str]:
+    """``--seeds 0,1,2`` as ``--seeds 0 1 2``, for options that take several values."""
+    several = {
+        f"--{name.replace('_', '-')}"
+        for name, field in model.model_fields.items()
+        if get_origin(field.annotation) is tuple
+    }
+    spaced: list[str] = []
+    for argument in arguments:
+        flag, equals, value = argument.partition("=")
+        if equals and flag.replace("_", "-") in several:
+            spaced += [flag, *value.split(",")]
+        elif spaced and "," in argument and spaced[-1].replace("_", "-") in several:
+            spaced += argument.split(",")
+        else:
+            spaced.append(argument)
+    return spaced
+
+
+def _show_plan(method: str, config: Training, own: list[str]) -> None:
+    from rich.table import Table
+
+    from .recipes.run import dry_run
+
+    dataset, outlooks = dry_run(method, config)
+    table = Table(title=f"{method} on {config.data}: the plan")
+    columns = ("phase", "epochs", "steps an epoch", "parameters trained", "deployed", "MACs", "about")
+    for column in columns:
+        table.add_column(column, justify="left" if column == "phase" else "right")
+    for o in outlooks:
+        cells = (o.epochs, o.steps, f"{o.trained:,}", f"{o.deployed.parameters:,}", f"{o.deployed.macs:,}")
+        table.add_row(o.phase, *map(str, cells), _minutes(o.seconds))
+    _print(table)
+    val = 0 if dataset.val is None else len(dataset.val)
+    print(f"{len(dataset.train):,} training and {val:,} validation images, {len(dataset.classes)} classes")
+    print("  ".join(f"{name}={getattr(config, name)}" for name in own))
+    print("The time is that of a few steps here, without validation. Nothing was written.")
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h" if seconds >= 7200 else f"{seconds / 60:.1f} min"
+
+
+def _summary(facts: dict[str, Any]) -> RenderableType:
+    from rich.table import Table
+
+    table = Table(title=f"{facts['label']} on {facts['data']}, {facts['model']}, seed {facts['seed']}")
+    for column in ("weights", "split", "top-1 error %", "top-5 error %", "NLL", "ECE %"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for weights in ("last", "best"):
+        kept = facts[weights]
+        for split in ("val", "test"):
+            if kept and kept[split]:
+                m = kept[split][facts["predictor"]]
+                numbers = (m["top1_error"], m["top5_error"], m["nll"], m["ece"])
+                name = f"{weights}, epoch {kept['epoch']}"
+                table.add_row(name, split, *(f"{n:.2f}" if n >= 0.1 else f"{n:.3f}" for n in numbers))
+    return table
+
+
+# ---------------------------------------------------------------- compare
+
+
+def _compare(arguments: list[str]) -> None:
+    import tyro
+    from pydantic import Field, create_model
+
+    from .recipes.catalogue import options
+    from .recipes.training import Training
+
+    fields: dict[str, Any] = {
+        "methods": (
+            tyro.conf.Positional[tuple[str, ...]],
+            Field(
+                ("baseline", "self_guidance"),
+                description="Names, each with options of its own if wanted: self_guidance:weight=0.5,survival=0.8",
+            ),
+        ),
+        "seeds": (tuple[int, ...], Field((0, 1), description="Each trains every method once.")),
+        "seed": (Annotated[int, tyro.conf.Suppress], 0),
+        "out": (Path | None, Field(None, description="Folder of the comparison; by default below runs/.")),
+        "quiet": (bool, Field(False, description="Print the table only.")),
+    }
+    doc = "Train what is missing, reuse what is done, print and write one table. Gains are paired by seed."
+    parser = create_model("Comparison", __base__=Training, __doc__=doc, **fields)
+    parsed: Any = tyro.cli(parser, args=_spaced(parser, arguments), prog="cohobate compare")
+    training = options("kd", {k: getattr(parsed, k) for k in Training.model_fields})
+    from .recipes.compare import compare
+    from .report.table import to_rich
+
+    shared = Training(**{k: getattr(training, k) for k in Training.model_fields})
+    comparison, written = compare(parsed.methods, parsed.seeds, shared, parsed.out, quiet=parsed.quiet)
+    if written:
+        _print(to_rich(comparison))
+        print("\n".join(str(path) for path in written))
+
+
+# ---------------------------------------------------------------- evaluate, report, list
+
+
+def _evaluate(arguments: list[str]) -> None:
+    import tyro
+    from rich.table import Table
+
+    def evaluate(
+        run: tyro.conf.Positional[Path],
+        split: Literal["test", "val"] = "test",
+        weights: Literal["last", "best"] = "last",
+    ) -> None:
+        """Measure a finished run's deployed network.
+
+        Args:
+            run: The run's folder.
+            split: Which images.
+            weights: Of the last epoch, or of the best one on the validation split.
+        """
+        from .recipes.evaluate import evaluate_run
+
+        measured, classes = evaluate_run(run, split, weights)
+        table = Table(title=f"{run}, {split} split, {weights} weights, {measured['images']:,} images")
+        table.add_column("measure")
+        table.add_column("value", justify="right")
+        names = {
+            "top1_error": "top-1 error %",
+            "top5_error": "top-5 error %",
+            "nll": "NLL (nats)",
+            "ece": "calibration error % (15 bins)",
+        }
+        for key, name in names.items():
+            table.add_row(name, f"{measured[key]:.3f}")
+        table.add_section()
+        for name, value in zip(classes, measured["class_error"], strict=True):
+            table.add_row(f"error % of {name}", "no images" if value is None else f"{value:.2f}")
+        _print(table)
+
+    tyro.cli(evaluate, args=arguments, prog="cohobate evaluate")
+
+
+def _report(arguments: list[str]) -> None:
+    import tyro
+
+    def report(
+        runs: tyro.conf.Positional[tuple[Path, ...]], out: Path | None = None, baseline: str | None = None
+    ) -> None:
+        """Write the page of a run, or the table and page of several.
+
+        Args:
+            runs: Run folders, or folders that hold some.
+            out: Where to write; by default the run's folder, or the folder above all runs.
+            baseline: Label that gains are measured against; by default `baseline`, or the first.
+        """
+        from .report.comparison import compare
+        from .report.files import write_comparison, write_run
+        from .report.runs import find_runs, read_run
+        from .report.table import to_rich
+
+        if not runs:
+            raise ValueError("name at least one run folder")
+        found = [read_run(folder) for given in runs for folder in find_runs(given)]
+        if len(found) == 1:
+            print(write_run(found[0], out))
+            return
+        finished = [run for run in found if run.result is not None]
+        if not finished:
+            raise ValueError(f"none of the {len(found)} runs has finished; name one to see its curves")
+        labels = [str((run.result or {})["label"]) for run in finished]
+        first = baseline or ("baseline" if "baseline" in labels else labels[0])
+        comparison = compare(finished, first)
+        folder = out or Path(os.path.commonpath([run.folder.absolute() for run in found]))
+        written = write_comparison(comparison, found, folder)
+        _print(to_rich(comparison))
+        print("\n".join(str(path) for path in written))
+
+    tyro.cli(report, args=arguments, prog="cohobate report")
+
+
+def _list(arguments: list[str]) -> None:
+    import tyro
+    from rich.table import Table
+
+    def show(what: tyro.conf.Positional[Literal["methods", "models", "data"]]) -> None:
+        """What there is.
+
+        Args:
+            what: Of which kind.
+        """
+        if what == "methods":
+            from .recipes.catalogue import RECIPES, own_options
+
+            table = Table("method", "what it does", "its options")
+            for name, recipe in RECIPES.items():
+                table.add_row(name, (recipe.__doc__ or "").strip(), " ".join(own_options(name)))
+        elif what == "models":
+            from .analysis.cost import cost
+            from .models.build import build, names
+
+            table = Table(title="at 100 classes, 32 x 32")
+            table.add_column("model")
+            table.add_column("parameters", justify="right")
+            table.add_column("MMACs", justify="right")
+            for name in names():
+                spent = cost(build(name, 100))
+                table.add_row(name, f"{spent.parameters:,}", f"{spent.macs / 1e6:.1f}")
+        else:
+            from .data.sources import NAMES
+
+            table = Table("data", "what it is")
+            for name, text in NAMES.items():
+                table.add_row(name, text)
+            table.add_row("FOLDER", "train/<class>/, val/<class>/ and test/<class>/ with images")
+        _print(table)
+
+    tyro.cli(show, args=arguments, prog="cohobate list")
+
+
+def _print(what: RenderableType) -> None:
+    from rich.console import Console
+
+    Console().print(what)
+
+
+def _first_process() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "train": _train,
+    "compare": _compare,
+    "evaluate": _evaluate,
+    "report": _report,
+    "list": _list,
+}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,324 @@
+"""The words that every room speaks: batch, output, term, method, phase, teacher, gate.
+
+Only torch is imported here.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Generator, Mapping
+from copy import deepcopy
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm
+
+IGNORED = -100
+"""Label of a position that no loss counts."""
+
+
+class Batch(NamedTuple):
+    """Images and labels of one step; row i of every field belongs to label ``y[i]``.
+
+    Attributes:
+        views: one or more views of the images, each (B, C, H, W); :attr:`x` is the first.
+        y: integer ids, (B,) or (B, H, W), where -100 is ignored; or probabilities, (B, K), floating.
+        index: (B,) rows of the training set, for memory banks; None once images are mixed.
+        progress: () share of the phase that is done, 0 to 1, on the device.
+    """
+
+    views: tuple[Tensor, ...]
+    y: Tensor
+    index: Tensor | None = None
+    progress: Tensor | None = None
+
+    @property
+    def x(self) -> Tensor:
+        return self.views[0]
+
+    def ids(self, who: str) -> Tensor:
+        """Integer labels, for ``who`` cannot take anything else.
+
+        Raises:
+            ValueError: the labels are probabilities (mixing or label smoothing makes them so).
+        """
+        if self.y.is_floating_point():
+            raise ValueError(
+                f"{who} needs integer labels, got probabilities of shape {tuple(self.y.shape)}; "
+                "switch off label smoothing and mixing"
+            )
+        return self.y
+
+
+class Output(NamedTuple):
+    """What a network returns.
+
+    Attributes:
+        logits: (B, K) or (B, K, H, W).
+        pooled: (B, D), what the classifier sees.
+        stages: (B, C_i, H_i, W_i) each, shallow to deep, as the next stage sees them.
+        preacts: the same before the last ReLU of the stage, where the network can say.
+    """
+
+    logits: Tensor
+    pooled: Tensor | None = None
+    stages: tuple[Tensor, ...] = ()
+    preacts: tuple[Tensor, ...] | None = None
+
+    def detach(self) -> Output:
+        return Output(
+            self.logits.detach(),
+            None if self.pooled is None else self.pooled.detach(),
+            tuple(s.detach() for s in self.stages),
+            None if self.preacts is None else tuple(p.detach() for p in self.preacts),
+        )
+
+
+def as_output(value: object) -> Output:
+    """The Output of a network; a plain tensor of logits is an Output with nothing else.
+
+    Raises:
+        ValueError: the network returned something else, a tuple of tensors for example.
+    """
+    if isinstance(value, Output):
+        return value
+    if isinstance(value, Tensor):
+        return Output(value)
+    raise ValueError(
+        f"a network returns cohobate.Output or a tensor of logits, got {type(value).__name__}; "
+        "wrap the network so that forward returns its logits"
+    )
+
+
+class Term(nn.Module):
+    """What is compared: ``term(student, teacher, batch) -> scalar``, to be scaled by ``weight``.
+
+    A term may own regressors or banks. No gradient enters ``teacher``.
+    """
+
+    weight: float = 1.0
+
+    def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
+        raise NotImplementedError(f"{type(self).__name__}.forward")
+
+
+class Method(nn.Module):
+    """Who learns from whom: owns every network it trains, returns named loss terms.
+
+    ``forward(batch)`` returns the terms already weighted; the training loss is their plain sum.
+
+    Attributes:
+        second_view: what ``batch.views[1]`` must be: another augmentation of the same image, or
+            another image of its class; None for one view.
+        turns: optimizer steps of one update.
+        rests: whether a step may leave a parameter without a gradient.
+    """
+
+    second_view: Literal["augmentation", "classmate"] | None = None
+    turns: int = 1
+    rests: bool = False
+
+    def forward(self, batch: Batch, turn: int = 0) -> dict[str, Tensor]:
+        raise NotImplementedError(f"{type(self).__name__}.forward")
+
+    def groups(self) -> dict[str, list[nn.Parameter]]:
+        """Named groups of parameters that a recipe may give rates of their own."""
+        return {"networks": [p for p in self.parameters() if p.requires_grad]}
+
+    def predictors(self) -> dict[str, nn.Module]:
+        """Plain modules, images -> logits; the first is the one deployed."""
+        raise NotImplementedError(f"{type(self).__name__}.predictors")
+
+    def readouts(self, x: Tensor) -> dict[str, Tensor]:
+        """Logits of every predictor, what they share computed once: for validation."""
+        raise NotImplementedError(f"{type(self).__name__}.readouts")
+
+    def after_step(self) -> None:
+        """Called once after each update."""
+
+
+class Phase(NamedTuple):
+    """What a plan yields: train ``method`` under the run's settings, overridden by ``settings``."""
+
+    name: str
+    method: Method
+    settings: Mapping[str, Any] = {}
+
+
+Plan = Generator[Phase, dict[str, Any], None]
+"""A generator of phases; the engine sends it the measurements of the phase that has ended."""
+
+
+class Frozen(nn.Module):
+    """A teacher: evaluation mode whatever ``train()`` says, no gradient, absent from parameters.
+
+    The network is a deep copy (``copy=False`` keeps the object). It follows ``.to()`` but is in no
+    ``state_dict``, no optimizer and no DDP bucket.
+    """
+
+    def __init__(self, network: nn.Module, *, copy: bool = True) -> None:
+        super().__init__()
+        network = deepcopy(network) if copy else network
+        # A tuple hides the network from nn.Module's registration.
+        self._held = (network.eval().requires_grad_(False),)
+
+    @property
+    def network(self) -> nn.Module:
+        return self._held[0]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Frozen:
+        super()._apply(fn, recurse)
+        self.network._apply(fn, recurse)
+        return self
+
+    def forward(self, x: Tensor) -> Output:
+        with torch.no_grad():
+            return as_output(self.network(x))
+
+
+class Classifier(nn.Module):
+    """Images -> logits of a network, under the network's own state-dict keys."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.register_state_dict_post_hook(_strip_prefix)
+        self.register_load_state_dict_pre_hook(_add_prefix)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return as_output(self.network(x)).logits
+
+
+def _strip_prefix(module: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:
+    for key in [k for k in state if k.startswith(f"{prefix}network.")]:
+        state[prefix + key[len(prefix) + len("network.") :]] = state.pop(key)
+
+
+def _add_prefix(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    for key in [k for k in state if k.startswith(prefix)]:
+        state[f"{prefix}network.{key[len(prefix) :]}"] = state.pop(key)
+
+
+# ---------------------------------------------------------------- numerical care
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def float32(function: Function) -> Function:
+    """Run an equation with autocast off and half-precision arguments cast up; float64 stays.
+
+    ``.float()`` alone is not enough: autocast would put matmul and linear back into bfloat16.
+    """
+
+    @functools.wraps(function)
+    def careful(*args: Any, **kwargs: Any) -> Any:
+        device = next((a.device.type for a in args if isinstance(a, Tensor)), "cpu")
+        with torch.autocast(device, enabled=False):
+            return function(*map(_up, args), **{k: _up(v) for k, v in kwargs.items()})
+
+    return careful  # type: ignore[return-value]
+
+
+def _up(value: Any) -> Any:
+    if isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16):
+        return value.float()
+    return value
+
+
+@float32
+def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """Mean cross-entropy over the kept positions.
+
+    Args:
+        logits: (B, K) or (B, K, H, W).
+        y: ids, (B,) or (B, H, W), where -100 is ignored; or probabilities of the logits' shape.
+    """
+    if y.is_floating_point():
+        return F.cross_entropy(logits, y)
+    total = F.cross_entropy(logits, y, ignore_index=IGNORED, reduction="sum")
+    return total / (y != IGNORED).sum().clamp(min=1)
+
+
+# ---------------------------------------------------------------- gates
+
+
+class Gate(nn.Module):
+    """Scales the residual branch that it ends: ``H_l = ReLU(gate(f_l(H)) + H)``.
+
+    Open (and free) unless :func:`run` gives it a value.
+
+    Args:
+        affine: name of the sibling module whose output the gate scales, where a fixed value can be
+            folded in (:func:`fold`).
+    """
+
+    value: Tensor | None
+
+    def __init__(self, affine: str) -> None:
+        super().__init__()
+        self.affine = affine
+        self.register_buffer("value", None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x if self.value is None else x * self.value
+
+
+def gate_names(network: nn.Module) -> list[str]:
+    """Paths of the gates, input to output.
+
+    Raises:
+        ValueError: there are none.
+    """
+    names = [name for name, module in network.named_modules() if isinstance(module, Gate)]
+    if not names:
+        raise ValueError(
+            f"{type(network).__name__} has no gates: end each residual branch with cohobate.Gate, "
+            "or take a residual network of cohobate.models (`cohobate list models`)"
+        )
+    return names
+
+
+def run(
+    network: nn.Module,
+    x: Tensor,
+    *,
+    gates: Mapping[str, Tensor] | None = None,
+    track: bool = True,
+) -> Output:
+    """One pass, with values for gates, and with batch-norm statistics kept or thrown away.
+
+    Args:
+        network: any network.
+        x: images, (B, C, H, W).
+        gates: path of a gate -> () value that multiplies its branch.
+        track: False leaves the running statistics as they are (the pass still normalises by the
+            batch when the network trains).
+    """
+    swapped = {f"{name}.value": value for name, value in (gates or {}).items()}
+    if not track:
+        swapped |= {
+            f"{path}.{name}" if path else name: buffer.clone()
+            for path, norm in network.named_modules()
+            if isinstance(norm, _BatchNorm)
+            for name, buffer in norm.named_buffers(recurse=False)
+        }
+    return as_output(functional_call(network, swapped, (x,), tie_weights=False) if swapped else network(x))
+
+
+def fold(network: nn.Module, gates: Mapping[str, float]) -> nn.Module:
+    """A copy of the network whose residual branches are scaled for good.
+
+    The scale goes into the last affine layer of each branch, so the copy costs what the plain
+    network costs and has its keys.
+    """
+    network = deepcopy(network)
+    for path, value in gates.items():
+        block = path.rpartition(".")[0]
+        affine = network.get_submodule(block).get_submodule(str(network.get_submodule(path).affine))
+        with torch.no_grad():
+            for parameter in affine.parameters(recurse=False):
+                parameter.mul_(value)
+    return network

@@ -1,0 +1,238 @@
+"""What a data set is: two splits and a lazy third, class names, and how its images are normalised."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Channels = tuple[float, float, float]
+
+
+def _check_labels(kind: str, images: int, y: Tensor) -> None:
+    if y.dtype != torch.int64 or y.shape != (images,):
+        raise ValueError(
+            f"{kind}.y must be int64 of shape ({images},), one label an image; "
+            f"got {y.dtype} of shape {tuple(y.shape)}"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Small images, held in memory.
+
+    Attributes:
+        x: (N, H, W, 3), uint8, on the CPU.
+        y: (N,), int64 class ids.
+
+    Raises:
+        ValueError: other types or shapes.
+    """
+
+    x: Tensor
+    y: Tensor
+
+    def __post_init__(self) -> None:
+        if self.x.dtype != torch.uint8 or self.x.dim() != 4 or self.x.shape[-1] != 3:
+            raise ValueError(
+                f"Images.x must be uint8 of shape (N, H, W, 3), got {self.x.dtype} of {tuple(self.x.shape)}"
+            )
+        _check_labels("Images", len(self.x), self.y)
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def subset(self, index: Tensor) -> Images:
+        """The images at these rows, in this order."""
+        return Images(self.x[index], self.y[index])
+
+
+@dataclass(frozen=True, eq=False)
+class Files:
+    """Large images, left on disk and decoded by workers.
+
+    Attributes:
+        paths: N image files.
+        y: (N,), int64 class ids.
+        size: side of the square that the network sees, in pixels.
+
+    Raises:
+        ValueError: labels of another type or number.
+    """
+
+    paths: tuple[Path, ...]
+    y: Tensor
+    size: int
+
+    def __post_init__(self) -> None:
+        _check_labels("Files", len(self.paths), self.y)
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def subset(self, index: Tensor) -> Files:
+        """The files at these rows, in this order."""
+        return Files(tuple(self.paths[i] for i in index.tolist()), self.y[index], self.size)
+
+
+Split = Images | Files
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images to learn from, to choose by, and to report on.
+
+    Attributes:
+        name: what reports call it.
+        classes: K names; label k is ``classes[k]``.
+        train: what is learned from.
+        val: what choices are made by, where there is any.
+        test: reads the test split; a function, so that the split is read once, at the end.
+        mean: of each channel of the training images, in units of 0 to 1.
+        std: the same of the standard deviation; 1 for a channel that never varies.
+        crop: zero pixels around a small image before its random crop.
+        flip: whether a mirrored image keeps its label.
+        notes: what a reader of the results should know about the data.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train: Split
+    val: Split | None
+    test: Callable[[], Split] | None
+    mean: Channels
+    std: Channels
+    crop: int
+    flip: bool
+    notes: tuple[str, ...] = ()
+
+    @property
+    def image_size(self) -> int:
+        """Height of the training images, in pixels."""
+        return self.train.size if isinstance(self.train, Files) else self.train.x.shape[1]
+
+
+def channel_statistics(x: Tensor) -> tuple[Channels, Channels]:
+    """Mean and standard deviation (of the population) of each channel, in units of 0 to 1.
+
+    Exact: sums of integers, so that neither the order nor the number of images costs digits.
+
+    Args:
+        x: (N, H, W, 3), uint8.
+    """
+    value = torch.arange(256)
+    pairs = []
+    for channel in x.unbind(-1):
+        count = torch.bincount(channel.reshape(-1), minlength=256)
+        n, total, squares = (int((count * value**power).sum()) for power in (0, 1, 2))
+        pairs.append((total / n / 255, (n * squares - total**2) ** 0.5 / n / 255 or 1.0))
+    (r, g, b), (u, v, w) = zip(*pairs, strict=True)
+    return (r, g, b), (u, v, w)
+
+
+def stratified_rows(y: Tensor, wanted: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Rows drawn at random, so many of each class, and the rows that are left; both ascending.
+
+    Args:
+        y: (N,) ids.
+        wanted: (K,) rows to draw of each class.
+        seed: of the draw.
+    """
+    # RandomState, because its stream is frozen for good: a split must not move with a release.
+    keys = np.random.RandomState(seed).random_sample(len(y))
+    by_class = torch.from_numpy(np.lexsort((keys, y.numpy())))
+    sizes = torch.bincount(y, minlength=len(wanted))
+    place = torch.arange(len(y)) - (sizes.cumsum(0) - sizes)[y[by_class]]
+    chosen = place < wanted[y[by_class]]
+    return by_class[chosen].sort().values, by_class[~chosen].sort().values
+
+
+def hold_out(dataset: Dataset, fraction: float, seed: int) -> Dataset:
+    """Move a share of each class from train to val, at least one image a class.
+
+    A data set that has a val split stays as it is, and so it does for ``fraction`` 0. Mean and
+    standard deviation of images in memory are measured again on those that remain.
+
+    Args:
+        dataset: any.
+        fraction: share of each class, 0 <= fraction < 1.
+        seed: of the draw.
+
+    Raises:
+        ValueError: a fraction out of range, or a class with a single image.
+    """
+    if not 0 <= fraction < 1:
+        raise ValueError(f"fraction must be at least 0 and less than 1, got {fraction}")
+    if dataset.val is not None or fraction == 0:
+        return dataset
+    sizes = torch.bincount(dataset.train.y, minlength=len(dataset.classes))
+    single = [name for name, size in zip(dataset.classes, sizes.tolist(), strict=True) if size == 1]
+    if single:
+        raise ValueError(
+            f"class {single[0]!r} of {dataset.name} has one training image, none could be held out; "
+            "give more images, a val split, or fraction 0"
+        )
+    wanted = (sizes * fraction).round().long().clamp(min=1).minimum(sizes - 1).clamp(min=0)
+    held, kept = stratified_rows(dataset.train.y, wanted, seed)
+    return _with_train(dataset, dataset.train.subset(kept), val=dataset.train.subset(held))
+
+
+def limit(dataset: Dataset, images: int, seed: int) -> Dataset:
+    """Keep exactly so many training images, each class in proportion (largest remainders).
+
+    Mean and standard deviation of images in memory are measured again on those that remain.
+
+    Args:
+        dataset: any.
+        images: how many training images to keep.
+        seed: of the draw.
+
+    Raises:
+        ValueError: fewer than 1, or more than there are.
+    """
+    total = len(dataset.train)
+    if not 1 <= images <= total:
+        raise ValueError(f"cannot limit {dataset.name} to {images} images: it has {total}, give 1 to {total}")
+    shares = torch.bincount(dataset.train.y, minlength=len(dataset.classes)) * images
+    wanted = shares // total
+    missing = images - int(wanted.sum())
+    wanted[(shares % total).argsort(descending=True, stable=True)[:missing]] += 1
+    kept, _ = stratified_rows(dataset.train.y, wanted, seed)
+    return _with_train(dataset, dataset.train.subset(kept))
+
+
+def _with_train(dataset: Dataset, train: Split, **changes: Any) -> Dataset:
+    if isinstance(train, Images):
+        changes["mean"], changes["std"] = channel_statistics(train.x)
+    return replace(dataset, train=train, **changes)
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """32 hex digits that change with the classes, the training split or the validation split.
+
+    Images count by pixels and labels; files by relative path, size in bytes and label. The test
+    split is left out: it is not read before the end.
+    """
+    digest = hashlib.blake2b(repr(dataset.classes).encode(), digest_size=16)
+    for name, split in (("train", dataset.train), ("val", dataset.val)):
+        digest.update(f"{name} {type(split).__name__}".encode())
+        if split is not None:
+            digest.update(split.y.numpy().tobytes())
+        if isinstance(split, Images):
+            digest.update(repr(tuple(split.x.shape)).encode())
+            digest.update(memoryview(split.x.contiguous().numpy()).cast("B"))
+        elif isinstance(split, Files):
+            digest.update(_describe_files(split.paths).encode())
+    return digest.hexdigest()
+
+
+def _describe_files(paths: tuple[Path, ...]) -> str:
+    root = os.path.commonpath([path.parent for path in paths])
+    return "".join(f"{os.path.relpath(path, root)}\0{path.stat().st_size}\n" for path in paths)

@@ -1,0 +1,104 @@
+"""A data set -> batches on a device, the same for any number of ranks or workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+
+from ..core import Batch
+from .dataset import Dataset, Images, Split
+from .order import SECOND_VIEWS, EvalOrder, SecondView, TrainOrder
+from .resident import ResidentEval, ResidentTrain
+from .workers import WorkersEval, WorkersTrain
+
+
+class Loader(Protocol):
+    """Batches, epoch by epoch.
+
+    ``len`` is the micro-batches of an epoch on this rank. ``epoch(e, start)`` yields those of
+    epoch e from number ``start`` on: exactly the tail of the whole epoch. Each is
+    ``Batch(views, y, index)`` on the device: views (B, 3, H, W), float32, normalised, in
+    channels_last memory; y (B,); index (B,), rows of the split.
+    """
+
+    def __len__(self) -> int: ...
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]: ...
+
+
+def train_loader(
+    dataset: Dataset,
+    *,
+    batch_size: int,
+    accumulate: int = 1,
+    seed: int,
+    device: torch.device,
+    rank: int = 0,
+    world: int = 1,
+    workers: int = 2,
+    second_view: SecondView = None,
+) -> Loader:
+    """Shuffled and augmented training batches; the last, incomplete one is dropped.
+
+    Images in memory get the random crop and flip that the data set allows, on the device. Files get
+    a random resized crop (8 to 100 percent of the area, ratio 3/4 to 4/3), and are mirrored where
+    the data set allows it. What an epoch holds depends on (seed, epoch) alone.
+
+    Args:
+        dataset: its training split is read.
+        batch_size: images of one update, over all micro-batches and all ranks.
+        accumulate: micro-batches of one update.
+        seed: of order and augmentation.
+        device: where the batches are.
+        rank: this process.
+        world: processes; each gets a contiguous slice of every micro-batch.
+        workers: processes that decode files; 0 decodes in this one. Images in memory need none.
+        second_view: a second entry of ``views``: ``"augmentation"``, another draw of the same
+            images; ``"classmate"``, another image of the same class.
+
+    Raises:
+        ValueError: a batch larger than the split or not divisible by ``accumulate * world``, a rank
+            out of range, a negative seed, or no such second view.
+    """
+    if second_view not in SECOND_VIEWS:
+        raise ValueError(f"second_view must be one of {SECOND_VIEWS}, got {second_view!r}")
+    split = dataset.train
+    order = TrainOrder(len(split), batch_size, accumulate, seed, rank, world)
+    if isinstance(split, Images):
+        return ResidentTrain(split, dataset, order, device, second_view)
+    return WorkersTrain(split, dataset, order, device, workers, second_view)
+
+
+def eval_loader(
+    split: Split,
+    dataset: Dataset,
+    *,
+    batch_size: int = 500,
+    device: torch.device,
+    rank: int = 0,
+    world: int = 1,
+    workers: int = 2,
+) -> Loader:
+    """Everything once and in order, not augmented; batch i goes to rank ``i % world``.
+
+    Files are resized (shorter side to 256/224 of the size) and cropped in the middle. The number of
+    the epoch makes no difference.
+
+    Args:
+        split: what to evaluate on.
+        dataset: whose mean and standard deviation normalise it.
+        batch_size: images of a batch; the last may be short.
+        device: where the batches are.
+        rank: this process.
+        world: processes.
+        workers: processes that decode files; 0 decodes in this one.
+
+    Raises:
+        ValueError: a batch size below 1, or a rank out of range.
+    """
+    order = EvalOrder(len(split), batch_size, rank, world)
+    if isinstance(split, Images):
+        return ResidentEval(split, dataset, order, device)
+    return WorkersEval(split, dataset, order, device, workers)

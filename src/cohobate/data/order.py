@@ -1,0 +1,136 @@
+"""Which rows an epoch visits, in which order, and which of them are this rank's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+SecondView = Literal[None, "augmentation", "classmate"]
+SECOND_VIEWS = (None, "augmentation", "classmate")
+
+
+def _check_share(batch_size: int, rank: int, world: int) -> None:
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if not 0 <= rank < world:
+        raise ValueError(f"rank must be 0 to world - 1, got rank {rank} of world {world}")
+
+
+def _check_start(start: int, batches: int) -> None:
+    if not 0 <= start <= batches:
+        raise ValueError(f"start must be 0 to {batches}, the micro-batches of an epoch, got {start}")
+
+
+@dataclass(frozen=True)
+class TrainOrder:
+    """Shuffled epochs of whole batches; the last, incomplete batch is dropped.
+
+    Args:
+        images: N, rows of the training split.
+        batch_size: images of one update, over all micro-batches and all ranks.
+        accumulate: micro-batches of one update.
+        seed: with the number of the epoch, the key of every draw.
+        rank: this process.
+        world: processes; each takes a contiguous slice of every micro-batch.
+
+    Raises:
+        ValueError: more images in a batch than there are, or a batch that cannot be shared out.
+    """
+
+    images: int
+    batch_size: int
+    accumulate: int
+    seed: int
+    rank: int
+    world: int
+
+    def __post_init__(self) -> None:
+        _check_share(self.batch_size, self.rank, self.world)
+        if self.accumulate < 1:
+            raise ValueError(f"accumulate must be at least 1, got {self.accumulate}")
+        if self.seed < 0:
+            raise ValueError(f"seed must be 0 or more, got {self.seed}")
+        if self.batch_size > self.images:
+            raise ValueError(f"batch_size {self.batch_size} exceeds the {self.images} training images")
+        if self.batch_size % (self.accumulate * self.world):
+            raise ValueError(
+                f"batch_size {self.batch_size} cannot be shared evenly by accumulate {self.accumulate} "
+                f"x world {self.world}; give a multiple of {self.accumulate * self.world}"
+            )
+
+    def __len__(self) -> int:
+        return self.images // self.batch_size * self.accumulate
+
+    def spans(self, start: int) -> Iterator[slice]:
+        """Places in the shuffled epoch, one slice a micro-batch, from micro-batch ``start`` on."""
+        _check_start(start, len(self))
+        micro = self.batch_size // self.accumulate
+        share = micro // self.world
+        for number in range(start, len(self)):
+            first = number * micro + self.rank * share
+            yield slice(first, first + share)
+
+    def generator(self, epoch: int) -> torch.Generator:
+        """The source of every draw of an epoch, on the CPU whatever the device of the images."""
+        key = np.random.SeedSequence((self.seed, epoch)).generate_state(1, np.uint64)[0]
+        return torch.Generator().manual_seed(int(key) >> 1)
+
+
+@dataclass(frozen=True)
+class EvalOrder:
+    """Every row once and in order; batch i belongs to rank ``i % world``, the last may be short.
+
+    Raises:
+        ValueError: a batch size below 1, or no such rank.
+    """
+
+    images: int
+    batch_size: int
+    rank: int
+    world: int
+
+    def __post_init__(self) -> None:
+        _check_share(self.batch_size, self.rank, self.world)
+
+    def _firsts(self) -> range:
+        return range(self.rank * self.batch_size, self.images, self.world * self.batch_size)
+
+    def __len__(self) -> int:
+        return len(self._firsts())
+
+    def spans(self, start: int) -> Iterator[slice]:
+        """Rows, one slice a batch, from this rank's batch ``start`` on."""
+        _check_start(start, len(self))
+        for first in self._firsts()[start:]:
+            yield slice(first, min(first + self.batch_size, self.images))
+
+
+def classmates(y: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
+    """For each row another one of its class, chosen evenly; itself only when alone in the class.
+
+    Args:
+        y: (N,) ids, on the CPU.
+        rows: (M,) rows.
+        generator: of the draw.
+    """
+    by_class = y.argsort(stable=True)
+    sizes = torch.bincount(y)
+    first = sizes.cumsum(0) - sizes
+    place = torch.empty_like(by_class)
+    place[by_class] = torch.arange(len(y)) - first[y[by_class]]
+    size = sizes[y[rows]]
+    # A step of 1 to size - 1 around the ring of the class never comes back to where it began.
+    step = 1 + (torch.rand(len(rows), generator=generator, dtype=torch.float64) * (size - 1)).long()
+    return by_class[first[y[rows]] + (place[rows] + step) % size]
+
+
+def second_rows(kind: SecondView, y: Tensor, rows: Tensor, generator: torch.Generator) -> list[Tensor]:
+    """Rows of each view, one or two tensors of shape (M,)."""
+    if kind is None:
+        return [rows]
+    return [rows, rows if kind == "augmentation" else classmates(y, rows, generator)]

@@ -1,0 +1,182 @@
+"""Large images: decoded, cropped and resized by worker processes, normalised on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from ..core import Batch
+from .dataset import Dataset, Files
+from .folder import decode
+from .order import EvalOrder, SecondView, TrainOrder, second_rows
+from .resident import Normalise
+
+SCALE = (0.08, 1.0)
+RATIO = (3 / 4, 4 / 3)
+
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom, in pixels."""
+
+
+def random_box(width: int, height: int, rng: np.random.Generator) -> Box:
+    """A box of 8 to 100 percent of the area and an aspect ratio of 3/4 to 4/3, anywhere inside.
+
+    Ten attempts; then the largest central box whose ratio is within the bounds.
+    """
+    for _ in range(10):
+        area = width * height * rng.uniform(*SCALE)
+        ratio = np.exp(rng.uniform(*np.log(RATIO)))
+        w, h = round((area * ratio) ** 0.5), round((area / ratio) ** 0.5)
+        if 0 < w <= width and 0 < h <= height:
+            left, top = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
+            return left, top, left + w, top + h
+    w, h = min(width, round(height * RATIO[1])), min(height, round(width / RATIO[0]))
+    return central_box(width, height, w, h)
+
+
+def central_box(width: int, height: int, w: int, h: int) -> Box:
+    """The box of size w x h in the middle."""
+    left, top = (width - w) // 2, (height - h) // 2
+    return left, top, left + w, top + h
+
+
+def augmented(picture: Image.Image, size: int, flip: bool, rng: np.random.Generator) -> Image.Image:
+    """A random box, resized to size x size, and mirrored half of the time if it may be."""
+    picture = picture.crop(random_box(*picture.size, rng)).resize((size, size), Image.Resampling.BILINEAR)
+    mirrored = flip and rng.random() < 0.5
+    return picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else picture
+
+
+def centred(picture: Image.Image, size: int) -> Image.Image:
+    """The shorter side resized to 256/224 of ``size``, then the square in the middle."""
+    width, height = picture.size
+    scale = round(size * 256 / 224) / min(width, height)
+    width, height = max(size, round(width * scale)), max(size, round(height * scale))
+    picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+    return picture.crop(central_box(width, height, size, size))
+
+
+@dataclass(frozen=True)
+class Job:
+    """One item of a batch: its row, and the row that each view shows."""
+
+    row: int
+    shown: tuple[int, ...]
+
+
+@final
+class Reader(TorchDataset[Tensor]):
+    """Reads a job in a worker: the views of one item, uint8 (V, S, S, 3).
+
+    Every draw is keyed by (seed, epoch, row, view), so neither the number of workers nor the
+    order of the jobs changes anything. ``key`` is (seed, epoch) to train, None to evaluate.
+    """
+
+    def __init__(self, files: Files, flip: bool = False, key: tuple[int, int] | None = None) -> None:
+        self.paths, self.size, self.flip, self.key = files.paths, files.size, flip, key
+
+    def __getitem__(self, job: Job) -> Tensor:
+        pictures = {row: decode(self.paths[row]) for row in set(job.shown)}
+        views = [self._view(pictures[row], job.row, view) for view, row in enumerate(job.shown)]
+        return torch.from_numpy(np.stack([np.asarray(view) for view in views]))
+
+    def _view(self, picture: Image.Image, row: int, view: int) -> Image.Image:
+        if self.key is None:
+            return centred(picture, self.size)
+        rng = np.random.default_rng((*self.key, row, view))
+        return augmented(picture, self.size, self.flip, rng)
+
+
+def stack(items: Sequence[Tensor]) -> Tensor:
+    """(B, V, S, S, 3)."""
+    return torch.stack(list(items))
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """The jobs of each batch, made as they are asked for."""
+
+    views: Sequence[Tensor]
+    spans: Sequence[slice]
+
+    def __iter__(self) -> Iterator[list[Job]]:
+        for span in self.spans:
+            shown = zip(*(rows[span].tolist() for rows in self.views), strict=True)
+            yield [Job(rows[0], rows) for rows in shown]
+
+
+def _read(reader: Reader, jobs: Iterable[list[Job]], workers: int, device: torch.device) -> Iterator[Tensor]:
+    loader = DataLoader(
+        reader,
+        batch_sampler=jobs,  # type: ignore[arg-type]
+        num_workers=workers,
+        collate_fn=stack,
+        pin_memory=device.type == "cuda",
+        # Its own generator: the default would draw from the global one and move dropout's stream.
+        generator=torch.Generator().manual_seed(0),
+    )
+    for pixels in loader:
+        yield pixels.to(device, non_blocking=True)
+
+
+@final
+class WorkersTrain:
+    """Training batches of files. The workers of an epoch end with it."""
+
+    def __init__(
+        self,
+        split: Files,
+        dataset: Dataset,
+        order: TrainOrder,
+        device: torch.device,
+        workers: int,
+        second_view: SecondView,
+    ) -> None:
+        self._split, self._order, self._device = split, order, device
+        self._flip, self._workers, self._second_view = dataset.flip, workers, second_view
+        self._normalise = Normalise(dataset, split.size, device)
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        generator = self._order.generator(epoch)
+        index = torch.randperm(len(self._split), generator=generator)
+        views = second_rows(self._second_view, self._split.y, index, generator)
+        spans = list(self._order.spans(start))
+        reader = Reader(self._split, self._flip, (self._order.seed, epoch))
+        y, rows = (t.to(self._device) for t in (self._split.y[index], index))
+        batches = _read(reader, Jobs(views, spans), self._workers, self._device)
+        for span, pixels in zip(spans, batches, strict=True):
+            x = tuple(self._normalise(view) for view in pixels.unbind(1))
+            yield Batch(x, y[span], rows[span])
+
+
+@final
+class WorkersEval:
+    """Batches of files, centred and in order."""
+
+    def __init__(
+        self, split: Files, dataset: Dataset, order: EvalOrder, device: torch.device, workers: int
+    ) -> None:
+        self._split, self._order, self._device, self._workers = split, order, device, workers
+        self._normalise = Normalise(dataset, split.size, device)
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        index = torch.arange(len(self._split))
+        spans = list(self._order.spans(start))
+        y, rows = (t.to(self._device) for t in (self._split.y, index))
+        batches = _read(Reader(self._split), Jobs([index], spans), self._workers, self._device)
+        for span, pixels in zip(spans, batches, strict=True):
+            yield Batch((self._normalise(pixels[:, 0]),), y[span], rows[span])

@@ -1,0 +1,170 @@
+"""Files that survive a kill at any moment: safetensors with JSON in the header, no pickle.
+
+A file is written beside its final name, flushed to the disk and renamed, so that a name always
+holds a whole file. ``last`` gives way to ``previous`` before it is replaced: if it cannot be read,
+the one before it can.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from .errors import RunError
+
+
+class State(NamedTuple):
+    """Everything that a run needs to go on.
+
+    Attributes:
+        tensors: name -> tensor, on the CPU.
+        facts: what JSON can hold.
+    """
+
+    tensors: dict[str, Tensor]
+    facts: dict[str, Any]
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a whole file or none.
+
+    Raises:
+        RunError: the disk is full, or the folder cannot be written; what was there is untouched.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise RunError(
+            f"cannot write {path} ({len(data) / 2**20:.1f} MiB): {error.strerror}; "
+            "what was saved before is intact: mend it and run the same command again"
+        ) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_bytes(path, (json.dumps(value, indent=1) + "\n").encode())
+
+
+def write_state(path: Path, state: State) -> None:
+    tensors = {k: v.detach().cpu().contiguous().clone() for k, v in state.tensors.items()}
+    write_bytes(path, save(tensors, {"facts": json.dumps(state.facts)}))
+
+
+def read_state(path: Path) -> State:
+    """Read a checkpoint.
+
+    Raises:
+        RunError: the file is missing, cut or no checkpoint.
+    """
+    data = _bytes(path)
+    tensors = _tensors(path, data)
+    try:
+        length = int.from_bytes(data[:8], "little")
+        facts = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["facts"])
+    except (KeyError, ValueError) as error:
+        raise RunError(f"{path} holds tensors but is no cohobate checkpoint") from error
+    return State(tensors, facts)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read any safetensors file.
+
+    Raises:
+        RunError: the file is missing, cut or no safetensors file.
+    """
+    return _tensors(path, _bytes(path))
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _tensors(path: Path, data: bytes) -> dict[str, Tensor]:
+    try:
+        return load(data)
+    except SafetensorError as error:
+        raise RunError(f"{path} is cut or is no safetensors file ({error})") from error
+
+
+class Store:
+    """The checkpoints of one phase, in its folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.last = folder / "last.safetensors"
+        self.previous = folder / "previous.safetensors"
+        self.best = folder / "best.safetensors"
+
+    def epoch(self, number: int) -> Path:
+        return self.folder / f"epoch-{number:04d}.safetensors"
+
+    def save(self, state: State) -> None:
+        """Replace ``last``; the one it replaces becomes ``previous``."""
+        fresh = self.folder / "next.safetensors"
+        write_state(fresh, state)
+        try:
+            if self.last.exists():
+                self.last.replace(self.previous)
+            fresh.replace(self.last)
+            _sync_folder(self.folder)
+        except OSError as error:
+            raise RunError(f"cannot rename checkpoints in {self.folder}: {error.strerror}") from error
+
+    def load(self) -> tuple[State | None, list[str]]:
+        """The newest checkpoint that can be read, and what has to be said about it."""
+        said = []
+        for path in (self.last, self.previous):
+            if not path.exists():
+                continue
+            try:
+                return read_state(path), said
+            except RunError as error:
+                said.append(f"{error}; falling back to the checkpoint before it")
+        if said:
+            raise RunError(f"no checkpoint in {self.folder} can be read: {said[-1]}")
+        return None, said
+
+
+def flatten_optimizer(state: Mapping[int, Mapping[str, Any]], prefix: str) -> dict[str, Tensor]:
+    """``optimizer.state_dict()["state"]`` as named tensors."""
+    return {
+        f"{prefix}{index}.{name}": torch.as_tensor(value)
+        for index, entry in state.items()
+        for name, value in entry.items()
+        if value is not None
+    }
+
+
+def nest_optimizer(tensors: Mapping[str, Tensor], prefix: str) -> dict[int, dict[str, Tensor]]:
+    """The inverse of :func:`flatten_optimizer`."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        if key.startswith(prefix):
+            index, name = key[len(prefix) :].split(".", 1)
+            state.setdefault(int(index), {})[name] = tensor
+    return state

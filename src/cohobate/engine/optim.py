@@ -1,0 +1,93 @@
+"""Optimizers over a method's groups, and the moving average of its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, AdamW, Optimizer
+
+from ..core import Method
+from .settings import Settings
+
+
+def make_optimizers(
+    method: Method, settings: Settings, groups: Mapping[str, Mapping[str, Any]]
+) -> list[Optimizer]:
+    """One optimizer for each kind in use; ``groups`` overrides settings for a named group.
+
+    Raises:
+        ValueError: an override names a group that the method does not have.
+    """
+    owned = method.groups()
+    for name in groups:
+        if name not in owned:
+            raise ValueError(f"no parameter group {name!r}; the method has {', '.join(owned)}")
+    kinds: dict[str, list[dict[str, Any]]] = {}
+    for name, parameters in owned.items():
+        own = settings.model_copy(update=dict(groups.get(name, {})))
+        kinds.setdefault(own.optimizer, []).append({"params": parameters, **_options(own)})
+    fused = next(method.parameters()).device.type == "cuda"
+    classes: dict[str, type[Optimizer]] = {"sgd": SGD, "adamw": AdamW}
+    return [classes[kind](members, fused=fused) for kind, members in kinds.items()]  # type: ignore[call-arg]
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    options = {"lr": settings.lr, "initial_lr": settings.lr, "weight_decay": settings.weight_decay}
+    if settings.optimizer == "sgd":
+        options |= {"momentum": settings.momentum, "nesterov": settings.nesterov}
+    return options
+
+
+def set_rates(optimizers: list[Optimizer], factor: float) -> None:
+    """Each group's own rate, times the schedule's factor."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor
+
+
+class MovingAverage:
+    """Exponential moving average of a method's floating parameters and buffers.
+
+    Args:
+        method: whose tensors are followed.
+        decay: share of the old average kept in each update.
+    """
+
+    def __init__(self, method: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.live = {k: v for k, v in method.state_dict(keep_vars=True).items() if v.is_floating_point()}
+        self.average = {k: v.detach().clone() for k, v in self.live.items()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        torch._foreach_lerp_(list(self.average.values()), list(self.live.values()), 1 - self.decay)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """The method computes with the averages inside."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        for key, tensor in self.live.items():
+            kept = tensor.detach().clone()
+            tensor.copy_(self.average[key])
+            self.average[key].copy_(kept)
+
+    @torch.no_grad()
+    def adopt(self) -> None:
+        """Training is over: the method keeps the averages."""
+        for key, tensor in self.live.items():
+            tensor.copy_(self.average[key])
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        for key, tensor in self.average.items():
+            tensor.copy_(state[key])

@@ -1,0 +1,94 @@
+"""Phases in order; a finished one is loaded, not trained again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from ..core import Plan
+from . import distributed
+from .checkpoint import State, Store, write_state
+from .loop import Feeds, Trainer
+from .progress import Display
+from .randomness import seed_all
+from .settings import Settings
+from .signals import Stopper
+
+
+class Outcome(NamedTuple):
+    """A finished plan.
+
+    Attributes:
+        trainer: of the last phase, with the last weights.
+        history: a record an epoch, of all phases.
+        last: epoch and measurements (``val``, ``test``) of the last epoch's deployed weights.
+        best: the same of the best epoch on the validation split; None without one.
+    """
+
+    trainer: Trainer
+    history: list[dict[str, Any]]
+    last: dict[str, Any]
+    best: dict[str, Any] | None
+
+
+def begin(plan: Plan, seed: int) -> Any:
+    """Seed everything, then let the plan build its first phase."""
+    seed_all(seed + 1_000_003 * distributed.rank())
+    return next(plan)
+
+
+def run_plan(
+    plan: Plan,
+    feeds: Feeds,
+    settings: Settings,
+    device: torch.device,
+    folder: Path,
+    display: Display,
+    stopper: Stopper,
+    about: dict[str, Any],
+) -> Outcome:
+    """Train every phase, then measure the last one's weights, last and best, on the test set.
+
+    The test set is read here, at the end, unless ``log_test`` asked for its curve. The deployed
+    networks are written as ``deployed.safetensors`` and ``deployed-best.safetensors``, ``about`` in
+    their header.
+
+    Raises:
+        Stopped, RunError: see :meth:`Trainer.run`.
+    """
+    history: list[dict[str, Any]] = []
+    phase = begin(plan, settings.seed)
+    while True:
+        store = Store(folder / phase.name)
+        metrics = folder / "metrics.jsonl"
+        trainer = Trainer(phase, feeds, settings, device, store, metrics, history, display, stopper)
+        measured = trainer.run()
+        history = history + trainer.history
+        try:
+            phase = plan.send(measured)
+        except StopIteration:
+            return _measured(trainer, feeds, history, folder, about)
+
+
+def _measured(
+    trainer: Trainer, feeds: Feeds, history: list[dict[str, Any]], folder: Path, about: dict[str, Any]
+) -> Outcome:
+    test = feeds.test() if feeds.test is not None else None
+
+    def deploy(epoch: int, name: str) -> dict[str, Any]:
+        network = next(iter(trainer.method.predictors().values()))
+        if distributed.rank() == 0:
+            write_state(folder / name, State(network.state_dict(), {**about, "epoch": epoch}))
+        val = trainer.measure(feeds.val) if feeds.val is not None else None
+        return {"epoch": epoch, "val": val, "test": trainer.measure(test) if test is not None else None}
+
+    last = deploy(trainer.epoch, "deployed.safetensors")
+    if trainer.best is None:
+        return Outcome(trainer, history, last, None)
+    kept = {k: v.detach().clone() for k, v in trainer.method.state_dict().items()}
+    trainer.load_best()
+    best = deploy(trainer.best["epoch"], "deployed-best.safetensors")
+    trainer.method.load_state_dict(kept)
+    return Outcome(trainer, history, last, best)

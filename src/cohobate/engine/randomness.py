@@ -1,0 +1,39 @@
+"""Every random state of a process, as tensors and JSON."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def seed_all(seed: int) -> None:
+    """Python, NumPy and torch, on every device."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def random_state() -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """(tensors, facts) of this process."""
+    tensors = {"torch": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        tensors["cuda"] = torch.cuda.get_rng_state()
+    name, keys, *rest = np.random.get_state()
+    version, numbers, gauss = random.getstate()
+    numpy_state = [name, np.asarray(keys).tolist(), *rest]
+    return tensors, {"numpy": numpy_state, "python": [version, list(numbers), gauss]}
+
+
+def restore(tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    """Go on from what :func:`random_state` returned."""
+    torch.set_rng_state(tensors["torch"])
+    if "cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["cuda"])
+    name, keys, *rest = facts["numpy"]
+    np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
+    version, numbers, gauss = facts["python"]
+    random.setstate((version, tuple(numbers), gauss))

@@ -1,0 +1,47 @@
+"""A student learns from the labels and from a frozen teacher, through any set of terms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from ..core import Batch, Classifier, Frozen, Method, Term, as_output, cross_entropy
+
+
+class Distillation(Method):
+    """``ce_weight`` x cross-entropy + the sum of weight x term over the terms.
+
+    Args:
+        student: the network to train.
+        teacher: frozen (a plain module is copied and frozen).
+        terms: name -> what is compared, each scaled by its own ``weight``.
+        ce_weight: factor of the cross-entropy with the labels.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: nn.Module,
+        terms: Mapping[str, Term],
+        ce_weight: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.student = student
+        self.teacher = teacher if isinstance(teacher, Frozen) else Frozen(teacher)
+        self.terms = nn.ModuleDict(terms)
+        self.ce_weight = ce_weight
+
+    def forward(self, batch: Batch, turn: int = 0) -> dict[str, Tensor]:
+        student = as_output(self.student(batch.x))
+        teacher = self.teacher(batch.x)
+        losses = {"ce": self.ce_weight * cross_entropy(student.logits, batch.y)}
+        for name, term in self.terms.items():
+            losses[name] = term.weight * term(student, teacher, batch)
+        return losses
+
+    def predictors(self) -> dict[str, nn.Module]:
+        return {"student": Classifier(self.student)}
+
+    def readouts(self, x: Tensor) -> dict[str, Tensor]:
+        return {"student": as_output(self.student(x)).logits}

@@ -1,0 +1,63 @@
+"""Softened-KL distillation.
+
+Hinton, Vinyals, Dean: Distilling the Knowledge in a Neural Network, 2015.
+
+    z_i     student_logits      logits of the student
+    v_i     teacher_logits      logits of the teacher
+    T       temperature
+
+Choices. The paper gives the gradient of a cross-entropy with soft targets; KL differs from it by
+the teacher's entropy, a constant, and is zero when the two agree. Classes are summed, the batch
+(and every position of a dense prediction) is averaged, and T^2 is inside, as the usual weights
+assume.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..core import Batch, Output, Term, float32
+
+
+@float32
+def softened_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+    """T^2 KL(teacher || student) at a temperature; the caller detaches the teacher.
+
+    Args:
+        student_logits: (B, K) or (B, K, H, W).
+        teacher_logits: the same shape.
+        temperature: T > 0.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if student_logits.shape != teacher_logits.shape:
+        raise ValueError(
+            f"student logits {tuple(student_logits.shape)} and teacher logits "
+            f"{tuple(teacher_logits.shape)} differ; both networks must predict the same classes"
+        )
+    log_q = F.log_softmax(student_logits / temperature, dim=1)  # Eq. 1
+    log_p = F.log_softmax(teacher_logits / temperature, dim=1)
+    divergence = F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(dim=1)
+    return divergence.mean() * temperature**2
+
+
+class KD(Term):
+    """Softened KL between the logits of student and teacher.
+
+    Args:
+        weight: factor of the term.
+        temperature: T > 0.
+    """
+
+    def __init__(self, weight: float = 0.9, temperature: float = 4.0) -> None:
+        super().__init__()
+        if temperature <= 0:
+            raise ValueError(f"temperature must be positive, got {temperature}")
+        self.weight = weight
+        self.temperature = temperature
+
+    def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
+        target = teacher.logits.detach()
+        return softened_kl(student.logits, target, temperature=self.temperature)

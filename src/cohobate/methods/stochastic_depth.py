@@ -1,0 +1,91 @@
+"""Stochastic Depth.
+
+Huang, Sun, Liu, Sedra, Weinberger: Deep Networks with Stochastic Depth, ECCV 2016.
+
+    b_l     draw                whether residual block l takes part in this mini-batch
+    p_l     survival            Pr(b_l = 1)
+    L       blocks              residual blocks of the network
+
+Choices. One draw a mini-batch, as in the paper. The sampled pass moves the batch-norm statistics
+(there is no other). p_l counts l from 1, so that the first block already has p_1 < 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..core import Batch, Classifier, Method, cross_entropy, fold, gate_names, run
+
+
+def linear_decay(blocks: int, last: float) -> list[float]:
+    """Survival probabilities that fall linearly from near 1 to ``last`` = p_L."""
+    return [1 - (block / blocks) * (1 - last) for block in range(1, blocks + 1)]  # Eq. 4
+
+
+def draw(survival: Tensor) -> Tensor:
+    """b_l ~ Bernoulli(p_l), (L,) -> (L,) of 0 and 1."""
+    return (torch.rand_like(survival) < survival).to(survival.dtype)
+
+
+class SurvivalGates(nn.Module):
+    """The gates of a network with their survival probabilities.
+
+    Args:
+        network: a network whose residual branches end in gates.
+        survival: p_L of the linear decay, or one probability a block.
+
+    Raises:
+        ValueError: no gates, a probability outside (0, 1], or a wrong number of them.
+    """
+
+    probabilities: Tensor
+
+    def __init__(self, network: nn.Module, survival: float | Sequence[float]) -> None:
+        super().__init__()
+        self.names = gate_names(network)
+        blocks = len(self.names)
+        given = linear_decay(blocks, survival) if isinstance(survival, int | float) else list(survival)
+        if len(given) != blocks:
+            raise ValueError(f"survival has {len(given)} probabilities for {blocks} residual blocks")
+        if not all(0 < p <= 1 for p in given):
+            raise ValueError(f"survival must lie in (0, 1], got {survival}")
+        self.register_buffer("probabilities", torch.tensor(given), persistent=False)
+
+    def sampled(self) -> dict[str, Tensor]:
+        """A random sub-network: b_l of each block."""
+        return dict(zip(self.names, draw(self.probabilities).unbind(), strict=True))
+
+    def expected(self) -> dict[str, Tensor]:
+        """The full network: p_l of each block."""
+        return dict(zip(self.names, self.probabilities.unbind(), strict=True))
+
+    def deployed(self, network: nn.Module) -> nn.Module:
+        """A plain copy of the network with p_l folded in."""
+        return fold(network, dict(zip(self.names, self.probabilities.tolist(), strict=True)))
+
+
+class StochasticDepth(Method):
+    """Cross-entropy of a random sub-network; the full network, scaled by p_l, is deployed.
+
+    Args:
+        network: a network whose residual branches end in gates.
+        survival: p_L of the linear decay, or one probability a block.
+    """
+
+    def __init__(self, network: nn.Module, survival: float | Sequence[float] = 0.5) -> None:
+        super().__init__()
+        self.network = network
+        self.gates = SurvivalGates(network, survival)
+
+    def forward(self, batch: Batch, turn: int = 0) -> dict[str, Tensor]:
+        output = run(self.network, batch.x, gates=self.gates.sampled())  # Eq. 2
+        return {"ce": cross_entropy(output.logits, batch.y)}
+
+    def predictors(self) -> dict[str, nn.Module]:
+        return {"network": Classifier(self.gates.deployed(self.network))}
+
+    def readouts(self, x: Tensor) -> dict[str, Tensor]:
+        return {"network": run(self.network, x, gates=self.gates.expected()).logits}  # Eq. 5

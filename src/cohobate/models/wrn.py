@@ -1,0 +1,79 @@
+"""Wide residual networks, WRN-depth-width.
+
+Zagoruyko, Komodakis: Wide Residual Networks, BMVC 2016.
+
+Choices. Pre-activation blocks; a block that changes shape shortcuts the activated input through a
+1x1 convolution, the others the raw one. A stage is read as the next stage sees it: after the batch
+norm and ReLU that open the next stage, each computed once.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..core import Gate, Output
+from .resnet import conv1x1, conv3x3, initialise
+
+
+class Wide(nn.Module):
+    """Batch norm, ReLU, 3x3 convolution, twice. ``bn1`` is applied by the network."""
+
+    def __init__(self, inputs: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(inputs)
+        self.conv1 = conv3x3(inputs, width, stride)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv2 = conv3x3(width, width)
+        self.gate = Gate(affine="conv2")
+        self.shortcut = None if inputs == width and stride == 1 else conv1x1(inputs, width, stride)
+
+    def forward(self, x: Tensor, activated: Tensor) -> Tensor:
+        branch = self.conv2(F.relu(self.bn2(self.conv1(activated))))
+        return self.gate(branch) + (x if self.shortcut is None else self.shortcut(activated))
+
+
+class WideResNet(nn.Module):
+    """Stem, three stages of (depth - 4) / 6 blocks, batch norm, average pooling, linear.
+
+    Args:
+        depth: 6n + 4.
+        width: factor on 16, 32, 64 channels.
+        classes: K.
+
+    Shapes: (B, 3, H, W) -> Output with logits (B, K), pooled (B, 64 width) and three stages.
+    """
+
+    def __init__(self, depth: int, width: int, classes: int) -> None:
+        super().__init__()
+        if (depth - 4) % 6:
+            raise ValueError(f"the depth of a wide ResNet is 6n + 4 (16, 22, 28, 40), got {depth}")
+        self.conv = conv3x3(3, 16)
+        inputs = 16
+        self.stages = nn.ModuleList()
+        for stage, channels in enumerate((16 * width, 32 * width, 64 * width)):
+            layers = nn.ModuleList()
+            for i in range((depth - 4) // 6):
+                layers.append(Wide(inputs, channels, stride=2 if stage > 0 and i == 0 else 1))
+                inputs = channels
+            self.stages.append(layers)
+        self.bn = nn.BatchNorm2d(inputs)
+        self.fc = nn.Linear(inputs, classes)
+        initialise(self)
+
+    def forward(self, x: Tensor) -> Output:
+        x = self.conv(x)
+        stages: list[Tensor] = []
+        preacts: list[Tensor] = []
+        for number, stage in enumerate(self.stages):
+            for i, block in enumerate(stage):  # type: ignore[arg-type]
+                preact = block.bn1(x)
+                activated = F.relu(preact)
+                if number > 0 and i == 0:
+                    stages.append(activated)
+                    preacts.append(preact)
+                x = block(x, activated)
+        preact = self.bn(x)
+        x = F.relu(preact)
+        pooled = x.mean(dim=(2, 3))
+        return Output(self.fc(pooled), pooled, (*stages, x), (*preacts, preact))

@@ -1,0 +1,146 @@
+"""Which methods there are, and the options of each as one model."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from pydantic import ValidationError, create_model
+from pydantic_core import PydanticUndefined
+
+from . import methods
+from .job import Job
+from .objects import load_object
+from .training import Training
+
+if TYPE_CHECKING:
+    from ..core import Plan
+
+Recipe = Callable[..., "Plan"]
+
+RECIPES: dict[str, Recipe] = {
+    "baseline": methods.baseline,
+    "kd": methods.kd,
+    "stochastic_depth": methods.stochastic_depth,
+    "self_guidance": methods.self_guidance,
+}
+
+TAUGHT = frozenset({"kd"})
+"""Methods that take ``--teacher``."""
+
+HANDED = ("network", "student", "teacher")
+"""Parameters of a user's method that are networks, not options."""
+
+
+def find(name: str) -> Recipe:
+    """A recipe by name, or of a user's Method class, ``file.py:Class`` or ``module:Class``.
+
+    Raises:
+        ValueError: an unknown name, or the class is no Method.
+    """
+    if ":" in name:
+        return _of_class(name)
+    if name in RECIPES:
+        return RECIPES[name]
+    near = difflib.get_close_matches(name, RECIPES, n=3, cutoff=0.0)
+    raise ValueError(
+        f"unknown method {name!r}; the nearest are {', '.join(near)} "
+        "(`cohobate list methods` shows all; file.py:Class takes your own)"
+    )
+
+
+def _of_class(spec: str) -> Recipe:
+    from ..core import Method, Phase
+
+    kind = load_object(spec)
+    if not (isinstance(kind, type) and issubclass(kind, Method)):
+        raise ValueError(f"{spec} is not a class that inherits from cohobate.Method")
+    parameters = inspect.signature(kind).parameters
+    needs_teacher = "teacher" in parameters
+    network = next((n for n in ("network", "student") if n in parameters), None)
+    if network is None:
+        raise ValueError(f"{spec} takes no network: its first parameter must be `network` or `student`")
+
+    def recipe(job: Job, **options: Any) -> Plan:
+        given = {"teacher": (yield from job.teacher())} if needs_teacher else {}
+        yield Phase("train", kind(**{network: job.network()}, **given, **options))
+
+    recipe.__doc__ = kind.__doc__
+    recipe.__wrapped__ = kind.__init__  # type: ignore[attr-defined]
+    return recipe
+
+
+def takes_teacher(name: str) -> bool:
+    """Whether a method learns from a teacher that is given to it."""
+    if ":" in name:
+        return "teacher" in inspect.signature(inspect.unwrap(find(name))).parameters
+    return name in TAUGHT
+
+
+@cache
+def options_model(name: str) -> type[Training]:
+    """Every option of a method's run: those of :class:`Training` and the method's own.
+
+    Raises:
+        ValueError: an unknown method; or an option of a user's method takes a name already in use.
+    """
+    recipe = find(name)
+    target = inspect.unwrap(recipe)
+    hints = get_type_hints(target, localns={"Plan": Any}, include_extras=True)
+    fields: dict[str, Any] = {}
+    for parameter in inspect.signature(target).parameters.values():
+        if parameter.name in ("job", "self", *HANDED):
+            continue
+        if parameter.name in Training.model_fields:
+            raise ValueError(f"option {parameter.name!r} of {name} is an option of every run; rename it")
+        default = parameter.default
+        empty = default is inspect.Parameter.empty
+        hint = hints.get(parameter.name, Any if empty else type(default))
+        fields[parameter.name] = (hint, PydanticUndefined if empty else default)
+    doc = inspect.cleandoc(recipe.__doc__ or name)
+    model = create_model("Options", __base__=Training, __doc__=doc, **fields)
+    return model
+
+
+def own_options(name: str) -> list[str]:
+    """The names of a method's own options."""
+    return [field for field in options_model(name).model_fields if field not in Training.model_fields]
+
+
+def options(name: str, given: Mapping[str, Any]) -> Training:
+    """Checked options of a method.
+
+    Raises:
+        ValueError: an unknown option (with the nearest), or a value out of range.
+    """
+    model = options_model(name)
+    for key in given:
+        if key not in model.model_fields:
+            near = difflib.get_close_matches(key, model.model_fields, n=3, cutoff=0.0)
+            raise ValueError(f"{name} has no option {key!r}; the nearest are {', '.join(near)}")
+    if given.get("teacher") is not None and not takes_teacher(name):
+        raise ValueError(f"{name} takes no teacher; leave --teacher out")
+    try:
+        return model(**given)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'options'}: {e['msg']} (got {e['input']!r})"
+            if e["loc"]
+            else str(e["msg"])
+            for e in error.errors()
+        )
+        raise ValueError(f"{name}: {problems}") from error
+
+
+def label(name: str, config: Training) -> str:
+    """The method and those of its own options that differ from their defaults."""
+    fields = type(config).model_fields
+    changed = [
+        f"{option}={getattr(config, option)}"
+        for option in own_options(name)
+        if getattr(config, option) != fields[option].default
+    ]
+    return " ".join([name, *changed])

@@ -1,0 +1,48 @@
+"""Code of the user's own, named on the command line: ``file.py:name`` or ``package.module:name``."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+
+def load_object(spec: str) -> Any:
+    """What ``file.py:name`` or ``package.module:name`` stands for.
+
+    Raises:
+        ValueError: no such file, module or name; the names that are there are listed.
+    """
+    place, _, name = spec.rpartition(":")
+    module = _from_file(Path(place)) if place.endswith(".py") else _from_module(place)
+    if not hasattr(module, name):
+        public = [n for n in vars(module) if not n.startswith("_")]
+        raise ValueError(f"{place} has no {name!r}; it has {', '.join(sorted(public))}")
+    return getattr(module, name)
+
+
+def _from_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise ValueError(f"no file {path} (looked in {Path.cwd()})")
+    # A name of its own: two files called model.py must not be one module.
+    name = f"cohobate_user_{path.stem}_{abs(hash(path.resolve()))}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        if spec is None or spec.loader is None:
+            raise ValueError(f"{path} is not a Python file")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
+def _from_module(name: str) -> ModuleType:
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"no module {name!r} ({error}); a file is named file.py:name") from error

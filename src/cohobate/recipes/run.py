@@ -1,0 +1,271 @@
+"""Train one method from end to end: the command line's and Python's way in."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..analysis.cost import Cost, cost, parameters
+from ..core import Method, Phase, Plan
+from ..data.dataset import Dataset, fingerprint
+from ..engine import distributed
+from ..engine.checkpoint import write_json
+from ..engine.loop import place
+from ..engine.plan import Outcome, begin, run_plan
+from ..engine.probe import choose_precision, step_seconds
+from ..engine.progress import Display
+from ..engine.signals import Stopper
+from .catalogue import find, label, options, own_options
+from .feeds import divide, make_feeds, read_data
+from .folder import claim, default_folder, read_config
+from .job import Job
+from .training import Training
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run.
+
+    Attributes:
+        folder: of the run; gone if none was asked for.
+        facts: what ``result.json`` holds: sizes, costs, measurements ``last`` and ``best``.
+        history: a record an epoch.
+        network: the deployed network (last epoch), images -> logits; None if nothing was trained
+            because the run had already finished.
+    """
+
+    folder: Path
+    facts: dict[str, Any]
+    history: list[dict[str, Any]]
+    network: nn.Module | None
+
+    @property
+    def error(self) -> float:
+        """Top-1 error of the last epoch in percent: of the test split, else of the validation split."""
+        measured = self.facts["last"]["test"] or self.facts["last"]["val"]
+        return float(measured[self.facts["predictor"]]["top1_error"])
+
+
+def make_plan(method: str, config: Training, classes: int) -> Plan:
+    """A fresh plan of a method by name."""
+    own = {name: getattr(config, name) for name in own_options(method)}
+    return find(method)(Job(config, classes), **own)
+
+
+def train(method: str, config: Training, out: Path | None = None, *, quiet: bool = False) -> Result:
+    """Train a method by name; a run that was interrupted goes on, a finished one is read.
+
+    Args:
+        method: a name of the catalogue, or ``file.py:Class``.
+        config: of :func:`cohobate.recipes.catalogue.options`.
+        out: the run's folder; by default :func:`default_folder`.
+        quiet: print nothing.
+
+    Raises:
+        Stopped, RunError: see :meth:`cohobate.engine.loop.Trainer.run`.
+        ValueError: a name, an option or the data is wrong.
+    """
+    device = distributed.pick_device(config.device)
+    folder = out if out is not None else default_folder(method, config)
+    with distributed.process_group(device):
+        display = Display(f"{label(method, config)} seed {config.seed}", quiet or distributed.rank() > 0)
+        dataset = read_data(config)
+        for note in dataset.notes:
+            display.say(f"note: {note}")
+        config = settle(method, config, dataset, device, folder, display)
+        claim(folder, method, config, fingerprint(dataset), dataset.notes)
+        if (folder / "result.json").exists():
+            display.say(f"already finished: {folder}")
+            return _finished(folder)
+        plan = make_plan(method, config, len(dataset.classes))
+        return _run(plan, method, config, dataset, device, folder, display)
+
+
+def fit(
+    method: Method, dataset: Dataset, out: Path | str | None = None, *, quiet: bool = False, **settings: Any
+) -> Result:
+    """Train a method of your own making on data of your own (:func:`cohobate.arrays`).
+
+    Args:
+        method: owns the networks; they are trained in place.
+        dataset: images and labels; a validation split is held out unless it has one.
+        out: the run's folder, for checkpoints and resume; a temporary one by default.
+        quiet: print nothing.
+        **settings: of :class:`cohobate.Training`: ``epochs=10, lr=0.05`` ...
+
+    Raises:
+        As :func:`train`.
+    """
+    unknown = [key for key in settings if key not in Training.model_fields]
+    if unknown:
+        raise ValueError(f"unknown setting {unknown[0]!r}; there are {', '.join(Training.model_fields)}")
+    config = Training.model_validate({"model": type(method).__name__, "data": dataset.name, **settings})
+    device = distributed.pick_device(config.device)
+    name = type(method).__name__
+    with distributed.process_group(device), tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) if out is None else Path(out)
+        display = Display(name, quiet or distributed.rank() > 0)
+        dataset = divide(dataset, config)
+        chosen = _chosen(config, folder, device)
+        if chosen.precision == "auto":
+            batch = next(iter(make_feeds(dataset, device, config.workers).train(method, chosen).epoch(0)))
+            chosen = _probed(method.to(device), batch, chosen, display)
+        claim(folder, name, chosen, fingerprint(dataset), dataset.notes)
+        if (folder / "result.json").exists():
+            display.say(f"already finished: {folder}")
+            return _finished(folder)
+
+        def plan() -> Plan:
+            yield Phase("train", method)
+
+        return _run(plan(), name, chosen, dataset, device, folder, display)
+
+
+# ---------------------------------------------------------------- choices that are recorded
+
+
+def settle(
+    method: str, config: Training, dataset: Dataset, device: torch.device, folder: Path, display: Display
+) -> Training:
+    """Replace every ``auto`` by what it stands for here, or by what the folder recorded."""
+    config = _chosen(config, folder, device)
+    if config.precision != "auto":
+        return config
+    first = begin(make_plan(method, config, len(dataset.classes)), config.seed).method.to(device)
+    batch = next(iter(make_feeds(dataset, device, config.workers).train(first, config).epoch(0)))
+    return _probed(first, batch, config, display)
+
+
+def _chosen(config: Training, folder: Path | None, device: torch.device) -> Training:
+    on_gpu = device.type == "cuda"
+    update: dict[str, Any] = {"device": device.type}
+    if config.compile == "auto":
+        update["compile"] = "on" if on_gpu else "off"
+    if config.precision == "auto" and folder is not None and (folder / "run.yaml").exists():
+        kept = read_config(folder / "run.yaml")
+        update |= {key: kept[key] for key in ("precision", "layout")}
+    return config.model_copy(update=update)
+
+
+def _probed(method: Method, batch: Any, config: Training, display: Display) -> Training:
+    choice = distributed.gathered(choose_precision(method, batch, config))[0]
+    tried = ", ".join(f"{name} {1000 * s:.0f} ms" for name, s in choice.seconds.items())
+    display.say(f"precision {choice.precision}, {choice.layout} (a step takes: {tried})")
+    return config.model_copy(update={"precision": choice.precision, "layout": choice.layout})
+
+
+# ---------------------------------------------------------------- running
+
+
+def _run(
+    plan: Plan,
+    method: str,
+    config: Training,
+    dataset: Dataset,
+    device: torch.device,
+    folder: Path,
+    display: Display,
+) -> Result:
+    stopper = Stopper(config.max_minutes)
+    feeds = make_feeds(dataset, device, config.workers)
+    about = {
+        "model": config.model,
+        "shortcut": config.shortcut,
+        "classes": list(dataset.classes),
+        "data": config.data,
+        "mean": list(dataset.mean),
+        "std": list(dataset.std),
+        "image_size": dataset.image_size,
+    }
+    with stopper.listening():
+        outcome = run_plan(plan, feeds, config, device, folder, display, stopper, about)
+    return _finish(outcome, method, config, dataset, folder)
+
+
+def _finish(outcome: Outcome, method: str, config: Training, dataset: Dataset, folder: Path) -> Result:
+    trained = outcome.trainer.method
+    predictor, network = next(iter(trained.predictors().items()))
+    size = dataset.image_size
+    spent = cost(network, (3, size, size))
+    facts = {
+        "method": method,
+        "label": label(method, config) if type(config) is not Training else method,
+        "options": {} if type(config) is Training else {k: getattr(config, k) for k in own_options(method)},
+        "seed": config.seed,
+        "model": config.model,
+        "data": config.data,
+        "predictor": predictor,
+        "parameters_trained": parameters(trained, trained=True),
+        "parameters_deployed": spent.parameters,
+        "macs": spent.macs,
+        "train_seconds": sum(record["seconds"] for record in outcome.history),
+        "train_images": len(dataset.train),
+        "epochs": config.epochs,
+        "image_passes": sum(record["images"] for record in outcome.history),
+        "last": outcome.last,
+        "best": outcome.best,
+    }
+    if distributed.rank() == 0:
+        write_json(folder / "result.json", facts)
+    distributed.barrier()
+    return Result(folder, facts, outcome.history, network.eval())
+
+
+def _finished(folder: Path) -> Result:
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    facts = json.loads((folder / "result.json").read_text())
+    return Result(folder, facts, [json.loads(line) for line in lines], None)
+
+
+# ---------------------------------------------------------------- dry run
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a phase would cost."""
+
+    phase: str
+    epochs: int
+    steps: int
+    trained: int
+    deployed: Cost
+    seconds: float
+
+
+def dry_run(method: str, config: Training) -> tuple[Dataset, list[Outlook]]:
+    """Build every phase, time a few steps, train nothing and write nothing."""
+    device = distributed.pick_device(config.device)
+    dataset = read_data(config)
+    config = _chosen(config, None, device)
+    feeds = make_feeds(dataset, device, config.workers)
+    plan = make_plan(method, config, len(dataset.classes))
+    outlooks = []
+    phase = begin(plan, config.seed)
+    while True:
+        settings = config.model_copy(update={k: v for k, v in phase.settings.items() if k != "groups"})
+        place(phase.method, device, settings)
+        loader = feeds.train(phase.method, settings)
+        seconds = step_seconds(phase.method, next(iter(loader.epoch(0))), settings, rounds=2)
+        network = next(iter(phase.method.predictors().values()))
+        size = dataset.image_size
+        outlooks.append(
+            Outlook(
+                phase.name,
+                settings.epochs,
+                len(loader) // settings.accumulate,
+                parameters(phase.method, trained=True),
+                cost(network, (3, size, size)),
+                seconds * len(loader) * settings.epochs,
+            )
+        )
+        try:
+            phase = plan.send({"history": [], "best": None})
+        except StopIteration:
+            return dataset, outlooks
+

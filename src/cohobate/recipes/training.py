@@ -1,0 +1,36 @@
+"""What every recipe shares: the images, the network, and how it is trained. No torch here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ..engine.settings import PASSING, Settings
+
+
+class Training(Settings):
+    """The options of every run."""
+
+    model: str = Field("resnet8", description="A name (`cohobate list models`), or file.py:function.")
+    shortcut: Literal["projection", "padding"] = Field(
+        "projection", description="ResNets: 1x1 convolution (option B), or parameter-free (option A)."
+    )
+    teacher: str | None = Field(
+        None, description="A run folder, a .safetensors file, or a model that is trained first."
+    )
+    init: Path | None = Field(None, description="A .safetensors file to begin from.")
+    data: str = Field("digits", description="A name (`cohobate list data`), or a folder of images.")
+    data_root: Path = Field(Path("data"), description="Where data sets lie.")
+    image_size: int | None = Field(None, ge=1, description="Side of the images of a folder, pixels.")
+    train_images: int | None = Field(None, ge=1, description="Train on so many images (stratified).")
+    val_fraction: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.1, description="Share of the training images held out, unless the data has a val split."
+    )
+    split_seed: int = Field(0, ge=0, description="Of the hold-out and of train_images.")
+    workers: int = Field(2, ge=0, description="Processes that decode large images.")
+
+
+NOT_IDENTITY = PASSING | {"data_root", "workers"}
+"""Options that may differ when a run goes on."""
