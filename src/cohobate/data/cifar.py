@@ -1,17 +1,15 @@
 """CIFAR-10 and CIFAR-100, from any of the forms that they are published in.
 
 Krizhevsky: Learning Multiple Layers of Features from Tiny Images, 2009. Nothing is extracted from
-an archive, and a pickle may name only what those files need.
+an archive, and pickles go through the restricted reader of :mod:`cohobate.data.pickles`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
-import pickle
 import tarfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -21,6 +19,7 @@ import numpy as np
 import torch
 
 from .dataset import Dataset, Images, channel_statistics
+from .pickles import unpickle
 
 PIXELS = 3 * 32 * 32
 
@@ -131,6 +130,8 @@ class Place:
             return {name: (self.path / name).read_bytes() for name in names if (self.path / name).is_file()}
         try:
             return _members(self.path, names)
+        except FileNotFoundError:
+            raise
         except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
             raise ValueError(f"{self.path} is damaged or truncated: {error}") from error
 
@@ -180,28 +181,34 @@ def load_cifar(name: str, root: Path) -> Dataset:
 
 def _build(name: str, place: Place) -> Dataset:
     form = place.form
-    files = place.read((*form.train, form.meta))
-    missing = [file for file in form.train if file not in files]
-    if len(missing) == len(form.train):
-        raise FileNotFoundError(f"{place.path} holds none of the training files {', '.join(form.train)}")
+    files = place.read((*form.train, form.test, form.meta))
     if form.meta not in files:
         raise FileNotFoundError(f"{place.path} does not hold {form.meta}, the names of the classes")
     classes = _class_names(place, files[form.meta])
     parts = [_images(place, file, files[file], len(classes)) for file in form.train if file in files]
+    if not parts:
+        raise FileNotFoundError(f"{place.path} holds none of the training files {', '.join(form.train)}")
     train = Images(torch.cat([part.x for part in parts]), torch.cat([part.y for part in parts]))
     mean, std = channel_statistics(train.x)
-    absent = (f"not there: {', '.join(missing)}; the training split has {len(train)} images",) * bool(missing)
-    test: Callable[[], Images] = partial(_test, place, len(classes))
-    return Dataset(
-        name, classes, train, None, test, mean, std, crop=4, flip=True, notes=absent + place.notes()
-    )
+    # Only that the test file is there is of interest now.
+    test = partial(_test, place, len(classes)) if form.test in files else None
+    notes = (*_absent(form, files, len(train)), *place.notes())
+    return Dataset(name, classes, train, None, test, mean, std, crop=4, flip=True, notes=notes)
+
+
+def _absent(form: Form, files: Mapping[str, bytes], images: int) -> Iterator[str]:
+    missing = [file for file in form.train if file not in files]
+    if missing:
+        yield f"not there: {', '.join(missing)}; the training split has {images} images"
+    if form.test not in files:
+        yield f"not there: {form.test}; there is no test split"
 
 
 def _test(place: Place, classes: int) -> Images:
     name = place.form.test
     files = place.read((name,))
     if name not in files:
-        raise FileNotFoundError(f"{place.path} does not hold {name}, the test split")
+        raise FileNotFoundError(f"{place.path} no longer holds {name}, the test split")
     return _images(place, name, files[name], classes)
 
 
@@ -275,55 +282,3 @@ def _entry(record: object, key: str, file: str) -> Any:
         if candidate in entries:
             return entries[candidate]
     raise ValueError(f"{file}: no entry {key!r}")
-
-
-# ---------------------------------------------------------------- the restricted reader
-
-
-class _RefusedError(ValueError):
-    """A pickle names something that no CIFAR file needs."""
-
-
-def _encode(text: str, encoding: str | bytes = "latin1") -> bytes:
-    # How Python 3 writes bytes under protocol 2. No other codec is let in.
-    if encoding not in ("latin1", b"latin1"):
-        raise _RefusedError(f"a pickle asks for the codec {encoding!r}, only latin1 is allowed")
-    return text.encode("latin1")
-
-
-def _reconstruct(kind: type, shape: Sequence[int], code: str | bytes) -> np.ndarray:
-    # What numpy's own function makes of these arguments: an empty array that a state then fills.
-    if kind is not np.ndarray:
-        raise _RefusedError(f"a pickle makes an array of type {kind!r}, only numpy.ndarray is allowed")
-    return np.ndarray.__new__(np.ndarray, tuple(shape), np.dtype(code))
-
-
-_ALLOWED: dict[tuple[str, str], Any] = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
-    ("_codecs", "encode"): _encode,
-}
-
-
-class _Restricted(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED:
-            raise _RefusedError(f"a pickle names {module}.{name}, which no CIFAR file needs")
-        return _ALLOWED[module, name]
-
-
-def unpickle(content: bytes, file: str) -> object:
-    """The record in a CIFAR pickle; what it holds as bytes stays bytes.
-
-    Raises:
-        ValueError: it names a global that no CIFAR file needs (nothing of it is called), or it is no
-            pickle; the message names the file.
-    """
-    try:
-        return _Restricted(io.BytesIO(content), encoding="bytes").load()
-    except _RefusedError as error:
-        raise ValueError(f"{file} was refused: {error}") from None
-    except Exception as error:  # damaged bytes may raise anything
-        raise ValueError(f"{file} is no CIFAR pickle, or is truncated: {error}") from error

@@ -224,10 +224,10 @@ def fingerprint(dataset: Dataset) -> str:
     for name, split in (("train", dataset.train), ("val", dataset.val)):
         digest.update(f"{name} {type(split).__name__}".encode())
         if split is not None:
-            digest.update(split.y.numpy().tobytes())
+            digest.update(split.y.contiguous().numpy().data)
         if isinstance(split, Images):
             digest.update(repr(tuple(split.x.shape)).encode())
-            digest.update(memoryview(split.x.contiguous().numpy()).cast("B"))
+            digest.update(split.x.contiguous().numpy().data)
         elif isinstance(split, Files):
             digest.update(_describe_files(split.paths).encode())
     return digest.hexdigest()

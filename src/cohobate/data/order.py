@@ -129,8 +129,14 @@ def classmates(y: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
     return by_class[first[y[rows]] + (place[rows] + step) % size]
 
 
-def second_rows(kind: SecondView, y: Tensor, rows: Tensor, generator: torch.Generator) -> list[Tensor]:
-    """Rows of each view, one or two tensors of shape (M,)."""
-    if kind is None:
-        return [rows]
-    return [rows, rows if kind == "augmentation" else classmates(y, rows, generator)]
+def view_rows(
+    second_view: SecondView, y: Tensor, rows: Tensor, generator: torch.Generator
+) -> Iterator[Tensor]:
+    """Rows that each view shows, one or two tensors of shape (M,).
+
+    The second is drawn when it is asked for, so what is drawn for the first view in between does
+    not depend on whether there is a second.
+    """
+    yield rows
+    if second_view is not None:
+        yield rows if second_view == "augmentation" else classmates(y, rows, generator)

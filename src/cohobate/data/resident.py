@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..core import Batch
 from .dataset import Dataset, Images
-from .order import EvalOrder, SecondView, TrainOrder, second_rows
+from .order import EvalOrder, SecondView, TrainOrder, view_rows
 
 
 @final
@@ -69,7 +69,7 @@ class Crops:
 
     def draw(self, rows: Tensor, generator: torch.Generator) -> Tensor:
         """First pixel of a random crop of each of these images, (M,)."""
-        top, left = torch.randint(2 * self.crop + 1, (2, len(rows)), generator=generator)
+        top, left = torch.randint(2 * self.crop + 1, (2, len(rows)), generator=generator).unbind()
         if self.flip:
             mirrored = torch.randint(2, (len(rows),), generator=generator)
             # Left of the same pixels, counted from the other side.
@@ -108,7 +108,7 @@ class ResidentTrain:
         index = torch.randperm(len(self._y), generator=generator)
         views = [
             self._crops.draw(rows, generator).to(self._device)
-            for rows in second_rows(self._second_view, self._y, index, generator)
+            for rows in view_rows(self._second_view, self._y, index, generator)
         ]
         y = self._y[index].to(self._device)
         index = index.to(self._device)

@@ -76,7 +76,7 @@ def _digits() -> Dataset:
 
 
 def _digits_split(test: bool) -> Images:
-    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+    from sklearn.datasets import load_digits
 
     pixels, labels = load_digits(return_X_y=True)
     y = torch.from_numpy(labels).long()

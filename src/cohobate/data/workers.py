@@ -16,7 +16,7 @@ from torch.utils.data import Dataset as TorchDataset
 from ..core import Batch
 from .dataset import Dataset, Files
 from .folder import decode
-from .order import EvalOrder, SecondView, TrainOrder, second_rows
+from .order import EvalOrder, SecondView, TrainOrder, view_rows
 from .resident import Normalise
 
 SCALE = (0.08, 1.0)
@@ -116,7 +116,7 @@ class Jobs:
 def _read(reader: Reader, jobs: Iterable[list[Job]], workers: int, device: torch.device) -> Iterator[Tensor]:
     loader = DataLoader(
         reader,
-        batch_sampler=jobs,  # type: ignore[arg-type]
+        batch_sampler=jobs,
         num_workers=workers,
         collate_fn=stack,
         pin_memory=device.type == "cuda",
@@ -150,7 +150,7 @@ class WorkersTrain:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         generator = self._order.generator(epoch)
         index = torch.randperm(len(self._split), generator=generator)
-        views = second_rows(self._second_view, self._split.y, index, generator)
+        views = list(view_rows(self._second_view, self._split.y, index, generator))
         spans = list(self._order.spans(start))
         reader = Reader(self._split, self._flip, (self._order.seed, epoch))
         y, rows = (t.to(self._device) for t in (self._split.y[index], index))

@@ -1,0 +1,246 @@
+"""What every method promises, over the whole zoo."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._dynamo.testing import CompileCounterWithBackend
+from torch._inductor import config as inductor
+
+from cohobate.core import Frozen, Method
+from cohobate.engine.errors import Stopped
+from cohobate.engine.evaluate import evaluating
+from cohobate.models.resnet import ResNet
+from cohobate.models.wrn import WideResNet
+from cohobate.recipes.feeds import smooth
+from zoo import CLASSES, ZOO, Case, StopAfter, batch, seeded, trainer
+
+cases = pytest.mark.parametrize("case", ZOO.values(), ids=ZOO.keys())
+State = dict[str, Tensor]
+
+
+def test_the_whole_zoo_is_here() -> None:
+    assert len(ZOO) == 13
+
+
+def losses(method: Method, seed: int = 1, **how: object) -> dict[str, Tensor]:
+    """Every term of every turn, after one seed."""
+    torch.manual_seed(seed)
+    device = str(next(method.parameters()).device)
+    data = batch(dtype=next(method.parameters()).dtype, device=device)
+    return {name: value for turn in range(method.turns) for name, value in method(data, turn).items()}
+
+
+def step(method: Method, seed: int = 1) -> None:
+    optimizer = torch.optim.SGD(method.groups()["networks"], lr=0.1, weight_decay=0.1)
+    sum(losses(method, seed).values()).backward()  # type: ignore[union-attr]
+    optimizer.step()
+    method.zero_grad()
+    method.after_step()
+
+
+def copied(state: State) -> State:
+    return {k: v.detach().clone() for k, v in state.items()}
+
+
+def same(one: State, two: State) -> bool:
+    return one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
+
+
+def teachers(method: Method) -> list[State]:
+    return [copied(m.network.state_dict()) for m in method.modules() if isinstance(m, Frozen)]
+
+
+@cases
+def test_terms_are_finite_named_scalars(case: Case, device: str) -> None:
+    terms = losses(seeded(case.make).to(device))
+    assert terms
+    for name, value in terms.items():
+        assert isinstance(name, str)
+        assert value.shape == ()
+        assert torch.isfinite(value)
+
+
+@cases
+def test_what_should_move_moves_and_the_teacher_never(case: Case, device: str) -> None:
+    method = seeded(case.make).to(device).train()
+    before, taught = copied(dict(method.named_parameters())), teachers(method)
+    step(method)
+    for name, parameter in method.named_parameters():
+        assert torch.equal(before[name], parameter) == (name in case.idle), name
+    for one, two in zip(taught, teachers(method), strict=True):
+        assert same(one, two)
+
+
+@cases
+def test_state_dict_round_trip(case: Case) -> None:
+    method, other = seeded(case.make, 0), seeded(case.make, 0)
+    step(method)
+    other.load_state_dict(method.state_dict())
+    assert same(method.state_dict(), other.state_dict())
+    assert losses(method) == losses(other)
+
+
+@cases
+@pytest.mark.parametrize("steps", [3, 5, 7])
+def test_resume_is_bit_equal(case: Case, steps: int, tmp_path: Path) -> None:
+    whole = trainer(seeded(case.make), tmp_path / "whole")
+    whole.run()
+    first = trainer(seeded(case.make), tmp_path / "cut", StopAfter(steps))
+    with pytest.raises(Stopped, match="run the same command again"):
+        first.run()
+    # Another seed: everything that matters must come from the checkpoint. The frozen teacher must not.
+    fresh = seeded(case.make)
+    torch.manual_seed(99)
+    second = trainer(fresh, tmp_path / "cut")
+    assert second.done == steps
+    second.run()
+    assert same(whole.method.state_dict(), second.method.state_dict())
+    strip = ("seconds", "images_per_s")
+    for one, two in zip(whole.history, second.history, strict=True):
+        assert {k: v for k, v in one.items() if k not in strip} == {
+            k: v for k, v in two.items() if k not in strip
+        }
+
+
+@cases
+def test_predictors_are_plain_networks(case: Case) -> None:
+    method = seeded(case.make)
+    network = case.network()
+    predictors = method.predictors()
+    assert predictors
+    for predictor in predictors.values():
+        assert predictor.state_dict().keys() == network.state_dict().keys()
+        assert not any(isinstance(m, Frozen | Method) for m in predictor.modules())
+        network.load_state_dict(predictor.state_dict())
+        assert predictor(batch().x).shape == (16, CLASSES)
+        sizes = [sum(p.numel() for p in module.parameters()) for module in (predictor, network)]
+        assert sizes[0] == sizes[1]
+
+
+@cases
+def test_readouts_equal_the_predictors(case: Case, device: str) -> None:
+    method = seeded(case.make).to(device).double()
+    for seed in range(3):
+        step(method, seed)
+    x = batch(dtype=torch.float64, device=device).x
+    with evaluating(method):
+        answers = method.readouts(x)
+        predictors = method.predictors()
+        assert answers.keys() == predictors.keys()
+        for name, predictor in predictors.items():
+            torch.testing.assert_close(predictor.eval()(x), answers[name], rtol=1e-9, atol=1e-9)
+
+
+@cases
+def test_evaluation_is_deterministic_and_leaves_the_modes(case: Case) -> None:
+    method = seeded(case.make).train()
+    next(m for m in method.modules() if isinstance(m, nn.BatchNorm2d)).eval()
+    modes = [m.training for m in method.modules()]
+    state, x = copied(method.state_dict()), batch().x
+    with evaluating(method):
+        one = method.readouts(x)
+        torch.manual_seed(5)
+        two = method.readouts(x)
+    assert same(one, two)
+    assert modes == [m.training for m in method.modules()]
+    assert same(state, method.state_dict())
+
+
+def check_compiled(case: Case, make_backend: Callable[[], object], device: str) -> None:
+    eager = seeded(case.make).to(device).double()
+    compiled = deepcopy(eager)
+    torch._dynamo.reset()
+    counter = CompileCounterWithBackend(make_backend())  # type: ignore[no-untyped-call]
+    compiled.compile(fullgraph=True, dynamic=False, backend=counter)
+    for seed in range(2):
+        one, two = losses(eager, seed), losses(compiled, seed)
+        for name in one:
+            torch.testing.assert_close(one[name], two[name], rtol=1e-9, atol=1e-9)
+        for terms in (one, two):
+            sum(terms.values()).backward()  # type: ignore[union-attr]
+    for (name, p), q in zip(eager.named_parameters(), compiled.parameters(), strict=True):
+        if name not in case.idle:
+            torch.testing.assert_close(p.grad, q.grad, rtol=1e-7, atol=1e-9)
+    for key, value in eager.state_dict().items():
+        torch.testing.assert_close(value, compiled.state_dict()[key], rtol=1e-9, atol=1e-9)
+    assert counter.frame_count == eager.turns
+
+
+@cases
+def test_compiled_equals_eager_in_one_graph_a_turn(case: Case, device: str) -> None:
+    check_compiled(case, lambda: "aot_eager", device)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler")
+@pytest.mark.parametrize("name", ["kd", "self_guidance"])
+def test_inductor_equals_eager(name: str, device: str) -> None:
+    # Inductor draws other random numbers than eager unless it is told to fall back.
+    with inductor.patch(fallback_random=True):
+        check_compiled(ZOO[name], lambda: "inductor", device)
+
+
+@cases
+def test_autocast_rounds_the_networks_only(case: Case, device: str) -> None:
+    """Terms under autocast equal the terms, computed in float32, of networks under autocast."""
+    whole = seeded(case.make).to(device)
+    apart = deepcopy(whole)
+    for module in apart.modules():
+        for network in [module.network] if isinstance(module, Frozen) else [module]:
+            if isinstance(network, ResNet | WideResNet):
+                forward = network.forward
+                network.forward = torch.autocast(device, torch.bfloat16)(forward)  # type: ignore[method-assign]
+    with torch.autocast(device, torch.bfloat16):
+        one = losses(whole)
+    two = losses(apart)
+    full = losses(seeded(case.make).to(device))
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=1e-6, atol=1e-7)
+        torch.testing.assert_close(one[name], full[name], rtol=0.1, atol=0.02)
+
+
+@cases
+def test_soft_labels_are_taken_or_refused_by_name(case: Case) -> None:
+    method = seeded(case.make)
+    soft = smooth(batch(), 0.1, CLASSES)
+    if case.soft_labels:
+        assert all(torch.isfinite(v) for v in method(soft).values())
+    else:
+        with pytest.raises(ValueError, match=f"{type(method).__name__} needs integer labels"):
+            method(soft)
+
+
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, object]]:
+    """What two processes found, for every method, eager and compiled (``two_processes.py``)."""
+    folder = tmp_path_factory.mktemp("ddp")
+    script = Path(__file__).parent / "two_processes.py"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)}
+    done = subprocess.run(
+        [*command, str(script), str(folder)], env=environment, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return dict(json.loads((folder / "found.json").read_text()))
+
+
+@pytest.mark.parametrize("how", ["eager", "compiled"])
+@pytest.mark.parametrize("name", ZOO)
+def test_two_processes_stay_in_sync(
+    name: str, how: str, processes: dict[str, dict[str, object]]
+) -> None:
+    found = processes[f"{name} {how}"]
+    assert found["world"] == 2
+    assert found["moved"], "nothing was trained"
+    assert found["differing"] == []
+    assert found["idle_kept"]

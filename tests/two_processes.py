@@ -1,0 +1,52 @@
+"""Run by ``test_contract.py`` under torchrun: train every method of the zoo in two processes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from cohobate.engine.distributed import process_group
+from zoo import ZOO, Case, seeded, trainer
+
+
+def check(case: Case, compiled: bool, folder: Path) -> dict[str, object]:
+    """One epoch; ranks begin with different weights, and must end with the same."""
+    method = seeded(case.make, seed=dist.get_rank())
+    if compiled:
+        torch._dynamo.reset()
+        method.compile(fullgraph=True, dynamic=False, backend="aot_eager")
+    running = trainer(method, folder, epochs=1, weight_decay=0.1)
+    before = {k: v.detach().clone() for k, v in method.named_parameters()}
+    running.run()
+    differing = []
+    for name, tensor in method.state_dict().items():
+        others = [torch.empty_like(tensor) for _ in range(2)]
+        dist.all_gather(others, tensor.contiguous())
+        if not torch.equal(others[0], others[1]):
+            differing.append(name)
+    return {
+        "world": dist.get_world_size(),
+        "moved": any(not torch.equal(before[k], v) for k, v in method.named_parameters()),
+        "differing": differing,
+        "idle_kept": all(torch.equal(before[k], method.get_parameter(k)) for k in case.idle),
+    }
+
+
+def main(folder: Path) -> None:
+    torch.set_num_threads(1)
+    with process_group(torch.device("cpu")):
+        found = {
+            f"{name} {how}": check(case, how == "compiled", folder / f"{number}-{how}")
+            for number, (name, case) in enumerate(ZOO.items())
+            for how in ("eager", "compiled")
+        }
+        if dist.get_rank() == 0:
+            (folder / "found.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

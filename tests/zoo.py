@@ -1,0 +1,159 @@
+"""Every method on toy networks, and a toy data set: what the contract test runs over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cohobate.core import Batch, Classifier, Frozen, Method, as_output, cross_entropy
+from cohobate.data.dataset import Images
+from cohobate.data.sources import arrays
+from cohobate.engine.checkpoint import Store
+from cohobate.engine.loop import Trainer
+from cohobate.engine.progress import Display
+from cohobate.engine.randomness import seed_all
+from cohobate.engine.settings import Settings
+from cohobate.engine.signals import Stopper
+from cohobate.core import Phase
+from cohobate.methods.distillation import Distillation
+from cohobate.methods.kd import KD
+from cohobate.methods.self_guidance import SelfGuidance
+from cohobate.methods.stochastic_depth import StochasticDepth
+from cohobate.methods.supervised import Supervised
+from cohobate.models.resnet import Basic, Bottleneck, ResNet
+from cohobate.models.wrn import WideResNet
+from cohobate.recipes.feeds import make_feeds
+
+CLASSES = 5
+SIZE = 8
+
+
+def toy() -> nn.Module:
+    return ResNet(Basic, 1, CLASSES, stem=4, widths=(4, 8, 8))
+
+
+def toy_bottleneck() -> nn.Module:
+    return ResNet(Bottleneck, 1, CLASSES, stem=4, widths=(2, 2, 4), shortcut="padding")
+
+
+def toy_wide() -> nn.Module:
+    return WideResNet(10, 1, CLASSES)
+
+
+class Turns(Method):
+    """Two networks in turns, a parameter that rests, labels that must be ids.
+
+    No method of a paper needs all of these yet; the contract must hold for them nevertheless.
+    """
+
+    turns = 2
+    rests = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peers = nn.ModuleList([toy(), toy()])
+        self.idle = nn.Parameter(torch.ones(3))
+
+    def forward(self, batch: Batch, turn: int = 0) -> dict[str, Tensor]:
+        y = batch.ids(type(self).__name__)
+        return {f"ce_{turn}": cross_entropy(as_output(self.peers[turn](batch.x)).logits, y)}
+
+    def predictors(self) -> dict[str, nn.Module]:
+        return {f"peer_{i}": Classifier(peer) for i, peer in enumerate(self.peers)}
+
+    def readouts(self, x: Tensor) -> dict[str, Tensor]:
+        return {f"peer_{i}": as_output(peer(x)).logits for i, peer in enumerate(self.peers)}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A method, and what is particular to it."""
+
+    make: Callable[[], Method]
+    network: Callable[[], nn.Module] = toy
+    soft_labels: bool = True
+    idle: tuple[str, ...] = ()
+
+
+ZOO: dict[str, Case] = {
+    "baseline": Case(lambda: Supervised(toy())),
+    "baseline wide": Case(lambda: Supervised(toy_wide()), toy_wide),
+    "kd": Case(lambda: Distillation(toy(), Frozen(toy_wide()), {"kd": KD()})),
+    "stochastic_depth": Case(lambda: StochasticDepth(toy())),
+    "stochastic_depth wide": Case(lambda: StochasticDepth(toy_wide()), toy_wide),
+    "self_guidance": Case(lambda: SelfGuidance(toy())),
+    "self_guidance wide": Case(lambda: SelfGuidance(toy_wide()), toy_wide),
+    "self_guidance bottleneck": Case(lambda: SelfGuidance(toy_bottleneck()), toy_bottleneck),
+    "self_guidance weight=0": Case(lambda: SelfGuidance(toy(), weight=0.0)),
+    "self_guidance detach=False": Case(lambda: SelfGuidance(toy(), detach=False)),
+    "self_guidance backward_full=False": Case(lambda: SelfGuidance(toy(), backward_full=False)),
+    "self_guidance statistics=both": Case(lambda: SelfGuidance(toy(), statistics="both")),
+    "turns": Case(Turns, soft_labels=False, idle=("idle",)),
+}
+
+
+def batch(images: int = 16, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(images, 3, SIZE, SIZE, generator=generator, dtype=torch.float64)
+    y = torch.randint(CLASSES, (images,), generator=generator)
+    return Batch((x.to(device, dtype),), y.to(device), torch.arange(images, device=device))
+
+
+def toy_images(images: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Noise whose brightest quarter tells the class: learnable in a few steps."""
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.arange(images) % CLASSES
+    x = torch.randint(0, 100, (images, SIZE, SIZE, 3), generator=generator)
+    for i in range(images):
+        x[i, int(y[i]) : int(y[i]) + 3, :, 0] += 150
+    return x.to(torch.uint8), y
+
+
+def toy_data(images: int = 80) -> Any:
+    x, y = toy_images(images, 0)
+    return arrays(x, y, val=toy_images(40, 1), test=toy_images(40, 2), crop=1)
+
+
+def trainer(method: Method, folder: Path, stopper: Stopper | None = None, **settings: Any) -> Trainer:
+    """The engine's trainer of one phase on the toy data."""
+    chosen = Settings.model_validate(
+        {"epochs": 2, "batch_size": 16, "device": "cpu", "compile": "off", "seed": 3, **settings}
+    )
+    device = torch.device(chosen.device)
+    return Trainer(
+        Phase("train", method),
+        make_feeds(toy_data(), device, 0),
+        chosen,
+        device,
+        Store(folder / "train"),
+        folder / "metrics.jsonl",
+        [],
+        Display(quiet=True),
+        stopper or Stopper(),
+    )
+
+
+class StopAfter(Stopper):
+    """Wants to stop after so many steps."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.minutes = 0.0
+        self.left = steps
+
+    def wanted(self) -> bool:
+        self.left -= 1
+        return self.left <= 0
+
+
+def seeded(make: Callable[[], Method], seed: int = 0) -> Method:
+    seed_all(seed)
+    return make()
+
+
+__all__ = ["CLASSES", "SIZE", "ZOO", "Case", "Images", "StopAfter", "batch", "seeded", "toy", "toy_data", "trainer"]
