@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_origin
 
+import tyro
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -98,7 +100,6 @@ def _parse(
     method: str, given: dict[str, Any], arguments: list[str], program: str
 ) -> tuple[Training, dict[str, Any]]:
     """Options of a method from defaults, then a configuration file, then flags."""
-    import tyro
     from pydantic import Field, create_model
 
     from .recipes.catalogue import options, options_model
@@ -198,7 +199,6 @@ def _summary(facts: dict[str, Any]) -> RenderableType:
 
 
 def _compare(arguments: list[str]) -> None:
-    import tyro
     from pydantic import Field, create_model
 
     from .recipes.catalogue import options
@@ -235,7 +235,6 @@ def _compare(arguments: list[str]) -> None:
 
 
 def _evaluate(arguments: list[str]) -> None:
-    import tyro
     from rich.table import Table
 
     def evaluate(
@@ -273,8 +272,6 @@ def _evaluate(arguments: list[str]) -> None:
 
 
 def _report(arguments: list[str]) -> None:
-    import tyro
-
     def report(
         runs: tyro.conf.Positional[tuple[Path, ...]], out: Path | None = None, baseline: str | None = None
     ) -> None:
@@ -311,7 +308,6 @@ def _report(arguments: list[str]) -> None:
 
 
 def _list(arguments: list[str]) -> None:
-    import tyro
     from rich.table import Table
 
     def show(what: tyro.conf.Positional[Literal["methods", "models", "data"]]) -> None:

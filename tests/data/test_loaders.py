@@ -299,6 +299,7 @@ def test_a_broken_file_is_named_through_a_worker(pictures: Dataset, tmp_path: Pa
     files = Files((tmp_path / "broken.png",) * 4, torch.zeros(4, dtype=torch.int64), 72)
     with pytest.raises(ValueError, match=r"broken.png cannot be decoded"):
         list(train(replace(pictures, train=files), batch_size=4, workers=1).epoch(0))
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.parametrize(("width", "height"), [(60, 40), (7, 500), (500, 7), (1, 1)])

@@ -123,8 +123,12 @@ def _read(reader: Reader, jobs: Iterable[list[Job]], workers: int, device: torch
         # Its own generator: the default would draw from the global one and move dropout's stream.
         generator=torch.Generator().manual_seed(0),
     )
-    for pixels in loader:
-        yield pixels.to(device, non_blocking=True)
+    try:
+        for pixels in loader:
+            yield pixels.to(device, non_blocking=True)
+    except Exception as error:
+        # The frames of the loader would keep its workers alive; theirs are in the message as text.
+        raise error.with_traceback(None) from error.__cause__
 
 
 @final

@@ -45,7 +45,9 @@ tr > :first-child { position: sticky; left: 0; background: var(--card); text-ali
 thead th { color: var(--soft); font-size: .78rem; font-weight: 500; line-height: 1.3; }
 thead th { vertical-align: bottom; }
 tbody tr > * { border-top: 1px solid var(--line); }
-tbody th { min-width: 8rem; max-width: 18rem; font-weight: 600; overflow-wrap: anywhere; }
+tbody th { min-width: 8.5rem; max-width: 18rem; font-weight: 600; overflow-wrap: break-word; }
+.method { white-space: nowrap; }
+.options { display: block; padding-left: 1.15rem; color: var(--soft); font-weight: 400; font-size: .82rem; }
 .key { display: inline-block; width: .6rem; height: .6rem; margin-right: .55rem; border-radius: 50%; }
 mark { margin: -.15rem -.4rem; padding: .15rem .4rem; border-radius: 5px; color: inherit; }
 .better { background: var(--better); }
@@ -66,7 +68,7 @@ dd { margin: 0; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; fon
 .tiles { grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); margin-bottom: 1.5rem; }
 .tiles dd { font-size: 1.25rem; font-weight: 600; }
 pre {
-  margin: 0 0 .75rem; padding: .9rem 1rem; overflow-x: auto; border: 1px solid var(--line);
+  margin: 0 0 .75rem; padding: .9rem 1rem; white-space: pre-wrap; overflow-wrap: anywhere; border: 1px solid var(--line);
   border-radius: 10px; background: var(--card); font-size: .85rem; line-height: 1.5;
 }
 code { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }

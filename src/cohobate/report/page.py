@@ -125,14 +125,14 @@ def _run_metrics(run: Run) -> list[Html]:
         "train time": table.duration(result["train_seconds"]),
     }
     measured = [
-        (f"{name} epoch ({result[name]['epoch']})", split, predictor, metrics)
+        (f"{split}, {name} epoch ({result[name]['epoch']}), {predictor}", metrics)
         for name in ("last", "best")
         for split in SPLITS
         for predictor, metrics in ((result[name] or {}).get(split) or {}).items()
     ]
-    names = list(dict.fromkeys(key for *_, metrics in measured for key in metrics))
-    rows = [[*where, *(_number(metrics.get(key)) for key in names)] for *where, metrics in measured]
-    head = ["measured at", "split", "predictor", *map(_metric_name, names)]
+    names = list(dict.fromkeys(key for _, metrics in measured for key in metrics))
+    rows = [[where, *(_number(metrics.get(key)) for key in names)] for where, metrics in measured]
+    head = ["split, epoch, predictor", *map(_metric_name, names)]
     deployed = f"Deployed: {result['predictor']}."
     if result["best"]:
         deployed += " The best epoch is the one of lowest top-1 error on the validation split."
@@ -206,8 +206,11 @@ def _count(n: int, noun: str) -> str:
 
 
 def _keyed(label: str, colours: Mapping[str, str]) -> Html:
-    """A label with the colour that its curves have."""
-    return join(tag("span", "", cls="key", style=f"background:{colours.get(label, 'none')}"), label)
+    """A label with the colour that its curves have; what follows the method's name goes below it."""
+    dot = tag("span", "", cls="key", style=f"background:{colours.get(label, 'none')}")
+    method, _, options = label.partition(" ")
+    name = tag("span", dot, method, cls="method")
+    return join(name, " ", tag("span", options, cls="options")) if options else name
 
 
 def _section(title: str, *children: str) -> Html:

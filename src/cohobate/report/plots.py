@@ -26,6 +26,7 @@ DASHES = {"val": "-", "test": "--", "train": ":"}
 INK, FAINT = "#3a3f45", "#d9dde2"
 WIDTH, HEIGHT, LEGEND_LINE = 5.6, 3.3, 0.21  # inches
 LONGEST = 58  # characters of a legend entry that fit the width
+LEGEND_GAP = 7  # characters that a line's sample takes
 
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
@@ -166,7 +167,7 @@ class _Chart:
 
     def svg(self, title: str) -> str:
         names, lines = zip(*self.legend, strict=True)
-        columns = 2 if len(names) > 1 and max(map(len, names)) < LONGEST // 2 - 4 else 1
+        columns = max(1, min(len(names), LONGEST // (max(map(len, names)) + LEGEND_GAP)))
         self.figure.set_figheight(HEIGHT + LEGEND_LINE * math.ceil(len(names) / columns))
         legend = self.figure.legend(lines, names, loc="outside upper left", ncols=columns)
         for text in legend.get_texts():

@@ -1,0 +1,269 @@
+"""Everything that can stop a run, by its message, and what is left behind."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import cohobate.engine.checkpoint as checkpoint
+from cohobate.core import Batch, Frozen
+from cohobate.engine.checkpoint import State, Store, read_state, write_bytes, write_state
+from cohobate.engine.errors import NonFiniteLoss, RunError, Stopped
+from cohobate.methods.distillation import Distillation
+from cohobate.methods.kd import KD
+from cohobate.methods.supervised import Supervised
+from zoo import StopAfter, seeded, toy, trainer
+
+
+def baseline() -> Supervised:
+    return Supervised(toy())
+
+
+class Fails(Supervised):
+    """A baseline that goes wrong at its ninth step: in the second epoch of the toy run."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__(toy())
+        self.how, self.steps = how, 0
+
+    def forward(self, batch: Batch, turn: int = 0) -> dict[str, Tensor]:
+        self.steps += 1
+        losses = super().forward(batch, turn)
+        if self.steps == 9 and self.how == "nan":
+            losses["ce"] = losses["ce"] * float("nan")
+        if self.steps == 9 and self.how == "memory":
+            torch.empty(2**60)  # more than any machine has
+        if self.steps == 9 and self.how == "other":
+            torch.zeros(2) @ torch.zeros(3)
+        return losses
+
+
+def test_non_finite_loss_names_the_term_and_keeps_the_last_good_state(tmp_path: Path) -> None:
+    running = trainer(seeded(lambda: Fails("nan")), tmp_path)
+    with pytest.raises(NonFiniteLoss, match=r"the loss term 'ce' of phase 'train' became nan in epoch 2"):
+        running.run()
+    kept = read_state(tmp_path / "train" / "last.safetensors")
+    assert kept.facts["epoch"] == 1
+    assert all(torch.isfinite(t).all() for t in kept.tensors.values() if t.is_floating_point())
+    # The step that went wrong moved nothing.
+    assert all(torch.isfinite(p).all() for p in running.method.parameters())
+
+
+def test_out_of_memory_says_which_batch_size_to_try(tmp_path: Path) -> None:
+    running = trainer(seeded(lambda: Fails("memory")), tmp_path)
+    message = r"out of memory at batch size 16 in 1 part\(s\); try --batch-size 8, or .* --accumulate 2"
+    with pytest.raises(RunError, match=message):
+        running.run()
+
+
+def test_other_errors_are_not_dressed_up(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="size"):
+        trainer(seeded(lambda: Fails("other")), tmp_path).run()
+
+
+def test_full_disk_leaves_the_checkpoint_before(tmp_path: Path) -> None:
+    running = trainer(seeded(baseline), tmp_path, StopAfter(6))
+    with pytest.raises(Stopped):
+        running.run()
+    before = (tmp_path / "train" / "last.safetensors").read_bytes()
+    # /dev/full answers every write with "no space left on device".
+    (tmp_path / "train" / "next.safetensors.tmp").symlink_to("/dev/full")
+    again = trainer(seeded(baseline), tmp_path)
+    with pytest.raises(RunError, match=r"cannot write .*next.safetensors .* No space left on device; what was"):
+        again.run()
+    assert (tmp_path / "train" / "last.safetensors").read_bytes() == before
+    (tmp_path / "train" / "next.safetensors.tmp").unlink()
+    whole = trainer(seeded(baseline), tmp_path / "whole")
+    whole.run()
+    resumed = trainer(seeded(baseline), tmp_path)
+    resumed.run()
+    for key, value in whole.method.state_dict().items():
+        assert torch.equal(value, resumed.method.state_dict()[key])
+
+
+def test_unwritable_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(RunError, match=r"cannot write .*file/run.yaml.*: (Not a directory|File exists)"):
+        write_bytes(tmp_path / "file" / "run.yaml", b"")
+
+
+def test_truncated_checkpoint_falls_back_to_the_one_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(Stopped):
+        trainer(seeded(baseline), tmp_path, StopAfter(8), epochs=3).run()
+    last = tmp_path / "train" / "last.safetensors"
+    data = last.read_bytes()
+    last.write_bytes(data[: len(data) // 2])
+    store = Store(tmp_path / "train")
+    state, said = store.load()
+    assert state is not None
+    assert (state.facts["epoch"], state.facts["step"]) == (1, 0)
+    assert len(said) == 1
+    assert "last.safetensors is cut or is no safetensors file" in said[0]
+    assert "falling back to the checkpoint before it" in said[0]
+    resumed, whole = (trainer(seeded(baseline), f, epochs=3) for f in (tmp_path, tmp_path / "whole"))
+    assert resumed.done == 5
+    resumed.run()
+    whole.run()
+    for key, value in whole.method.state_dict().items():
+        assert torch.equal(value, resumed.method.state_dict()[key])
+
+
+def test_both_checkpoints_cut(tmp_path: Path) -> None:
+    for name in ("last", "previous"):
+        (tmp_path / f"{name}.safetensors").write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00{}")
+    with pytest.raises(RunError, match="no checkpoint in .* can be read"):
+        Store(tmp_path).load()
+
+
+@pytest.mark.parametrize("data", [b"", b"short", b"\xff" * 100, b"\x02\x00\x00\x00\x00\x00\x00\x00{}"])
+def test_no_garbage_is_taken_for_a_checkpoint(data: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(data)
+    with pytest.raises(RunError, match="is cut or is no safetensors file|is no cohobate checkpoint"):
+        read_state(path)
+
+
+def test_missing_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"cannot read .*none.safetensors: No such file"):
+        read_state(tmp_path / "none.safetensors")
+
+
+def test_state_round_trip(tmp_path: Path) -> None:
+    tensors = {"a": torch.randn(3, 4).T, "b": torch.tensor(7), "c": torch.arange(3, dtype=torch.uint8)}
+    facts = {"history": [{"loss": 0.1 + 0.2}], "none": None}
+    write_state(tmp_path / "s", State(tensors, facts))
+    state = read_state(tmp_path / "s")
+    assert state.facts == facts
+    for name, tensor in tensors.items():
+        assert torch.equal(tensor, state.tensors[name])
+        assert tensor.dtype == state.tensors[name].dtype
+
+
+def test_another_teacher_is_refused(tmp_path: Path) -> None:
+    def taught(seed: int) -> Distillation:
+        torch.manual_seed(seed)
+        return Distillation(toy(), Frozen(toy()), {"kd": KD()})
+
+    with pytest.raises(Stopped):
+        trainer(taught(0), tmp_path, StopAfter(6)).run()
+    with pytest.raises(RunError, match="the frozen teacher of phase 'train' is not the one that"):
+        trainer(taught(1), tmp_path)
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing catches it."""
+
+
+@pytest.mark.parametrize("operation", ["fsync", "replace"])
+def test_a_kill_in_any_file_operation(
+    operation: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Die at the n-th flush or rename, for every n that the run has; go on; the end is the same."""
+    whole = trainer(seeded(baseline), tmp_path / "whole")
+    whole.run()
+    n = 0
+    while True:
+        n += 1
+        folder = tmp_path / f"{operation}-{n}"
+        with monkeypatch.context() as patch:
+            patch.setattr(*_dying(operation, n))
+            try:
+                trainer(seeded(baseline), folder).run()
+                break
+            except Killed:
+                pass
+        resumed = trainer(seeded(baseline), folder)
+        resumed.run()
+        for key, value in whole.method.state_dict().items():
+            assert torch.equal(value, resumed.method.state_dict()[key]), (n, key)
+        assert [r["losses"] for r in resumed.history] == [r["losses"] for r in whole.history]
+        assert resumed.best == whole.best
+    assert n > 6
+
+
+def _dying(operation: str, n: int) -> tuple[Any, str, Any]:
+    owner = os if operation == "fsync" else Path
+    original = getattr(owner, operation)
+    calls = 0
+
+    def dies(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == n:
+            raise Killed
+        return original(*arguments)
+
+    assert checkpoint.os is os
+    return owner, operation, dies
+
+
+def test_accumulated_micro_batches_are_one_batch(tmp_path: Path) -> None:
+    """Without batch norm's dependence on the batch, two halves give the gradient of the whole."""
+    weights = []
+    for accumulate in (1, 2):
+        method = seeded(baseline)
+        running = trainer(method, tmp_path / str(accumulate), epochs=1, accumulate=accumulate)
+        assert running.steps == 5
+        method.train = lambda mode=True, m=method: type(m).train(m, False)  # type: ignore[method-assign,misc]
+        running.run()
+        weights.append(method.state_dict())
+    for key in weights[0]:
+        torch.testing.assert_close(weights[0][key], weights[1][key], rtol=1e-4, atol=1e-5)
+
+
+def test_clipping_bounds_the_step(tmp_path: Path) -> None:
+    method = seeded(baseline)
+    before = {k: v.detach().clone() for k, v in method.named_parameters()}
+    plain = {"momentum": 0.0, "nesterov": False, "weight_decay": 0.0, "schedule": "constant", "lr": 1.0}
+    running = trainer(method, tmp_path, StopAfter(1), clip=0.01, **plain)
+    with pytest.raises(Stopped):
+        running.run()
+    moved = torch.cat([(v - before[k]).flatten() for k, v in method.named_parameters()])
+    assert moved.norm().item() == pytest.approx(0.01, rel=1e-3)
+
+
+def test_the_student_trains_in_every_epoch(tmp_path: Path) -> None:
+    """Elsewhere the student stays in evaluation mode after the first validation."""
+    modes = []
+
+    class Watched(Supervised):
+        def forward(self, batch: Batch, turn: int = 0) -> dict[str, Tensor]:
+            modes.append(all(m.training for m in self.modules()))
+            return super().forward(batch, turn)
+
+    trainer(seeded(lambda: Watched(toy())), tmp_path, epochs=3).run()
+    assert modes == [True] * 15
+
+
+def test_best_is_the_lowest_validation_error_and_kept_epochs_are_kept(tmp_path: Path) -> None:
+    running = trainer(seeded(baseline), tmp_path, epochs=4, keep_epochs=(2,), log_test=True, log_train=True)
+    running.run()
+    errors = [record["val"]["network"]["top1_error"] for record in running.history]
+    assert running.best is not None
+    assert running.best["epoch"] == 1 + errors.index(min(errors))
+    assert all({"val", "test", "train"} <= record.keys() for record in running.history)
+    assert read_state(tmp_path / "train" / "epoch-0002.safetensors").facts["epoch"] == 2
+    assert not (tmp_path / "train" / "epoch-0003.safetensors").exists()
+
+
+def test_moving_average_is_measured_kept_and_resumed(tmp_path: Path) -> None:
+    whole = trainer(seeded(baseline), tmp_path / "whole", ema=0.8)
+    whole.run()
+    with pytest.raises(Stopped):
+        trainer(seeded(baseline), tmp_path / "cut", StopAfter(7), ema=0.8).run()
+    resumed = trainer(seeded(baseline), tmp_path / "cut", ema=0.8)
+    resumed.run()
+    raw = trainer(seeded(baseline), tmp_path / "raw")
+    raw.run()
+    states = [t.method.state_dict() for t in (whole, resumed, raw)]
+    assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
+    assert not torch.equal(states[0]["network.fc.weight"], states[2]["network.fc.weight"])
+    assert whole.ema is not None
+    assert torch.equal(whole.ema.average["network.fc.weight"], states[0]["network.fc.weight"])

@@ -1,0 +1,324 @@
+"""The command line as a person uses it: in this process where that is enough."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from cohobate.cli import main
+from cohobate.engine.checkpoint import read_state
+from cohobate.recipes.job import load
+
+QUICK = ["--epochs", "2", "--device", "cpu", "--quiet"]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "150")
+
+
+def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one line that a wrong command ends with."""
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    return capsys.readouterr().err
+
+
+def result(folder: str) -> dict[str, Any]:
+    return dict(json.loads((Path(folder) / "result.json").read_text()))
+
+
+def test_train_writes_a_run_that_says_how_it_was_made(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["train", "self_guidance", *QUICK, "--weight", "0.5", "--out", "run"])
+    printed = capsys.readouterr().out
+    assert "self_guidance weight=0.5 on digits, resnet8, seed 0" in printed
+    assert "page: run/report.html" in printed
+    config = yaml.safe_load(Path("run/run.yaml").read_text())
+    assert config["method"] == "self_guidance"
+    assert (config["weight"], config["epochs"], config["device"], config["compile"]) == (0.5, 2, "cpu", "off")
+    made = json.loads(Path("run/provenance.json").read_text())
+    assert made.keys() >= {"cohobate", "commit", "command", "python", "machine", "data_fingerprint"}
+    assert made["environment"]["torch"] == torch.__version__
+    lines = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2]
+    assert lines[0]["losses"].keys() == {"ce_student", "ce_teacher", "kl"}
+    found = result("run")
+    # digits at 10 classes: the deployed network is a plain resnet8.
+    assert found["parameters_trained"] == found["parameters_deployed"] == 78_042
+    assert found["image_passes"] == 2 * 1280
+
+
+def test_run_yaml_round_trip_and_flags_win_in_any_position() -> None:
+    main(["train", "self_guidance", *QUICK, "--weight", "0.5", "--milestones", "0.3,0.6", "--out", "a"])
+    main(["train", "--config", "a/run.yaml", "--out", "b", "--quiet"])
+    one, two = (Path(folder, "run.yaml").read_text() for folder in "ab")
+    assert one == two
+    tensors = [read_state(Path(folder, "deployed.safetensors")).tensors for folder in "ab"]
+    assert all(torch.equal(tensors[0][k], tensors[1][k]) for k in tensors[0])
+    main(["train", "self_guidance", "--epochs", "1", "--config", "a/run.yaml", "--out", "c", "--quiet"])
+    config = yaml.safe_load(Path("c/run.yaml").read_text())
+    assert (config["epochs"], config["weight"], config["milestones"]) == (1, 0.5, [0.3, 0.6])
+
+
+def test_a_finished_run_is_read_not_trained(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["train", "baseline", *QUICK, "--out", "run"])
+    before = Path("run/deployed.safetensors").stat().st_mtime_ns
+    main(["train", "baseline", "--epochs", "2", "--device", "cpu", "--out", "run"])
+    assert Path("run/deployed.safetensors").stat().st_mtime_ns == before
+    assert "already finished: run" in capsys.readouterr().err
+
+
+def test_a_folder_of_another_configuration_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["train", "baseline", *QUICK, "--out", "run"])
+    before = Path("run/run.yaml").read_text()
+    said = fails(capsys, "train", "self_guidance", *QUICK, "--lr", "0.05", "--out", "run")
+    assert "run belongs to another configuration" in said
+    assert "method: 'baseline' there, 'self_guidance' asked for" in said
+    assert "lr: 0.1 there, 0.05 asked for" in said
+    assert "epochs" not in said
+    assert Path("run/run.yaml").read_text() == before
+
+
+def test_another_environment_is_refused_until_told(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["train", "baseline", "--epochs", "3", "--device", "cpu", "--quiet", "--out", "run"]
+    with pytest.raises(SystemExit) as stop:
+        main([*arguments, "--max-minutes", "0.0001"])
+    assert stop.value.code == 75
+    assert "minutes given are over" in capsys.readouterr().err
+    made = json.loads(Path("run/provenance.json").read_text())
+    made["environment"]["torch"] = "2.0.0"
+    Path("run/provenance.json").write_text(json.dumps(made))
+    said = fails(capsys, *arguments)
+    assert f"torch: '2.0.0' there, '{torch.__version__}' asked for" in said
+    assert "--resume anyway" in said
+    main([*arguments, "--resume", "anyway"])
+    assert result("run")["last"]["epoch"] == 3
+
+
+def test_dry_run_trains_and_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["train", "kd", "--teacher", "resnet20", "--epochs", "2", "--dry-run"])
+    printed = capsys.readouterr().out
+    assert re.search(r"teacher +. +2 +. +10 +. +272,474", printed)
+    assert re.search(r"student +. +2 +. +10 +. +78,042", printed)
+    assert "1,295 training and 143 validation images, 10 classes" in printed
+    assert list(Path().iterdir()) == []
+
+
+def test_teacher_then_student_and_a_teacher_from_a_run() -> None:
+    main(["train", "kd", "--teacher", "resnet14", *QUICK, "--out", "plan"])
+    lines = [json.loads(line) for line in Path("plan/metrics.jsonl").read_text().splitlines()]
+    assert [line["phase"] for line in lines] == ["teacher", "teacher", "student", "student"]
+    assert result("plan")["image_passes"] == 4 * 1280
+    main(["train", "baseline", "--model", "resnet14", *QUICK, "--out", "teacher"])
+    main(["train", "kd", "--teacher", "teacher", *QUICK, "--out", "student"])
+    main(["train", "kd", "--teacher", "teacher/deployed.safetensors", *QUICK, "--out", "student2"])
+    assert result("student")["last"] == result("student2")["last"]
+
+
+def test_init_begins_from_the_weights() -> None:
+    main(["train", "baseline", *QUICK, "--out", "first"])
+    start = "first/deployed.safetensors"
+    main(["train", "baseline", "--init", start, "--epochs", "1", "--lr", "1e-12", "--quiet", "--out", "second"])
+    one, two = load("first"), load("second")
+    for (name, p), q in zip(one.named_parameters(), two.parameters(), strict=True):
+        torch.testing.assert_close(p, q, msg=name)
+
+
+def test_evaluate_prints_every_measure(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["train", "baseline", *QUICK, "--out", "run"])
+    capsys.readouterr()
+    main(["evaluate", "run"])
+    printed = capsys.readouterr().out
+    error = result("run")["last"]["test"]["network"]["top1_error"]
+    assert re.search(rf"top-1 error % +. +{error:.3f}", printed)
+    for what in ("top-5 error %", "NLL", "calibration error %", "error % of 0", "error % of 9", "359 images"):
+        assert what in printed
+    main(["evaluate", "run", "--split", "val", "--weights", "best"])
+    best = result("run")["best"]["val"]["network"]["top1_error"]
+    assert re.search(rf"top-1 error % +. +{best:.3f}", capsys.readouterr().out)
+
+
+def test_compare_trains_what_is_missing_and_reuses_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
+    common = ["--epochs", "2", "--device", "cpu", "--out", "c"]
+    main(["compare", "baseline", "--seeds", "0", *common])
+    first = Path("c/baseline/seed-0/result.json").stat().st_mtime_ns
+    capsys.readouterr()
+    main(["compare", "baseline", "self_guidance:weight=0.5,survival=0.8", "--seeds", "0,1", *common])
+    assert Path("c/baseline/seed-0/result.json").stat().st_mtime_ns == first
+    captured = capsys.readouterr()
+    assert "already finished: c/baseline/seed-0" in captured.err
+    assert "c/index.html" in captured.out
+    table = json.loads(Path("c/table.json").read_text())
+    assert "self_guidance survival=0.8 weight=0.5" in json.dumps(table)
+    config = yaml.safe_load(Path("c/self_guidance-survival=0.8-weight=0.5/seed-1/run.yaml").read_text())
+    assert (config["weight"], config["survival"], config["seed"]) == (0.5, 0.8, 1)
+    assert Path("c/table.md").read_text().count("|") > 20
+    assert Path("c/table.csv").exists()
+
+
+def test_compare_gives_the_teacher_to_those_who_take_one() -> None:
+    common = [*QUICK, "--seeds", "0", "--out", "c"]
+    main(["compare", "baseline", *common])
+    main(["compare", "baseline", "kd", "--teacher", "resnet14", *common])
+    assert yaml.safe_load(Path("c/baseline/seed-0/run.yaml").read_text())["teacher"] is None
+    assert result("c/kd/seed-0")["image_passes"] == 4 * 1280
+
+
+def test_auto_precision_is_recorded_and_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["compare", "baseline", "self_guidance", "--seeds", "0", "--precision", "auto"]
+    main([*arguments, "--epochs", "1", "--device", "cpu", "--out", "c"])
+    said = capsys.readouterr().err
+    assert said.count("(a step takes: fp32 contiguous") == 1
+    configs = [yaml.safe_load(Path(f"c/{m}/seed-0/run.yaml").read_text()) for m in ("baseline", "self_guidance")]
+    assert configs[0]["precision"] in ("fp32", "bf16")
+    assert configs[0]["precision"] == configs[1]["precision"]
+    main([*arguments, "--epochs", "1", "--device", "cpu", "--out", "c"])
+    assert "a step takes" not in capsys.readouterr().err
+
+
+def test_report_of_one_run_and_of_several(capsys: pytest.CaptureFixture[str]) -> None:
+    for method in ("baseline", "self_guidance"):
+        main(["train", method, *QUICK, "--out", f"r/{method}"])
+    capsys.readouterr()
+    main(["report", "r/baseline"])
+    assert capsys.readouterr().out.strip() == "r/baseline/report.html"
+    main(["report", "r"])
+    assert Path("r/index.html").read_text().count("<svg") >= 1
+
+
+@pytest.mark.parametrize(
+    ("what", "expected"),
+    [
+        ("methods", ["baseline", "kd", "stochastic_depth", "self_guidance", "temperature"]),
+        ("models", ["resnet110b", "wrn_40_2", "278,324", "40.8"]),
+        ("data", ["digits", "cifar10", "cifar100", "FOLDER"]),
+    ],
+)
+def test_list(what: str, expected: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    main(["list", what])
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in expected)
+
+
+def test_a_folder_of_images(capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    for split, n in (("train", 12), ("test", 4)):
+        for k, name in enumerate(("cat", "dog")):
+            folder = Path("pets", split, name)
+            folder.mkdir(parents=True)
+            for i in range(n):
+                pixels = rng.integers(0, 100, (12, 12, 3), np.uint8) + np.uint8(120 * k)
+                Image.fromarray(pixels).save(folder / f"{i}.png")
+    main(["train", "baseline", "--data", "pets", "--batch-size", "8", "--lr", "0.01", *QUICK, "--out", "run"])
+    assert result("run")["train_images"] == 22
+    main(["evaluate", "run"])
+    assert "error % of cat" in capsys.readouterr().out
+
+
+MODEL = """
+from torch import nn
+def make(classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, classes))
+def wrong(classes):
+    return "no module"
+"""
+
+METHOD = '''
+from typing import Annotated
+from pydantic import Field
+from cohobate import Method, Classifier
+import torch.nn.functional as F
+
+class Scaled(Method):
+    """Cross-entropy, scaled."""
+    def __init__(self, network, scale: Annotated[float, Field(gt=0, description="s, the factor")] = 2.0):
+        super().__init__()
+        self.network, self.scale = network, scale
+    def forward(self, batch, turn=0):
+        return {"scaled": self.scale * F.cross_entropy(self.network(batch.x), batch.y)}
+    def predictors(self):
+        return {"network": Classifier(self.network)}
+    def readouts(self, x):
+        return {"network": self.network(x)}
+'''
+
+
+def test_a_model_and_a_method_of_the_users_own(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.py").write_text(MODEL)
+    Path("ours.py").write_text(METHOD)
+    own = ["--model", "mine.py:make", "--lr", "0.01", *QUICK]
+    main(["train", "ours.py:Scaled", "--scale", "3", *own, "--out", "run"])
+    assert yaml.safe_load(Path("run/run.yaml").read_text())["scale"] == 3.0
+    main(["evaluate", "run"])
+    capsys.readouterr()
+    main(["compare", "baseline", "ours.py:Scaled:scale=0.5", "--seeds", "0", *own, "--out", "c"])
+    assert "scale=0.5" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "ours.py:Scaled", "--help"])
+    assert stop.value.code == 0
+    assert "s, the factor" in capsys.readouterr().out
+    assert "returned str, not a torch.nn.Module" in fails(capsys, "train", "baseline", "--model", "mine.py:wrong")
+    assert "mine.py has no 'mak'; it has make" in fails(capsys, "train", "baseline", "--model", "mine.py:mak")
+    assert "no file gone.py" in fails(capsys, "train", "baseline", "--model", "gone.py:make")
+    assert "is not a class that inherits" in fails(capsys, "train", "mine.py:make")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "self_guidence"], r"unknown method 'self_guidence'; the nearest are self_guidance"),
+        (["train", "baseline", "--model", "resnet21"], r"unknown model 'resnet21'; the nearest are"),
+        (["train", "baseline", "--data", "cifar11"], r"cifar1"),
+        (["train", "baseline", "--data", "cifar10"], r"cifar-10-batches-py"),
+        (["train", "baseline", "--teacher", "resnet20"], r"baseline takes no teacher; leave --teacher out"),
+        (["train", "kd"], r"this method needs a teacher: give --teacher"),
+        (["train", "kd", "--teacher", "none.safetensors"], r"cannot read none.safetensors"),
+        (["train", "self_guidance", "--weight", "-1"], r"weight\s+Input should be greater than or equal to 0"),
+        (["train", "baseline", "--config", "none.yaml"], r"no configuration none.yaml"),
+        (["train", "baseline", "--batch-size", "5000"], r"5000.*1,?295|1,?295.*5000"),
+        (["train", "baseline", "--device", "cuda:9"], r"no device 'cuda:9' here; there is cpu"),
+        (["compare", "baseline:lr"], r"unknown method|no file|no module"),
+        (["compare", "self_guidance:wieght=1"], r"self_guidance has no option 'wieght'; the nearest are weight"),
+        (["compare", "self_guidance:weight=1,x"], r"'x' in 'self_guidance:weight=1,x' is not option=value"),
+        (["evaluate", "nowhere"], r"no configuration nowhere/run.yaml"),
+        (["report", "nowhere"], r"nowhere"),
+        (["report"], r"name at least one run folder"),
+    ],
+)
+def test_what_is_wrong_is_named(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = fails(capsys, *arguments)
+    assert re.search(message, said), said
+    assert "Traceback" not in said
+
+
+def test_a_mistyped_flag_gets_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "baseline", "--epoch", "3"])
+    assert "--epochs" in capsys.readouterr().err
+
+
+def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--help"])
+    assert "cohobate compare" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["train", "self_guidance", "--help"])
+    printed = capsys.readouterr().out
+    for symbol in ("lambda of eq. 5", "tau, softens", "p_L, survival", "table 6"):
+        assert symbol in re.sub(r"[\s│]+", " ", printed)
+
+
+def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="unknown command 'trane'; there are train, compare"):
+        main(["trane"])
