@@ -65,9 +65,12 @@ def claim(folder: Path, method: str, config: Training, fingerprint: str, notes: 
     """
     config_file, provenance_file = folder / "run.yaml", folder / "provenance.json"
     wanted, environment = recorded(method, config), _environment()
-    if config_file.exists():
+    # Every process looks before the first one writes.
+    found = config_file.exists(), provenance_file.exists()
+    distributed.barrier()
+    if found[0]:
         _compare(folder, _identity(read_config(config_file)), _identity(wanted), "another configuration")
-    if provenance_file.exists():
+    if found[1]:
         provenance = json.loads(provenance_file.read_text())
         before = {"data_fingerprint": provenance["data_fingerprint"]}
         _compare(folder, before, {"data_fingerprint": fingerprint}, "other data")
@@ -75,11 +78,9 @@ def claim(folder: Path, method: str, config: Training, fingerprint: str, notes: 
             same = {key: provenance["environment"].get(key) for key in environment}
             hint = "; --resume anyway goes on, but not bit for bit"
             _compare(folder, same, environment, "another environment", hint)
-        return
-    if distributed.rank() == 0:
+    elif distributed.rank() == 0:
         write_bytes(config_file, yaml.safe_dump(wanted, sort_keys=False).encode())
         write_json(provenance_file, _provenance(fingerprint, notes, environment))
-    distributed.barrier()
 
 
 def _identity(config: dict[str, Any]) -> dict[str, Any]:

@@ -15,8 +15,11 @@ from typing import Any
 from .runs import Run
 
 CONFIDENCE = 0.95
-NOTED = ("machine", "device", "precision", "torch", "cohobate", "commit", "data_fingerprint")
-"""Provenance that may differ between runs, but not unsaid."""
+NOTED = (
+    *("optimizer", "lr", "weight_decay", "schedule", "precision", "device"),
+    *("machine", "gpu", "torch", "threads", "processes", "cohobate", "commit", "data_fingerprint"),
+)
+"""Settings and provenance that may differ between runs, but not unsaid."""
 
 
 @dataclass(frozen=True)
@@ -260,7 +263,7 @@ def _notes(runs: Sequence[Run], split: str, seeds: Mapping[str, Sequence[Seed]])
     if unfinished:
         notes.append(f"Not finished, hence not in the table: {'; '.join(unfinished)}.")
     for key in NOTED:
-        values = dict.fromkeys(str(run.provenance.get(key, "not recorded")) for run in runs if run.result)
+        values = dict.fromkeys(str(run.recorded(key)) for run in runs if run.result is not None)
         if len(values) > 1:
             notes.append(f"Not the same in every run: {key.replace('_', ' ')} ({', '.join(values)}).")
     return notes

@@ -63,13 +63,14 @@ figure svg text { font-family: inherit !important; font-variant-numeric: tabular
 figcaption { margin: .5rem .2rem 0; color: var(--soft); font-size: .85rem; }
 dl { display: grid; gap: .9rem 1.5rem; margin: 0; }
 dl { grid-template-columns: repeat(auto-fill, minmax(min(100%, 13rem), 1fr)); }
+dl + .wide { margin-top: 1.25rem; }
 dt { color: var(--soft); font-size: .78rem; }
 dd { margin: 0; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; font-size: .95rem; }
 .tiles { grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); margin-bottom: 1.5rem; }
 .tiles dd { font-size: 1.25rem; font-weight: 600; }
 pre {
-  margin: 0 0 .75rem; padding: .9rem 1rem; white-space: pre-wrap; overflow-wrap: anywhere; border: 1px solid var(--line);
-  border-radius: 10px; background: var(--card); font-size: .85rem; line-height: 1.5;
+  margin: 0 0 .75rem; padding: .9rem 1rem; white-space: pre-wrap; overflow-wrap: anywhere;
+  border: 1px solid var(--line); border-radius: 10px; background: var(--card); font-size: .85rem;
 }
 code { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 """

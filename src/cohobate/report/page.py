@@ -161,7 +161,7 @@ def _progress(run: Run) -> str:
 def _origin(runs: Sequence[Run]) -> list[Html]:
     """Commands, configuration and provenance: what all runs share apart from what sets them apart."""
     commands = dict.fromkeys(str(run.provenance["command"]) for run in runs if run.provenance.get("command"))
-    names = [f"{run.name}, seed {run.config['seed']}" if "seed" in run.config else run.name for run in runs]
+    names = ["/".join(run.folder.parts[-2:]) for run in runs]
     provenance = [{k: v for k, v in run.provenance.items() if k != "command"} for run in runs]
     return [
         *(tag("pre", tag("code", command)) for command in commands),
@@ -198,7 +198,9 @@ def _metric_name(key: str) -> str:
 
 
 def _number(value: float | None) -> str:
-    return table.NOTHING if value is None else f"{value:.2f}"
+    if value is None:
+        return table.NOTHING
+    return f"{value:,}" if isinstance(value, int) else f"{value:.2f}"
 
 
 def _count(n: int, noun: str) -> str:

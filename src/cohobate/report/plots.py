@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from html import escape
 from itertools import cycle, islice
@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 from .runs import SPLITS, Run
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
 
-Curve = dict[int, float]
+Curve = Mapping[float, float]
 """Epoch -> value."""
 
 # Okabe and Ito's palette, told apart by the colour-blind too; less its yellow, too pale on white.
@@ -83,9 +82,8 @@ def error_curves(runs: Sequence[Run], split: str, since: float = 0.0) -> str:
         chart = _Chart(f"{split} error, percent")
         for group, colour in colours(runs).items():
             members = [run for run in runs if run.group == group]
-            chart.bundle(
-                [_since(curves.get(run.folder, {}), start) for run in members], members[0].name, colour
-            )
+            late = [_since(curves.get(run.folder, {}), start) for run in members]
+            chart.bundle(late, members[0].name, colour)
         return chart.svg(f"Top-1 error on the {split} split over the epochs")
 
 
@@ -115,16 +113,20 @@ def loss_curves(run: Run) -> str:
     terms = list(dict.fromkeys(term for line in losses for term in line))
     if not terms:
         raise ValueError(f"{run.folder} has logged no loss yet")
+    starts = _phase_starts(run)
     with _style(f"losses {run.folder.name}"):
         chart = _Chart("weighted loss term")
         for term, colour in zip(terms, cycle(PALETTE), strict=False):
-            # NaN leaves a gap where a phase does not have the term.
-            values = (math.nan if line.get(term) is None else line[term] for line in losses)
-            chart.line(dict(enumerate(values, 1)), term, colour)
-        _mark_phases(chart.axes, run)
-        if _spans_decades(
-            [v for line in losses for v in line.values() if v is not None and math.isfinite(v)]
-        ):
+            # NaN is a gap: between two phases, and where a phase lacks the term.
+            curve: dict[float, float] = dict.fromkeys(starts, math.nan)
+            curve |= {
+                i: math.nan if line.get(term) is None else line[term] for i, line in enumerate(losses, 1)
+            }
+            chart.line(dict(sorted(curve.items())), term, colour)
+        for x, name in starts.items():
+            chart.rule(x, name)
+        finite = [v for line in losses for v in line.values() if v is not None and math.isfinite(v)]
+        if finite and min(finite) > 0 and max(finite) > 30 * min(finite):
             chart.axes.set_yscale("log")
         return chart.svg("Loss terms over the epochs")
 
@@ -165,6 +167,13 @@ class _Chart:
         (line,) = self.axes.plot(*points, color=colour, linestyle=dashes, linewidth=1.9, marker=marker)
         self.legend.append((_shortened(name), line))
 
+    def rule(self, x: float, name: str) -> None:
+        """Where a phase begins."""
+        if x > 1:  # the axis itself is the first one's rule
+            self.axes.axvline(x, color=INK, linewidth=0.7)
+        where: Any = {"xycoords": self.axes.get_xaxis_transform(), "textcoords": "offset points"}
+        self.axes.annotate(name, (max(x, 1), 1), (0, 4), va="bottom", parse_math=False, **where)
+
     def svg(self, title: str) -> str:
         names, lines = zip(*self.legend, strict=True)
         columns = max(1, min(len(names), LONGEST // (max(map(len, names)) + LEGEND_GAP)))
@@ -190,20 +199,12 @@ def _since(curve: Curve, start: float) -> Curve:
     return {epoch: value for epoch, value in curve.items() if epoch >= start}
 
 
-def _mark_phases(axes: Axes, run: Run) -> None:
+def _phase_starts(run: Run) -> dict[float, str]:
+    """Half an epoch before a phase's first -> its name; nothing where there is one phase only."""
     names = [str(line["phase"]) for line in run.metrics]
-    if len(run.phases) < 2:
-        return
-    for epoch, (before, name) in enumerate(zip([None, *names], names, strict=False), 1):
-        if name == before:
-            continue
-        axes.axvline(epoch - 0.5, color=INK, linewidth=0.7)
-        where: Any = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points"}
-        axes.annotate(name, (epoch - 0.5, 1), (4, -2), va="top", parse_math=False, **where)
-
-
-def _spans_decades(values: Sequence[float]) -> bool:
-    return bool(values) and min(values) > 0 and max(values) > 30 * min(values)
+    pairs = zip([None, *names], names, strict=False)
+    starts = {i + 0.5: name for i, (before, name) in enumerate(pairs) if name != before}
+    return starts if len(starts) > 1 else {}
 
 
 def _shortened(name: str) -> str:

@@ -71,6 +71,11 @@ class Run:
         """
         return self.name if self.result is not None else str(self.folder)
 
+    def recorded(self, key: str) -> Any:
+        """A setting or a fact of the provenance, nested ones too; None where it is not recorded."""
+        nested = [value for value in self.provenance.values() if isinstance(value, dict)]
+        return next((place[key] for place in (self.config, self.provenance, *nested) if key in place), None)
+
     @property
     def phases(self) -> list[str]:
         """Names of the phases met so far, in order."""
@@ -89,7 +94,7 @@ class Run:
         found = (line[s] for line in self._last_phase() for s in splits if line.get(s))
         return list(dict.fromkeys(name for networks in found for name in networks))
 
-    def curve(self, split: str, predictor: str, metric: str = "top1_error") -> dict[int, float]:
+    def curve(self, split: str, predictor: str, metric: str = "top1_error") -> dict[float, float]:
         """Epoch of the last phase -> metric; epochs that did not report it are left out."""
         lines = ((line["epoch"], (line.get(split) or {}).get(predictor)) for line in self._last_phase())
         return {epoch: values[metric] for epoch, values in lines if values and metric in values}

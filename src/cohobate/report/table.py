@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Comparison", "caption", "compare", "row", "to_csv", "to_json", "to_markdown", "to_rich"]
 
 NOTHING = "—"
+SIZES = ("parameters trained", "deployed", "MACs")
 
 
 def caption(comparison: Comparison) -> str:
@@ -38,14 +39,14 @@ def row(comparison: Comparison, entry: Entry) -> dict[str, str]:
     return {
         "method": entry.label,
         "n": str(entry.last.n),
-        "parameters trained": millions(entry.parameters_trained, 2),
-        "deployed": millions(entry.parameters_deployed, 2),
-        "MACs": millions(entry.macs, 1),
         f"{split} error, last epoch": error(entry.last),
         **({} if best is None else {f"{split} error, best val epoch": error(best)}),
         "gain": gain(entry),
         "train time": duration(entry.train_seconds.mean),
         "time ratio": NOTHING if entry.train_ratio is None else f"{entry.train_ratio.mean:.2f}",
+        "parameters trained": millions(entry.parameters_trained, 2),
+        "deployed": millions(entry.parameters_deployed, 2),
+        "MACs": millions(entry.macs, 1),
     }
 
 
@@ -155,16 +156,22 @@ def to_json(comparison: Comparison) -> str:
 
 
 def to_rich(comparison: Comparison) -> Table:
-    """The table for a terminal."""
+    """The table for a terminal of 80 columns: sizes that all methods share go below it."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, caption_justify="left")
-    table.caption = Text("\n".join([caption(comparison), *comparison.notes]))
     rows = [row(comparison, entry) for entry in comparison.entries]
-    for heading in rows[0]:
-        table.add_column(Text(heading), justify="left" if heading == "method" else "right")
+    shared = [key for key in SIZES if len({found[key] for found in rows}) == 1]
+    sizes = ", ".join(f"{key} {rows[0][key]}" for key in shared)
+    below = [caption(comparison), *([f"All methods: {sizes}."] if shared else []), *comparison.notes]
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, collapse_padding=True, caption_justify="left")
+    table.caption = Text("\n" + "\n".join(below))
+    table.add_column("method", min_width=13)
+    numbers = [key for key in rows[0] if key not in ("method", *shared)]
+    for key in numbers:
+        heading = key.replace(", ", ",\n") if "," in key else key.replace(" ", "\n")
+        table.add_column(heading, justify="right", no_wrap=True)
     for found in rows:
-        table.add_row(*map(Text, found.values()))
+        table.add_row(Text(found["method"]), *(Text(found[key].replace(" [", "\n[")) for key in numbers))
     return table

@@ -1,0 +1,39 @@
+"""Every Python block of the documentation runs as it stands."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCKS = [
+    (page.relative_to(ROOT), number, code)
+    for page in PAGES
+    for number, code in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL), 1)
+]
+
+
+def test_blocks_are_found() -> None:
+    assert len(BLOCKS) >= 3
+
+
+@pytest.mark.parametrize(("page", "number", "code"), BLOCKS, ids=[f"{p}-{n}" for p, n, _ in BLOCKS])
+def test_block_runs(page: Path, number: int, code: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, f"{page}, block {number}:\n{done.stderr[-2000:]}"
+
+
+def test_commands_of_the_readme_are_commands() -> None:
+    """Each `cohobate ...` line of the README parses, whatever it would do."""
+    from cohobate.cli import COMMANDS
+
+    lines = re.findall(r"^cohobate (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert lines
+    assert set(lines) <= set(COMMANDS)
