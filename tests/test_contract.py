@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch._inductor import config as inductor
+from zoo import CLASSES, ZOO, Case, StopAfter, batch, seeded, trainer
 
 from cohobate.core import Frozen, Method
 from cohobate.engine.errors import Stopped
@@ -23,7 +24,6 @@ from cohobate.engine.evaluate import evaluating
 from cohobate.models.resnet import ResNet
 from cohobate.models.wrn import WideResNet
 from cohobate.recipes.feeds import smooth
-from zoo import CLASSES, ZOO, Case, StopAfter, batch, seeded, trainer
 
 cases = pytest.mark.parametrize("case", ZOO.values(), ids=ZOO.keys())
 State = dict[str, Tensor]
@@ -236,9 +236,7 @@ def processes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, o
 
 @pytest.mark.parametrize("how", ["eager", "compiled"])
 @pytest.mark.parametrize("name", ZOO)
-def test_two_processes_stay_in_sync(
-    name: str, how: str, processes: dict[str, dict[str, object]]
-) -> None:
+def test_two_processes_stay_in_sync(name: str, how: str, processes: dict[str, dict[str, object]]) -> None:
     found = processes[f"{name} {how}"]
     assert found["world"] == 2
     assert found["moved"], "nothing was trained"

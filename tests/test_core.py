@@ -8,9 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from zoo import batch, toy
 
 from cohobate.core import Batch, Classifier, Frozen, Method, Output, as_output, cross_entropy, float32, run
-from zoo import batch, toy
 
 
 def test_ids_refuses_probabilities_by_name() -> None:

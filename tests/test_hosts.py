@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
+from zoo import seeded, toy, toy_data, toy_images
 
 from cohobate.core import Batch, Method
 from cohobate.data.loaders import eval_loader
@@ -17,7 +18,6 @@ from cohobate.engine.evaluate import evaluate, evaluating
 from cohobate.methods.distillation import Distillation
 from cohobate.methods.kd import KD
 from cohobate.methods.self_guidance import SelfGuidance
-from zoo import seeded, toy, toy_data, toy_images
 
 METHODS = {
     "self_guidance": lambda: SelfGuidance(toy()),
@@ -91,7 +91,9 @@ def test_a_plain_loop_learns(make: Callable[[], Method]) -> None:
     dataset = toy_data()
     with evaluating(method):
         measured = evaluate(
-            method.readouts, eval_loader(dataset.test(), dataset, device=torch.device("cpu")), torch.device("cpu")
+            method.readouts,
+            eval_loader(dataset.test(), dataset, device=torch.device("cpu")),
+            torch.device("cpu"),
         )
     # Chance is 80 percent. (The toy loop normalises otherwise than the loader: it still shows.)
     assert next(iter(measured.values()))["top1_error"] < 60

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from zoo import ZOO, Case, seeded, trainer
 
 from cohobate.engine.distributed import process_group
-from zoo import ZOO, Case, seeded, trainer
 
 
 def check(case: Case, compiled: bool, folder: Path) -> dict[str, object]:

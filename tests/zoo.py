@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cohobate.core import Batch, Classifier, Frozen, Method, as_output, cross_entropy
-from cohobate.data.dataset import Images
+from cohobate.core import Batch, Classifier, Frozen, Method, Phase, as_output, cross_entropy
 from cohobate.data.sources import arrays
 from cohobate.engine.checkpoint import Store
 from cohobate.engine.loop import Trainer
@@ -19,7 +18,6 @@ from cohobate.engine.progress import Display
 from cohobate.engine.randomness import seed_all
 from cohobate.engine.settings import Settings
 from cohobate.engine.signals import Stopper
-from cohobate.core import Phase
 from cohobate.methods.distillation import Distillation
 from cohobate.methods.kd import KD
 from cohobate.methods.self_guidance import SelfGuidance
@@ -154,6 +152,3 @@ class StopAfter(Stopper):
 def seeded(make: Callable[[], Method], seed: int = 0) -> Method:
     seed_all(seed)
     return make()
-
-
-__all__ = ["CLASSES", "SIZE", "ZOO", "Case", "Images", "StopAfter", "batch", "seeded", "toy", "toy_data", "trainer"]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .core import Plan as Plan
     from .core import Term as Term
     from .data.sources import arrays as arrays
-    from .data.sources import load as load_data
+    from .data.sources import load as load_data  # noqa: F401
     from .methods.distillation import Distillation as Distillation
     from .methods.kd import KD as KD
     from .methods.kd import softened_kl as softened_kl

@@ -209,7 +209,7 @@ def _compare(arguments: list[str]) -> None:
             tyro.conf.Positional[tuple[str, ...]],
             Field(
                 ("baseline", "self_guidance"),
-                description="Names, each with options of its own if wanted: self_guidance:weight=0.5,survival=0.8",
+                description="Names; with options of their own: self_guidance:weight=0.5,survival=0.8",
             ),
         ),
         "seeds": (tuple[int, ...], Field((0, 1), description="Each trains every method once.")),

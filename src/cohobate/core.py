@@ -32,7 +32,7 @@ class Batch(NamedTuple):
 
     views: tuple[Tensor, ...]
     y: Tensor
-    index: Tensor | None = None
+    index: Tensor | None = None  # type: ignore[assignment]
     progress: Tensor | None = None
 
     @property

@@ -8,11 +8,11 @@ import pytest
 import torch
 from pydantic import ValidationError
 from torch import nn
+from zoo import ZOO
 
 from cohobate.core import Method
 from cohobate.engine.optim import MovingAverage, make_optimizers, set_rates
 from cohobate.engine.settings import Settings, factor
-from zoo import ZOO
 
 
 def rates(count: int, **settings: Any) -> list[float]:

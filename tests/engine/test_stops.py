@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from zoo import StopAfter, seeded, toy, trainer
 
 import cohobate.engine.checkpoint as checkpoint
 from cohobate.core import Batch, Frozen
@@ -17,7 +18,6 @@ from cohobate.engine.errors import NonFiniteLoss, RunError, Stopped
 from cohobate.methods.distillation import Distillation
 from cohobate.methods.kd import KD
 from cohobate.methods.supervised import Supervised
-from zoo import StopAfter, seeded, toy, trainer
 
 
 def baseline() -> Supervised:
@@ -74,7 +74,9 @@ def test_full_disk_leaves_the_checkpoint_before(tmp_path: Path) -> None:
     # /dev/full answers every write with "no space left on device".
     (tmp_path / "train" / "next.safetensors.tmp").symlink_to("/dev/full")
     again = trainer(seeded(baseline), tmp_path)
-    with pytest.raises(RunError, match=r"cannot write .*next.safetensors .* No space left on device; what was"):
+    with pytest.raises(
+        RunError, match=r"cannot write .*next.safetensors .* No space left on device; what was"
+    ):
         again.run()
     assert (tmp_path / "train" / "last.safetensors").read_bytes() == before
     (tmp_path / "train" / "next.safetensors.tmp").unlink()
@@ -118,7 +120,7 @@ def test_truncated_checkpoint_falls_back_to_the_one_before(
 def test_both_checkpoints_cut(tmp_path: Path) -> None:
     for name in ("last", "previous"):
         (tmp_path / f"{name}.safetensors").write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00{}")
-    with pytest.raises(RunError, match="no checkpoint in .* can be read"):
+    with pytest.raises(RunError, match=r"no checkpoint in .* can be read"):
         Store(tmp_path).load()
 
 
@@ -126,7 +128,7 @@ def test_both_checkpoints_cut(tmp_path: Path) -> None:
 def test_no_garbage_is_taken_for_a_checkpoint(data: bytes, tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     path.write_bytes(data)
-    with pytest.raises(RunError, match="is cut or is no safetensors file|is no cohobate checkpoint"):
+    with pytest.raises(RunError, match=r"is cut or is no safetensors file|is no cohobate checkpoint"):
         read_state(path)
 
 

@@ -7,11 +7,11 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from zoo import batch, seeded, toy
 
 from cohobate.core import Frozen, Output
 from cohobate.methods.distillation import Distillation
 from cohobate.methods.kd import KD, softened_kl
-from zoo import batch, seeded, toy
 
 
 def naive(student: Tensor, teacher: Tensor, temperature: float) -> float:

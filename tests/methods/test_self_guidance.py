@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from zoo import batch, toy, toy_wide
 
 from cohobate.core import Gate, run
 from cohobate.methods.self_guidance import SelfGuidance
@@ -16,7 +17,6 @@ from cohobate.methods.stochastic_depth import StochasticDepth, SurvivalGates, dr
 from cohobate.models.build import build
 from cohobate.models.resnet import ResNet
 from cohobate.recipes.methods import self_guidance as recipe
-from zoo import batch, toy, toy_wide
 
 
 def naive_resnet(network: ResNet, x: Tensor, gates: list[float]) -> Tensor:

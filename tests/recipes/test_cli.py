@@ -105,6 +105,27 @@ def test_another_environment_is_refused_until_told(capsys: pytest.CaptureFixture
     assert result("run")["last"]["epoch"] == 3
 
 
+def test_max_minutes_again_and_again_ends_the_same() -> None:
+    arguments = ["train", "self_guidance", "--epochs", "3", "--device", "cpu", "--quiet", "--out"]
+    main([*arguments, "whole"])
+    codes: list[int | str | None] = []
+    while not codes or codes[-1] == 75:
+        try:
+            main([*arguments, "cut", "--max-minutes", "0.005"])
+            codes.append(0)
+        except SystemExit as stop:
+            codes.append(stop.code)
+    assert codes[-1] == 0
+    assert len(codes) > 1
+    states = [read_state(Path(folder, "deployed.safetensors")).tensors for folder in ("whole", "cut")]
+    assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
+    histories = [
+        [json.loads(x) for x in Path(f, "metrics.jsonl").read_text().splitlines()] for f in ("whole", "cut")
+    ]
+    for key in ("epoch", "lr", "losses", "val"):
+        assert [r[key] for r in histories[0]] == [r[key] for r in histories[1]]
+
+
 def test_dry_run_trains_and_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     main(["train", "kd", "--teacher", "resnet20", "--epochs", "2", "--dry-run"])
     printed = capsys.readouterr().out
@@ -128,7 +149,9 @@ def test_teacher_then_student_and_a_teacher_from_a_run() -> None:
 def test_init_begins_from_the_weights() -> None:
     main(["train", "baseline", *QUICK, "--out", "first"])
     start = "first/deployed.safetensors"
-    main(["train", "baseline", "--init", start, "--epochs", "1", "--lr", "1e-12", "--quiet", "--out", "second"])
+    main(
+        ["train", "baseline", "--init", start, "--epochs", "1", "--lr", "1e-12", "--quiet", "--out", "second"]
+    )
     one, two = load("first"), load("second")
     for (name, p), q in zip(one.named_parameters(), two.parameters(), strict=True):
         torch.testing.assert_close(p, q, msg=name)
@@ -179,7 +202,9 @@ def test_auto_precision_is_recorded_and_kept(capsys: pytest.CaptureFixture[str])
     main([*arguments, "--epochs", "1", "--device", "cpu", "--out", "c"])
     said = capsys.readouterr().err
     assert said.count("(a step takes: fp32 contiguous") == 1
-    configs = [yaml.safe_load(Path(f"c/{m}/seed-0/run.yaml").read_text()) for m in ("baseline", "self_guidance")]
+    configs = [
+        yaml.safe_load(Path(f"c/{m}/seed-0/run.yaml").read_text()) for m in ("baseline", "self_guidance")
+    ]
     assert configs[0]["precision"] in ("fp32", "bf16")
     assert configs[0]["precision"] == configs[1]["precision"]
     main([*arguments, "--epochs", "1", "--device", "cpu", "--out", "c"])
@@ -267,7 +292,9 @@ def test_a_model_and_a_method_of_the_users_own(capsys: pytest.CaptureFixture[str
         main(["train", "ours.py:Scaled", "--help"])
     assert stop.value.code == 0
     assert "s, the factor" in capsys.readouterr().out
-    assert "returned str, not a torch.nn.Module" in fails(capsys, "train", "baseline", "--model", "mine.py:wrong")
+    assert "returned str, not a torch.nn.Module" in fails(
+        capsys, "train", "baseline", "--model", "mine.py:wrong"
+    )
     assert "mine.py has no 'mak'; it has make" in fails(capsys, "train", "baseline", "--model", "mine.py:mak")
     assert "no file gone.py" in fails(capsys, "train", "baseline", "--model", "gone.py:make")
     assert "is not a class that inherits" in fails(capsys, "train", "mine.py:make")
@@ -283,12 +310,18 @@ def test_a_model_and_a_method_of_the_users_own(capsys: pytest.CaptureFixture[str
         (["train", "baseline", "--teacher", "resnet20"], r"baseline takes no teacher; leave --teacher out"),
         (["train", "kd"], r"this method needs a teacher: give --teacher"),
         (["train", "kd", "--teacher", "none.safetensors"], r"cannot read none.safetensors"),
-        (["train", "self_guidance", "--weight", "-1"], r"weight\s+Input should be greater than or equal to 0"),
+        (
+            ["train", "self_guidance", "--weight", "-1"],
+            r"weight\s+Input should be greater than or equal to 0",
+        ),
         (["train", "baseline", "--config", "none.yaml"], r"no configuration none.yaml"),
         (["train", "baseline", "--batch-size", "5000"], r"5000.*1,?295|1,?295.*5000"),
         (["train", "baseline", "--device", "cuda:9"], r"no device 'cuda:9' here; there is cpu"),
         (["compare", "baseline:lr"], r"unknown method|no file|no module"),
-        (["compare", "self_guidance:wieght=1"], r"self_guidance has no option 'wieght'; the nearest are weight"),
+        (
+            ["compare", "self_guidance:wieght=1"],
+            r"self_guidance has no option 'wieght'; the nearest are weight",
+        ),
         (["compare", "self_guidance:weight=1,x"], r"'x' in 'self_guidance:weight=1,x' is not option=value"),
         (["evaluate", "nowhere"], r"no configuration nowhere/run.yaml"),
         (["report", "nowhere"], r"nowhere"),

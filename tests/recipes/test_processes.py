@@ -120,20 +120,6 @@ def test_a_signal_saves_and_says_so(number: signal.Signals, tmp_path: Path) -> N
     same_end(whole, cut)
 
 
-def test_max_minutes_again_and_again(tmp_path: Path) -> None:
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    finish(*TRAIN, "4", "--out", str(whole))
-    codes = []
-    while not codes or codes[-1] == 75:
-        process = start(*TRAIN, "4", "--out", str(cut), "--max-minutes", "0.01")
-        process.communicate(timeout=60)
-        codes.append(process.returncode)
-        assert len(codes) < 60
-    assert codes[-1] == 0
-    assert len(codes) > 2
-    same_end(whole, cut)
-
-
 def test_two_processes_under_torchrun(tmp_path: Path) -> None:
     """The batch is global: two processes take the same steps over the same images as one."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"]

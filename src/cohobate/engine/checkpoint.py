@@ -137,7 +137,7 @@ class Store:
 
     def load(self) -> tuple[State | None, list[str]]:
         """The newest checkpoint that can be read, and what has to be said about it."""
-        said = []
+        said: list[str] = []
         for path in (self.last, self.previous):
             if not path.exists():
                 continue

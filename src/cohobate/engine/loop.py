@@ -126,6 +126,10 @@ class Trainer:
         """Updates behind."""
         return self.epoch * self.steps + self.step
 
+    def _share(self, update: int) -> float:
+        """How far into the phase an update is, 0 to 1."""
+        return update / (self.settings.epochs * self.steps)
+
     @property
     def finished(self) -> bool:
         return self.epoch >= self.settings.epochs
@@ -178,7 +182,7 @@ class Trainer:
         self.seconds = before + time.monotonic() - start
 
     def _update(self, group: list[Batch]) -> None:
-        share = self.done / (self.settings.epochs * self.steps)
+        share = self._share(self.done)
         self.progress.fill_(share)
         set_rates(self.optimizers, factor(self.settings, share))
         for turn in range(self.method.turns):
@@ -263,11 +267,12 @@ class Trainer:
         counted = self.steps * self.settings.accumulate * distributed.world()
         losses = {name: (distributed.total(t) / counted).item() for name, t in self.totals.items()}
         self._check({name: torch.tensor(value) for name, value in losses.items()})
+        last = self.done - 1
         self.epoch, self.step, self.totals = self.epoch + 1, 0, {}
         record = {
             "phase": self.name,
             "epoch": self.epoch,
-            "lr": self.optimizers[0].param_groups[0]["lr"],
+            "lr": self.settings.lr * factor(self.settings, self._share(last)),
             "losses": losses,
             "seconds": self.seconds,
             "images": self.steps * self.settings.batch_size,

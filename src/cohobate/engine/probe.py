@@ -39,7 +39,7 @@ def step_seconds(method: Method, batch: Batch, settings: Settings, rounds: int =
             for turn in range(copy.turns):
                 with autocast(device, settings.precision):
                     losses = copy(batch, turn)
-                sum(losses.values()).backward()  # type: ignore[union-attr]
+                sum(losses.values()).backward()
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             best = min(best, time.perf_counter() - start)

@@ -15,46 +15,53 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    epochs: int = Field(30, ge=1, description="Passes over the training images.")
-    batch_size: int = Field(128, ge=1, description="Images of one update, over all processes.")
-    accumulate: int = Field(1, ge=1, description="Micro-batches that make up one update.")
+    epochs: int = Field(default=30, ge=1, description="Passes over the training images.")
+    batch_size: int = Field(default=128, ge=1, description="Images of one update, over all processes.")
+    accumulate: int = Field(default=1, ge=1, description="Micro-batches that make up one update.")
 
-    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="SGD with momentum, or AdamW.")
-    lr: float = Field(0.1, gt=0, description="Learning rate at its highest.")
-    momentum: Fraction = Field(0.9, description="Momentum of SGD.")
-    nesterov: bool = Field(True, description="Nesterov's form of the momentum.")
-    weight_decay: float = Field(5e-4, ge=0, description="L2 penalty (SGD) or decoupled decay (AdamW).")
-    clip: float | None = Field(None, description="Largest norm of the gradient; none: no clipping.")
-    label_smoothing: Fraction = Field(0.0, description="Share of the label given to all classes alike.")
-    ema: Fraction = Field(0.0, description="Decay of the moving average that is deployed; 0: none.")
+    optimizer: Literal["sgd", "adamw"] = Field(default="sgd", description="SGD with momentum, or AdamW.")
+    lr: float = Field(default=0.1, gt=0, description="Learning rate at its highest.")
+    momentum: Fraction = Field(default=0.9, description="Momentum of SGD.")
+    nesterov: bool = Field(default=True, description="Nesterov's form of the momentum.")
+    weight_decay: float = Field(
+        default=5e-4, ge=0, description="L2 penalty (SGD) or decoupled decay (AdamW)."
+    )
+    clip: float | None = Field(default=None, description="Largest norm of the gradient; none: no clipping.")
+    label_smoothing: Fraction = Field(
+        default=0.0, description="Share of the label given to all classes alike."
+    )
+    ema: Fraction = Field(default=0.0, description="Decay of the moving average that is deployed; 0: none.")
 
     schedule: Literal["step", "cosine", "power", "constant"] = Field(
-        "step", description="Shape of the learning rate."
+        default="step", description="Shape of the learning rate."
     )
-    milestones: tuple[Fraction, ...] = Field((0.5, 0.75), description="step: where it falls.")
-    gamma: Fraction = Field(0.1, description="step: factor at each milestone.")
-    power: float = Field(2.0, gt=0, description="power: exponent of the remaining share.")
-    final: Fraction = Field(0.0, description="cosine, power: last rate as a share of the first.")
-    warmup: Fraction = Field(0.0, description="Share of the run in which the rate rises from 0.")
+    milestones: tuple[Fraction, ...] = Field(default=(0.5, 0.75), description="step: where it falls.")
+    gamma: Fraction = Field(default=0.1, description="step: factor at each milestone.")
+    power: float = Field(default=2.0, gt=0, description="power: exponent of the remaining share.")
+    final: Fraction = Field(default=0.0, description="cosine, power: last rate as a share of the first.")
+    warmup: Fraction = Field(default=0.0, description="Share of the run in which the rate rises from 0.")
 
-    seed: int = Field(0, ge=0, description="Of weights, data order, augmentation and gates.")
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1 ...")
+    seed: int = Field(default=0, ge=0, description="Of weights, data order, augmentation and gates.")
+    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1 ...")
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        "fp32", description="auto: the faster in a short probe; the choice is recorded and kept."
+        default="fp32", description="auto: the faster in a short probe; the choice is recorded and kept."
     )
     layout: Literal["channels_last", "contiguous"] = Field(
-        "channels_last", description="Memory layout of images and convolutions."
+        default="channels_last", description="Memory layout of images and convolutions."
     )
     compile: Literal["auto", "on", "off"] = Field(
-        "auto", description="torch.compile of the whole method; auto: on a GPU, replayed as a CUDA graph."
+        default="auto",
+        description="torch.compile of the whole method; auto: on a GPU, replayed as a CUDA graph.",
     )
 
-    keep_epochs: tuple[int, ...] = Field((), description="Epochs whose weights are kept, for figures.")
-    log_train: bool = Field(False, description="Measure the training images each epoch, for figures.")
-    log_test: bool = Field(False, description="Measure the test set each epoch; never chooses by it.")
-    max_minutes: float | None = Field(None, gt=0, description="Stop at a checkpoint after so long.")
+    keep_epochs: tuple[int, ...] = Field(
+        default=(), description="Epochs whose weights are kept, for figures."
+    )
+    log_train: bool = Field(default=False, description="Measure the training images each epoch, for figures.")
+    log_test: bool = Field(default=False, description="Measure the test set each epoch; never chooses by it.")
+    max_minutes: float | None = Field(default=None, gt=0, description="Stop at a checkpoint after so long.")
     resume: Literal["exact", "anyway"] = Field(
-        "exact", description="anyway: go on although torch, threads or processes have changed."
+        default="exact", description="anyway: go on although torch, threads or processes have changed."
     )
 
     @model_validator(mode="after")

@@ -23,9 +23,7 @@ class Stopper:
         self.signal: signal.Signals | None = None
 
     def wanted(self) -> bool:
-        return self.signal is not None or (
-            self.deadline is not None and time.monotonic() >= self.deadline
-        )
+        return self.signal is not None or (self.deadline is not None and time.monotonic() >= self.deadline)
 
     @property
     def reason(self) -> str:

@@ -10,7 +10,8 @@ public benchmarks of distillation use 1x1 convolutions (option B, ``projection``
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Literal, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -136,7 +137,7 @@ class ResNet(nn.Module):
         x = F.relu(self.bn(self.conv(x)))
         stages, preacts = [], []
         for stage in self.stages:
-            for block in stage:  # type: ignore[attr-defined]
+            for block in cast(Iterable[Basic | Bottleneck], stage):
                 x, preact = block(x)
             stages.append(x)
             preacts.append(preact)

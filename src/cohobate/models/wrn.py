@@ -9,6 +9,9 @@ norm and ReLU that open the next stage, each computed once.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import cast
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -30,7 +33,9 @@ class Wide(nn.Module):
 
     def forward(self, x: Tensor, activated: Tensor) -> Tensor:
         branch = self.conv2(F.relu(self.bn2(self.conv1(activated))))
-        return self.gate(branch) + (x if self.shortcut is None else self.shortcut(activated))
+        shortcut: Tensor = x if self.shortcut is None else self.shortcut(activated)
+        gated: Tensor = self.gate(branch)
+        return gated + shortcut
 
 
 class WideResNet(nn.Module):
@@ -66,7 +71,7 @@ class WideResNet(nn.Module):
         stages: list[Tensor] = []
         preacts: list[Tensor] = []
         for number, stage in enumerate(self.stages):
-            for i, block in enumerate(stage):  # type: ignore[arg-type]
+            for i, block in enumerate(cast(Iterable[Wide], stage)):
                 preact = block.bn1(x)
                 activated = F.relu(preact)
                 if number > 0 and i == 0:

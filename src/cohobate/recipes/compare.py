@@ -70,7 +70,7 @@ def compare(
     device = distributed.pick_device(training.device)
     with distributed.process_group(device):
         for seed in dict.fromkeys(seeds):
-            for spec, (method, shared) in configs.items():
+            for method, shared in configs.values():
                 minutes = _left(training.max_minutes, started)
                 config = shared.model_copy(update={"seed": seed, "max_minutes": minutes, **kept})
                 folder = root / plain(label(method, config)) / f"seed-{seed}"

@@ -89,7 +89,9 @@ def load(path: Path | str, classes: int | None = None) -> nn.Module:
     state = read_state(path)
     facts = state.facts
     if "model" not in facts:
-        raise RunError(f"{path} is a checkpoint of training; deployed.safetensors of its run folder is the network")
+        raise RunError(
+            f"{path} is a checkpoint of training; deployed.safetensors of its run folder is the network"
+        )
     if classes is not None and len(facts["classes"]) != classes:
         raise ValueError(f"{path} predicts {len(facts['classes'])} classes, the data has {classes}")
     training = Training(model=facts["model"], shortcut=facts["shortcut"])
@@ -114,6 +116,8 @@ def load_weights(network: nn.Module, path: Path) -> None:
         "of another shape": [k for k in own if k in tensors and own[k].shape != tensors[k].shape],
     }
     if any(wrong.values()):
-        listed = "; ".join(f"{len(keys)} {what} ({', '.join(keys[:3])})" for what, keys in wrong.items() if keys)
+        listed = "; ".join(
+            f"{len(keys)} {what} ({', '.join(keys[:3])})" for what, keys in wrong.items() if keys
+        )
         raise ValueError(f"the weights of {path} do not fit {type(network).__name__}: {listed}")
     network.load_state_dict(tensors)

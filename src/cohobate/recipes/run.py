@@ -21,7 +21,7 @@ from ..engine.plan import Outcome, begin, run_plan
 from ..engine.probe import choose_precision, step_seconds
 from ..engine.progress import Display
 from ..engine.signals import Stopper
-from .catalogue import find, label, options, own_options
+from .catalogue import find, label, own_options
 from .feeds import divide, make_feeds, read_data
 from .folder import claim, default_folder, read_config
 from .job import Job
@@ -268,4 +268,3 @@ def dry_run(method: str, config: Training) -> tuple[Dataset, list[Outlook]]:
             phase = plan.send({"history": [], "best": None})
         except StopIteration:
             return dataset, outlooks
-

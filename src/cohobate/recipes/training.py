@@ -13,23 +13,23 @@ from ..engine.settings import PASSING, Settings
 class Training(Settings):
     """The options of every run."""
 
-    model: str = Field("resnet8", description="A name (`cohobate list models`), or file.py:function.")
+    model: str = Field(default="resnet8", description="A name (`cohobate list models`), or file.py:function.")
     shortcut: Literal["projection", "padding"] = Field(
-        "projection", description="ResNets: 1x1 convolution (option B), or parameter-free (option A)."
+        default="projection", description="ResNets: 1x1 convolution (option B), or parameter-free (option A)."
     )
     teacher: str | None = Field(
-        None, description="A run folder, a .safetensors file, or a model that is trained first."
+        default=None, description="A run folder, a .safetensors file, or a model that is trained first."
     )
-    init: Path | None = Field(None, description="A .safetensors file to begin from.")
-    data: str = Field("digits", description="A name (`cohobate list data`), or a folder of images.")
-    data_root: Path = Field(Path("data"), description="Where data sets lie.")
-    image_size: int | None = Field(None, ge=1, description="Side of the images of a folder, pixels.")
-    train_images: int | None = Field(None, ge=1, description="Train on so many images (stratified).")
+    init: Path | None = Field(default=None, description="A .safetensors file to begin from.")
+    data: str = Field(default="digits", description="A name (`cohobate list data`), or a folder of images.")
+    data_root: Path = Field(default=Path("data"), description="Where data sets lie.")
+    image_size: int | None = Field(default=None, ge=1, description="Side of the images of a folder, pixels.")
+    train_images: int | None = Field(default=None, ge=1, description="Train on so many images (stratified).")
     val_fraction: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.1, description="Share of the training images held out, unless the data has a val split."
+        default=0.1, description="Share of the training images held out, unless the data has a val split."
     )
-    split_seed: int = Field(0, ge=0, description="Of the hold-out and of train_images.")
-    workers: int = Field(2, ge=0, description="Processes that decode large images.")
+    split_seed: int = Field(default=0, ge=0, description="Of the hold-out and of train_images.")
+    workers: int = Field(default=2, ge=0, description="Processes that decode large images.")
 
 
 NOT_IDENTITY = PASSING | {"data_root", "workers"}
