@@ -113,6 +113,27 @@ def test_resume_is_bit_equal(case: Case, steps: int, tmp_path: Path) -> None:
         }
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"optimizer": "adamw", "lr": 1e-3, "schedule": "cosine", "warmup": 0.2},
+        {"schedule": "power", "clip": 1.0, "label_smoothing": 0.1, "accumulate": 2},
+        {"precision": "bf16", "ema": 0.9},
+        {"layout": "contiguous"},
+    ],
+)
+def test_resume_is_bit_equal_under_every_setting(settings: dict[str, object], tmp_path: Path) -> None:
+    case = ZOO["self_guidance"]
+    whole = trainer(seeded(case.make), tmp_path / "whole", **settings)
+    whole.run()
+    with pytest.raises(Stopped):
+        trainer(seeded(case.make), tmp_path / "cut", StopAfter(7), **settings).run()
+    second = trainer(seeded(case.make), tmp_path / "cut", **settings)
+    second.run()
+    assert same(whole.method.state_dict(), second.method.state_dict())
+    assert [r["losses"] for r in whole.history] == [r["losses"] for r in second.history]
+
+
 @cases
 def test_predictors_are_plain_networks(case: Case) -> None:
     method = seeded(case.make)

@@ -348,7 +348,10 @@ def _list(arguments: list[str]) -> None:
 def _print(what: RenderableType) -> None:
     from rich.console import Console
 
-    Console().print(what)
+    console = Console()
+    # A file or a pipe has no width of its own: nothing need be cut there.
+    console.width = console.width if console.is_terminal else max(console.width, 120)
+    console.print(what)
 
 
 def _first_process() -> bool:

@@ -89,6 +89,33 @@ def test_a_folder_of_another_configuration_is_refused(capsys: pytest.CaptureFixt
     assert Path("run/run.yaml").read_text() == before
 
 
+def test_other_data_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        Path("pets/train", name).mkdir(parents=True)
+        for i in range(20):
+            Image.fromarray(rng.integers(0, 255, (8, 8, 3), np.uint8)).save(f"pets/train/{name}/{i}.png")
+    arguments = ["train", "baseline", "--data", "pets", "--batch-size", "8", *QUICK, "--out", "run"]
+    main(arguments)
+    assert result("run")["last"]["test"] is None
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save("pets/train/cat/0.png")
+    said = fails(capsys, *arguments)
+    assert "run belongs to other data" in said
+    assert "data_fingerprint" in said
+
+
+def test_a_loss_that_diverges_stops_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    said = fails(capsys, "train", "self_guidance", *QUICK, "--lr", "1e12", "--out", "run")
+    assert re.search(r"the loss term '\w+' of phase 'train' became (nan|inf)", said)
+    assert not Path("run/result.json").exists()
+
+
+def test_an_unwritable_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("file").touch()
+    said = fails(capsys, "train", "baseline", *QUICK, "--out", "file/run")
+    assert re.search(r"error: cannot write file/run/run.yaml .*(Not a directory|File exists)", said)
+
+
 def test_another_environment_is_refused_until_told(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["train", "baseline", "--epochs", "3", "--device", "cpu", "--quiet", "--out", "run"]
     with pytest.raises(SystemExit) as stop:

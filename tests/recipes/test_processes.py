@@ -147,6 +147,25 @@ def test_two_processes_under_torchrun(tmp_path: Path) -> None:
     assert len(lines) == 1, "only the first process speaks"
 
 
+@pytest.mark.slow
+def test_two_processes_resume_bit_equal_from_the_middle_of_an_epoch(tmp_path: Path) -> None:
+    """Batch-norm statistics and random states of each process come back to it."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"]
+    command = [*torchrun, "cohobate.cli", *TRAIN, "30", "--data-root", str(tmp_path), "--out"]
+
+    def go(folder: str, *more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*command, str(tmp_path / folder), *more], env=ENVIRONMENT, capture_output=True, text=True
+        )
+
+    assert go("whole").returncode == 0
+    stopped = go("cut", "--max-minutes", "0.03")
+    assert "minutes given are over" in stopped.stderr
+    assert not (tmp_path / "cut" / "result.json").exists()
+    assert "resuming phase 'train'" in go("cut").stderr
+    same_end(tmp_path / "whole", tmp_path / "cut")
+
+
 def test_plain_lines_when_the_output_is_no_terminal(tmp_path: Path) -> None:
     said = finish(*TRAIN, "2", "--out", str(tmp_path / "run"))
     assert "self_guidance seed 0 epoch 2/2  ce_student " in said

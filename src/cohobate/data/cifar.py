@@ -136,15 +136,11 @@ class Place:
             raise ValueError(f"{self.path} is damaged or truncated: {error}") from error
 
     def notes(self) -> tuple[str, ...]:
-        """A line for each published checksum that differs."""
+        """Which files are not the published ones, by their checksums."""
         single = [self.path] if self.path.is_file() else []
         files = single or [self.path / name for name in self.form.md5 if (self.path / name).is_file()]
-        pairs = [(file.name, _md5(file), self.form.md5[file.name]) for file in files]
-        return tuple(
-            f"{name}: md5 {got} differs from the published {published}"
-            for name, got, published in pairs
-            if got != published
-        )
+        others = [file.name for file in files if _md5(file) != self.form.md5[file.name]]
+        return (f"md5 differs from the published one: {', '.join(others)}",) if others else ()
 
 
 def find(name: str, root: Path) -> Place | None:

@@ -333,12 +333,13 @@ class Trainer:
         tensors = {f"method.{k}": v for k, v in self.method.state_dict().items()}
         for i, optimizer in enumerate(self.optimizers):
             tensors |= flatten_optimizer(optimizer.state_dict()["state"], f"optimizer.{i}.")
-        tensors |= {f"totals.{k}": v for k, v in self.totals.items()}
         if self.ema is not None:
             tensors |= {f"ema.{k}": v for k, v in self.ema.average.items()}
-        states = distributed.gathered(random_state())
-        for rank, (random_tensors, _) in enumerate(states):
-            tensors |= {f"random.{rank}.{k}": v for k, v in random_tensors.items()}
+        random_tensors, random_facts = random_state()
+        own = {f"random.{k}": v for k, v in random_tensors.items()} | self._own()
+        processes = distributed.gathered((own, random_facts))
+        for rank, (own, _) in enumerate(processes):
+            tensors |= {f"rank.{rank}.{k}": v for k, v in own.items()}
         facts = {
             "phase": self.name,
             "epoch": self.epoch,
@@ -348,12 +349,19 @@ class Trainer:
             "best": self.best,
             "terms": list(self.totals),
             "teachers": fingerprints(self.method),
-            "random": [random_facts for _, random_facts in states],
+            "random": [random_facts for _, random_facts in processes],
         }
         if distributed.rank() == 0:
             self.store.save(State(tensors, facts))
             self._write_metrics()
         distributed.barrier()
+
+    def _own(self) -> dict[str, Tensor]:
+        """What may differ between processes in the middle of an epoch, besides their random states."""
+        own = {f"totals.{k}": v.cpu() for k, v in self.totals.items()}
+        if distributed.world() > 1:
+            own |= {f"buffers.{k}": v.cpu() for k, v in self.method.named_buffers()}
+        return own
 
     def _write_metrics(self) -> None:
         lines = [json.dumps(record) + "\n" for record in [*self.earlier, *self.history]]
@@ -378,12 +386,14 @@ class Trainer:
             optimizer.load_state_dict({"state": saved, "param_groups": groups})
         if self.ema is not None:
             self.ema.load(_under("ema.", tensors))
-        # The order of the terms is the order of their sum in the record: kept as it was.
-        self.totals = {name: tensors[f"totals.{name}"].to(self.device) for name in facts["terms"]}
         self.epoch, self.step, self.seconds = facts["epoch"], facts["step"], facts["seconds"]
         self.history, self.best = facts["history"], facts["best"]
         rank = distributed.rank() if distributed.rank() < len(facts["random"]) else 0
-        restore(_under(f"random.{rank}.", tensors), facts["random"][rank])
+        own = _under(f"rank.{rank}.", tensors)
+        self.totals = {name: own[f"totals.{name}"].to(self.device) for name in facts["terms"]}
+        for name, value in _under("buffers.", own).items():
+            self.method.get_buffer(name).copy_(value)
+        restore(_under("random.", own), facts["random"][rank])
         if distributed.rank() == 0:
             self._write_metrics()
         if not self.finished:

@@ -61,6 +61,8 @@ class Display:
 
     def epoch(self, done: int, record: Mapping[str, Any], epochs: int) -> None:
         """An epoch has ended with this record of the metrics."""
+        if self.bar is not None:
+            self.bar.update(self.task, completed=done)
         measured = "".join(
             f"  {split} error {next(iter(record[split].values()))['top1_error']:.2f} %"
             for split in ("train", "val", "test")

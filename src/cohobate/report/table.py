@@ -168,10 +168,15 @@ def to_rich(comparison: Comparison) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, collapse_padding=True, caption_justify="left")
     table.caption = Text("\n" + "\n".join(below))
     table.add_column("method", min_width=13)
+    for found in rows:
+        found["train time"] += f"\n(x {found.pop('time ratio')})"
     numbers = [key for key in rows[0] if key not in ("method", *shared)]
     for key in numbers:
         heading = key.replace(", ", ",\n") if "," in key else key.replace(" ", "\n")
         table.add_column(heading, justify="right", no_wrap=True)
     for found in rows:
-        table.add_row(Text(found["method"]), *(Text(found[key].replace(" [", "\n[")) for key in numbers))
+        table.add_row(
+            Text(found["method"]),
+            *(Text(found[key].replace(" [", "\n[").replace(" (", "\n(")) for key in numbers),
+        )
     return table
