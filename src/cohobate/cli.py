@@ -206,7 +206,7 @@ def _compare(arguments: list[str]) -> None:
 
     fields: dict[str, Any] = {
         "methods": (
-            tyro.conf.Positional[tuple[str, ...]],
+            Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="METHOD ...")],
             Field(
                 ("baseline", "self_guidance"),
                 description="Names; with options of their own: self_guidance:weight=0.5,survival=0.8",
@@ -239,19 +239,19 @@ def _evaluate(arguments: list[str]) -> None:
 
     def evaluate(
         run: tyro.conf.Positional[Path],
-        split: Literal["test", "val"] = "test",
+        split: Literal["test", "val"] | None = None,
         weights: Literal["last", "best"] = "last",
     ) -> None:
         """Measure a finished run's deployed network.
 
         Args:
             run: The run's folder.
-            split: Which images.
+            split: Which images; by default test, or val where the data has no test split.
             weights: Of the last epoch, or of the best one on the validation split.
         """
         from .recipes.evaluate import evaluate_run
 
-        measured, classes = evaluate_run(run, split, weights)
+        measured, classes, split = evaluate_run(run, split, weights)
         table = Table(title=f"{run}, {split} split, {weights} weights, {measured['images']:,} images")
         table.add_column("measure")
         table.add_column("value", justify="right")

@@ -85,7 +85,9 @@ class Display:
         seconds = (time.monotonic() - self.began) / fresh * (self.steps - done)
         minutes, seconds = divmod(round(seconds), 60)
         hours, minutes = divmod(minutes, 60)
-        return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{seconds:02d}s"
+        if hours:
+            return f"{hours}h{minutes:02d}m"
+        return f"{minutes}m{seconds:02d}s" if minutes else f"{seconds}s"
 
 
 def _terms(losses: Mapping[str, float]) -> str:

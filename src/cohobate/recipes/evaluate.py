@@ -15,12 +15,17 @@ from .job import load
 
 
 def evaluate_run(
-    folder: Path, split: Literal["test", "val"] = "test", weights: Literal["last", "best"] = "last"
-) -> tuple[dict[str, Any], tuple[str, ...]]:
+    folder: Path, split: Literal["test", "val"] | None = None, weights: Literal["last", "best"] = "last"
+) -> tuple[dict[str, Any], tuple[str, ...], Literal["test", "val"]]:
     """Measure the deployed network of a run on a split of its data, in the run's precision.
 
+    Args:
+        folder: of the run.
+        split: by default test, or val where the data has no test split.
+        weights: of the last epoch, or of the best one on the validation split.
+
     Returns:
-        Measurements as :func:`cohobate.engine.evaluate.evaluate` gives them, and the class names.
+        Measurements as :func:`cohobate.engine.evaluate.evaluate` gives them, the class names, the split.
 
     Raises:
         ValueError: not a run folder, or the data has no such split.
@@ -32,6 +37,8 @@ def evaluate_run(
     dataset = read_data(config)
     name = "deployed.safetensors" if weights == "last" else "deployed-best.safetensors"
     network = load(folder / name, len(dataset.classes)).to(device)
+    if split is None:
+        split = "val" if dataset.test is None else "test"
     images = dataset.val if split == "val" else dataset.test() if dataset.test else None
     if images is None:
         raise ValueError(f"{config.data} has no {split} split")
@@ -40,4 +47,4 @@ def evaluate_run(
         measured = evaluate(
             lambda x: {"network": as_output(network(x)).logits}, loader, device, config.precision
         )
-    return measured["network"], dataset.classes
+    return measured["network"], dataset.classes, split
