@@ -90,10 +90,12 @@ def _train(arguments: list[str]) -> None:
     result = train(method, config, extra["out"], quiet=extra["quiet"])
     if _first_process():
         _print(_summary(result.facts))
-        from .report.files import write_run
+        from .recipes.folder import write_files
+        from .report.files import run_files
         from .report.runs import read_run
 
-        print(f"run:  {result.folder}\npage: {write_run(read_run(result.folder))}")
+        (page,) = write_files(result.folder, run_files(read_run(result.folder)))
+        print(f"run:  {result.folder}\npage: {page}")
 
 
 def _parse(
@@ -282,8 +284,9 @@ def _report(arguments: list[str]) -> None:
             out: Where to write; by default the run's folder, or the folder above all runs.
             baseline: Label that gains are measured against; by default `baseline`, or the first.
         """
+        from .recipes.folder import write_files
         from .report.comparison import compare
-        from .report.files import write_comparison, write_run
+        from .report.files import comparison_files, run_files
         from .report.runs import find_runs, read_run
         from .report.table import to_rich
 
@@ -291,7 +294,8 @@ def _report(arguments: list[str]) -> None:
             raise ValueError("name at least one run folder")
         found = [read_run(folder) for given in runs for folder in find_runs(given)]
         if len(found) == 1:
-            print(write_run(found[0], out))
+            (page,) = write_files(out or found[0].folder, run_files(found[0]))
+            print(page)
             return
         finished = [run for run in found if run.result is not None]
         if not finished:
@@ -300,7 +304,7 @@ def _report(arguments: list[str]) -> None:
         first = baseline or ("baseline" if "baseline" in labels else labels[0])
         comparison = compare(finished, first)
         folder = out or Path(os.path.commonpath([run.folder.absolute() for run in found]))
-        written = write_comparison(comparison, found, folder)
+        written = write_files(folder, comparison_files(comparison, found))
         _print(to_rich(comparison))
         print("\n".join(str(path) for path in written))
 

@@ -10,10 +10,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from cohobate.report.files import write_comparison, write_run
+from cohobate.report.files import comparison_files, run_files
 from cohobate.report.page import comparison_page, run_page
 from cohobate.report.plots import error_curves, loss_curves, run_error_curves
-from cohobate.report.runs import Run, find_runs, read_run
+from cohobate.report.runs import Run, read_run
 from cohobate.report.table import compare
 
 from .conftest import MakeRun
@@ -194,11 +194,10 @@ def test_what_was_not_logged_cannot_be_drawn(make_run: MakeRun, tmp_path: Path) 
         loss_curves(read_run(tmp_path))
 
 
-def test_files_are_written(runs: list[Run], tmp_path: Path) -> None:
-    written = write_comparison(compare(runs, "base"), runs, tmp_path / "out")
-    assert [path.name for path in written] == ["table.md", "table.csv", "table.json", "index.html"]
-    assert all(path.stat().st_size for path in written)
-    assert len(json.loads(written[2].read_text())["entries"]) == 3
-    assert write_run(runs[0]) == runs[0].folder / "report.html"
-    assert write_run(runs[0], tmp_path / "else") == tmp_path / "else" / "report.html"
-    assert len(find_runs(tmp_path / "runs")) == len(runs)
+def test_files_of_a_comparison_and_of_a_run(runs: list[Run]) -> None:
+    files = comparison_files(compare(runs, "base"), runs)
+    curves = ["curves-val.svg", "curves-test.svg"]
+    assert list(files) == ["table.md", "table.csv", "table.json", *curves, "index.html"]
+    assert len(json.loads(files["table.json"])["entries"]) == 3
+    assert ElementTree.fromstring(files["curves-val.svg"]).tag == "{http://www.w3.org/2000/svg}svg"
+    assert run_files(runs[0]) == {"report.html": run_page(runs[0])}

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from cohobate.report.files import write_text
 from cohobate.report.runs import find_runs, read_run
 
 from .conftest import MakeRun
@@ -103,14 +102,3 @@ def test_runs_are_found_below_a_folder(make_run: MakeRun, tmp_path: Path) -> Non
     assert find_runs(tmp_path / "runs" / "notes") == []
     with pytest.raises(FileNotFoundError, match="nowhere"):
         find_runs(tmp_path / "nowhere")
-
-
-def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
-    path = tmp_path / "table.md"
-    write_text(path, "old")
-    write_text(path, "± new\n")
-    assert path.read_bytes() == "± new\n".encode()
-    with pytest.raises(UnicodeEncodeError):
-        write_text(path, "half\ud800")
-    assert path.read_text(encoding="utf-8") == "± new\n"
-    assert list(tmp_path.iterdir()) == [path]

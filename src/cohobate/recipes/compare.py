@@ -13,10 +13,10 @@ from ..engine import distributed
 from ..engine.errors import Stopped
 from ..report.comparison import Comparison
 from ..report.comparison import compare as tabulate
-from ..report.files import write_comparison
+from ..report.files import comparison_files
 from ..report.runs import read_run
 from .catalogue import label, options, takes_teacher
-from .folder import default_folder, plain, read_config
+from .folder import default_folder, plain, read_config, write_files
 from .run import train
 from .training import Training
 
@@ -83,7 +83,7 @@ def compare(
     runs = [read_run(folder) for folder in folders]
     labels = [label(method, config) for method, config in configs.values()]
     table = tabulate(runs, "baseline" if "baseline" in labels else labels[0])
-    written = write_comparison(table, runs, root) if distributed.rank() == 0 else []
+    written = write_files(root, comparison_files(table, runs)) if distributed.rank() == 0 else []
     return table, written
 
 

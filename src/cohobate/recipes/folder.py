@@ -56,6 +56,13 @@ def recorded(method: str, config: Training) -> dict[str, Any]:
     return {"method": method, **config.model_dump(mode="json")}
 
 
+def write_files(folder: Path, texts: dict[str, str]) -> list[Path]:
+    """Each file whole or not at all; the folder is made if need be."""
+    for name, text in texts.items():
+        write_bytes(folder / name, text.encode())
+    return [folder / name for name in texts]
+
+
 def claim(folder: Path, method: str, config: Training, fingerprint: str, notes: tuple[str, ...]) -> None:
     """Make the folder this run's own, or find that it is.
 
