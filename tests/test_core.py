@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from copy import deepcopy
 
 import pytest
@@ -10,7 +11,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from zoo import batch, toy
 
-from cohobate.core import Batch, Classifier, Frozen, Method, Output, as_output, cross_entropy, float32, run
+from cohobate.core import (
+    Batch,
+    Classifier,
+    Frozen,
+    Gate,
+    Method,
+    Output,
+    as_output,
+    cross_entropy,
+    float32,
+    fold,
+    run,
+)
 
 
 def test_ids_refuses_probabilities_by_name() -> None:
@@ -111,6 +124,16 @@ def test_a_pass_without_tracking_leaves_every_buffer() -> None:
     tracked = run(network, batch().x)
     assert torch.equal(free.logits, tracked.logits)
     assert not torch.equal(before["bn.running_mean"], network.get_buffer("bn.running_mean"))
+
+
+def test_a_gate_folds_into_an_affine_layer_or_not_at_all() -> None:
+    network = nn.Sequential(OrderedDict(conv=nn.Conv2d(3, 3, 1), act=nn.ReLU(), gate=Gate(affine="act")))
+    with pytest.raises(ValueError, match=r"the gate gate scales 'act', which is no affine layer .* conv"):
+        fold(network, {"gate": 0.5})
+    network.gate.affine = "conv"
+    folded = fold(network, {"gate": 0.5})
+    torch.testing.assert_close(folded.conv.bias, 0.5 * network.conv.bias)
+    assert folded is not network
 
 
 def test_default_groups_hold_what_requires_a_gradient() -> None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .models.build import build as build
     from .recipes.compare import compare as compare
     from .recipes.job import load as load
+    from .recipes.job import load_weights as load_weights
     from .recipes.run import Result as Result
     from .recipes.run import fit as fit
     from .recipes.run import train as train
@@ -47,7 +48,7 @@ _HOMES = {
     "methods.supervised": ("Supervised",),
     "models.build": ("build",),
     "recipes.compare": ("compare",),
-    "recipes.job": ("load",),
+    "recipes.job": ("load", "load_weights"),
     "recipes.run": ("Result", "fit", "train"),
     "recipes.training": ("Training",),
 }

@@ -313,12 +313,21 @@ def fold(network: nn.Module, gates: Mapping[str, float]) -> nn.Module:
 
     The scale goes into the last affine layer of each branch, so the copy costs what the plain
     network costs and has its keys.
+
+    Raises:
+        ValueError: what a gate names is not in its block, or has no parameters to scale.
     """
     network = deepcopy(network)
     for path, value in gates.items():
-        block = path.rpartition(".")[0]
-        affine = network.get_submodule(block).get_submodule(str(network.get_submodule(path).affine))
+        block, name = network.get_submodule(path.rpartition(".")[0]), network.get_submodule(path).affine
+        affine = dict(block.named_children()).get(str(name))
+        parameters = [] if affine is None else list(affine.parameters(recurse=False))
+        if not parameters:
+            raise ValueError(
+                f"the gate {path} scales {name!r}, which is no affine layer beside it; there is "
+                f"{', '.join(n for n, m in block.named_children() if list(m.parameters(recurse=False)))}"
+            )
         with torch.no_grad():
-            for parameter in affine.parameters(recurse=False):
+            for parameter in parameters:
                 parameter.mul_(value)
     return network

@@ -118,7 +118,9 @@ class Trainer:
         self._load()
 
         self.compiled = self.settings.compile == "on"
-        self.replayed = self.compiled and device.type == "cuda" and self.settings.accumulate == 1
+        # A graph writes the gradients where it wrote them before: nothing else may hold them.
+        alone = self.settings.accumulate == 1 and distributed.world() == 1
+        self.replayed = self.compiled and device.type == "cuda" and alone
         self.module = self._wrap()
 
     @property
@@ -150,8 +152,10 @@ class Trainer:
                 while not self.finished:
                     self._train_epoch()
                     self._end_epoch()
-            except (torch.OutOfMemoryError, RuntimeError) as error:
-                raise self._explained(error) from error
+            except RuntimeError as error:
+                if out_of_memory(error):
+                    raise RunError(self._smaller()) from error
+                raise
             finally:
                 self.display.end()
         if self.ema is not None:
@@ -170,6 +174,7 @@ class Trainer:
             self.seconds = before + time.monotonic() - start
             self._show()
             if self._stop_wanted():
+                self._check(self.totals)
                 self._save()
                 raise Stopped(
                     f"stopped ({self.stopper.reason}) in epoch {self.epoch + 1} of "
@@ -224,9 +229,10 @@ class Trainer:
     def _check(self, losses: Mapping[str, Tensor]) -> None:
         for name, loss in losses.items():
             if not torch.isfinite(loss):
+                step = min(self.step + 1, self.steps)
                 raise NonFiniteLoss(
                     f"the loss term {name!r} of phase {self.name!r} became {loss.item()} in epoch "
-                    f"{self.epoch + 1}, at or before step {self.step + 1}; the last good state is "
+                    f"{self.epoch + 1}, at or before step {step}; the last good state is "
                     f"{self.store.last}; lower lr or the weight of {name!r}, or set clip"
                 )
 
@@ -239,6 +245,8 @@ class Trainer:
     def _wrap(self) -> nn.Module:
         if self.compiled and not self.finished:
             self.display.say("compiling the step; the first one takes a while")
+            # Each run of a process would count as one more recompilation of the same code.
+            torch.compiler.reset()
             options = {"triton.cudagraphs": True, "triton.cudagraph_or_error": True}
             self.method.compile(fullgraph=True, dynamic=False, options=options if self.replayed else None)
         if distributed.world() == 1:
@@ -250,12 +258,9 @@ class Trainer:
             broadcast_buffers=False,
         )
 
-    def _explained(self, error: Exception) -> Exception:
-        short = isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-        if not short:
-            return error
+    def _smaller(self) -> str:
         size, accumulate = self.settings.batch_size, self.settings.accumulate
-        return RunError(
+        return (
             f"out of memory at batch size {size} in {accumulate} part(s); try --batch-size "
             f"{max(1, size // 2)}, or keep the batch and add --accumulate {2 * accumulate}"
         )
@@ -398,6 +403,11 @@ class Trainer:
             self._write_metrics()
         if not self.finished:
             self.display.say(f"resuming phase {self.name!r} after epoch {self.epoch}, step {self.step}")
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """A GPU has an error of its own for it; the CPU's allocator only a message."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def fingerprints(method: Method) -> list[str]:

@@ -28,7 +28,7 @@ def make_optimizers(
             raise ValueError(f"no parameter group {name!r}; the method has {', '.join(owned)}")
     kinds: dict[str, list[dict[str, Any]]] = {}
     for name, parameters in owned.items():
-        own = settings.model_copy(update=dict(groups.get(name, {})))
+        own = type(settings).model_validate({**settings.model_dump(), **groups.get(name, {})})
         kinds.setdefault(own.optimizer, []).append({"params": parameters, **_options(own)})
     fused = next(method.parameters()).device.type == "cuda"
     classes: dict[str, type[Optimizer]] = {"sgd": SGD, "adamw": AdamW}

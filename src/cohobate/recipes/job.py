@@ -89,8 +89,11 @@ def load(path: Path | str, classes: int | None = None) -> nn.Module:
     state = read_state(path)
     facts = state.facts
     if "model" not in facts:
+        raise RunError(f"{path} is a checkpoint of training; the network is deployed.safetensors of its run")
+    if facts["model"] is None:
         raise RunError(
-            f"{path} is a checkpoint of training; deployed.safetensors of its run folder is the network"
+            f"{path} was trained from Python with a network of your own: build it, then "
+            "cohobate.load_weights(network, path)"
         )
     if classes is not None and len(facts["classes"]) != classes:
         raise ValueError(f"{path} predicts {len(facts['classes'])} classes, the data has {classes}")
@@ -100,7 +103,7 @@ def load(path: Path | str, classes: int | None = None) -> nn.Module:
     return network.eval()
 
 
-def load_weights(network: nn.Module, path: Path) -> None:
+def load_weights(network: nn.Module, path: Path | str) -> None:
     """Weights of a safetensors file into a network, every one of them.
 
     Raises:
@@ -108,7 +111,7 @@ def load_weights(network: nn.Module, path: Path) -> None:
     """
     from ..engine.checkpoint import read_tensors
 
-    tensors = read_tensors(path)
+    tensors = read_tensors(Path(path))
     own = network.state_dict()
     wrong = {
         "missing in the file": [k for k in own if k not in tensors],

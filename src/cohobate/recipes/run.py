@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import tempfile
 from dataclasses import dataclass
@@ -52,6 +53,28 @@ class Result:
         return float(measured[self.facts["predictor"]]["top1_error"])
 
 
+@dataclass(frozen=True)
+class Work:
+    """What a run is about, once everything given has been checked.
+
+    Attributes:
+        method: its name, for the records.
+        label: the same with the options that are not the default ones.
+        options: the method's own.
+        model: the network's name if it can be built again from it, else None.
+    """
+
+    method: str
+    label: str
+    options: dict[str, Any]
+    model: str | None
+    config: Training
+    dataset: Dataset
+    device: torch.device
+    folder: Path
+    display: Display
+
+
 def make_plan(method: str, config: Training, classes: int) -> Plan:
     """A fresh plan of a method by name."""
     own = {name: getattr(config, name) for name in own_options(method)}
@@ -78,13 +101,15 @@ def train(method: str, config: Training, out: Path | None = None, *, quiet: bool
         dataset = read_data(config)
         for note in dataset.notes:
             display.say(f"note: {note}")
-        config = settle(method, config, dataset, device, folder, display)
-        claim(folder, method, config, fingerprint(dataset), dataset.notes)
-        if (folder / "result.json").exists():
-            display.say(f"already finished: {folder}")
-            return _finished(folder)
-        plan = make_plan(method, config, len(dataset.classes))
-        return _run(plan, method, config, dataset, device, folder, display)
+        classes = len(dataset.classes)
+        config = _chosen(config, folder, device)
+        if config.precision == "auto":
+            first = begin(make_plan(method, config, classes), config.seed).method
+            config = _probed(first, config, dataset, device, display)
+        own = {name: getattr(config, name) for name in own_options(method)}
+        named = label(method, config)
+        work = Work(method, named, own, config.model, config, dataset, device, folder, display)
+        return _run(make_plan(method, config, classes), work)
 
 
 def fit(
@@ -104,45 +129,30 @@ def fit(
     """
     unknown = [key for key in settings if key not in Training.model_fields]
     if unknown:
-        raise ValueError(f"unknown setting {unknown[0]!r}; there are {', '.join(Training.model_fields)}")
-    config = Training.model_validate({"model": type(method).__name__, "data": dataset.name, **settings})
-    device = distributed.pick_device(config.device)
+        near = difflib.get_close_matches(unknown[0], Training.model_fields, n=3, cutoff=0.0)
+        raise ValueError(f"unknown setting {unknown[0]!r}; the nearest are {', '.join(near)}")
     name = type(method).__name__
+    config = Training.model_validate({"model": name, "data": dataset.name, **settings})
+    device = distributed.pick_device(config.device)
     with distributed.process_group(device), tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) if out is None else Path(out)
         display = Display(name, quiet or distributed.rank() > 0)
         dataset = divide(dataset, config)
-        chosen = _chosen(config, folder, device)
-        if chosen.precision == "auto":
-            batch = next(iter(make_feeds(dataset, device, config.workers).train(method, chosen).epoch(0)))
-            chosen = _probed(method.to(device), batch, chosen, display)
-        claim(folder, name, chosen, fingerprint(dataset), dataset.notes)
-        if (folder / "result.json").exists():
-            display.say(f"already finished: {folder}")
-            return _finished(folder)
+        config = _chosen(config, folder, device)
+        if config.precision == "auto":
+            config = _probed(method, config, dataset, device, display)
 
         def plan() -> Plan:
             yield Phase("train", method)
 
-        return _run(plan(), name, chosen, dataset, device, folder, display)
+        return _run(plan(), Work(name, name, {}, None, config, dataset, device, folder, display))
 
 
 # ---------------------------------------------------------------- choices that are recorded
 
 
-def settle(
-    method: str, config: Training, dataset: Dataset, device: torch.device, folder: Path, display: Display
-) -> Training:
-    """Replace every ``auto`` by what it stands for here, or by what the folder recorded."""
-    config = _chosen(config, folder, device)
-    if config.precision != "auto":
-        return config
-    first = begin(make_plan(method, config, len(dataset.classes)), config.seed).method.to(device)
-    batch = next(iter(make_feeds(dataset, device, config.workers).train(first, config).epoch(0)))
-    return _probed(first, batch, config, display)
-
-
 def _chosen(config: Training, folder: Path | None, device: torch.device) -> Training:
+    """Replace ``auto`` by what it stands for here, or by what the folder recorded."""
     on_gpu = device.type == "cuda"
     update: dict[str, Any] = {"device": device.type}
     if config.compile == "auto":
@@ -153,7 +163,12 @@ def _chosen(config: Training, folder: Path | None, device: torch.device) -> Trai
     return config.model_copy(update=update)
 
 
-def _probed(method: Method, batch: Any, config: Training, display: Display) -> Training:
+def _probed(
+    method: Method, config: Training, dataset: Dataset, device: torch.device, display: Display
+) -> Training:
+    """The fastest precision and layout for a copy of the method; the first process decides."""
+    method.to(device)
+    batch = next(iter(make_feeds(dataset, device, config.workers).train(method, config).epoch(0)))
     choice = distributed.gathered(choose_precision(method, batch, config))[0]
     tried = ", ".join(f"{name} {1000 * s:.0f} ms" for name, s in choice.seconds.items())
     display.say(f"precision {choice.precision}, {choice.layout} (a step takes: {tried})")
@@ -163,19 +178,18 @@ def _probed(method: Method, batch: Any, config: Training, display: Display) -> T
 # ---------------------------------------------------------------- running
 
 
-def _run(
-    plan: Plan,
-    method: str,
-    config: Training,
-    dataset: Dataset,
-    device: torch.device,
-    folder: Path,
-    display: Display,
-) -> Result:
+def _run(plan: Plan, work: Work) -> Result:
+    dataset, config, folder = work.dataset, work.config, work.folder
+    claim(folder, work.method, config, fingerprint(dataset), dataset.notes)
+    if (folder / "result.json").exists():
+        work.display.say(f"already finished: {folder}")
+        lines = (folder / "metrics.jsonl").read_text().splitlines()
+        facts = json.loads((folder / "result.json").read_text())
+        return Result(folder, facts, [json.loads(line) for line in lines], None)
     stopper = Stopper(config.max_minutes)
-    feeds = make_feeds(dataset, device, config.workers)
+    feeds = make_feeds(dataset, work.device, config.workers)
     about = {
-        "model": config.model,
+        "model": work.model,
         "shortcut": config.shortcut,
         "classes": list(dataset.classes),
         "data": config.data,
@@ -184,43 +198,37 @@ def _run(
         "image_size": dataset.image_size,
     }
     with stopper.listening():
-        outcome = run_plan(plan, feeds, config, device, folder, display, stopper, about)
-    return _finish(outcome, method, config, dataset, folder)
+        outcome = run_plan(plan, feeds, config, work.device, folder, work.display, stopper, about)
+    return _finish(outcome, work)
 
 
-def _finish(outcome: Outcome, method: str, config: Training, dataset: Dataset, folder: Path) -> Result:
+def _finish(outcome: Outcome, work: Work) -> Result:
     trained = outcome.trainer.method
     predictor, network = next(iter(trained.predictors().items()))
-    size = dataset.image_size
+    size = work.dataset.image_size
     spent = cost(network, (3, size, size))
     facts = {
-        "method": method,
-        "label": label(method, config) if type(config) is not Training else method,
-        "options": {} if type(config) is Training else {k: getattr(config, k) for k in own_options(method)},
-        "seed": config.seed,
-        "model": config.model,
-        "data": config.data,
+        "method": work.method,
+        "label": work.label,
+        "options": work.options,
+        "seed": work.config.seed,
+        "model": work.config.model,
+        "data": work.config.data,
         "predictor": predictor,
         "parameters_trained": parameters(trained, trained=True),
         "parameters_deployed": spent.parameters,
         "macs": spent.macs,
         "train_seconds": sum(record["seconds"] for record in outcome.history),
-        "train_images": len(dataset.train),
-        "epochs": config.epochs,
+        "train_images": len(work.dataset.train),
+        "epochs": work.config.epochs,
         "image_passes": sum(record["images"] for record in outcome.history),
         "last": outcome.last,
         "best": outcome.best,
     }
     if distributed.rank() == 0:
-        write_json(folder / "result.json", facts)
+        write_json(work.folder / "result.json", facts)
     distributed.barrier()
-    return Result(folder, facts, outcome.history, network.eval())
-
-
-def _finished(folder: Path) -> Result:
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    facts = json.loads((folder / "result.json").read_text())
-    return Result(folder, facts, [json.loads(line) for line in lines], None)
+    return Result(work.folder, facts, outcome.history, network.eval())
 
 
 # ---------------------------------------------------------------- dry run
