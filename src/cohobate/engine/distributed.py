@@ -35,6 +35,8 @@ def pick_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         available = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
         raise ValueError(f"no device {name!r} here; there is {', '.join(available)}") from error
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     return device
 
 
@@ -44,8 +46,6 @@ def process_group(device: torch.device) -> Iterator[None]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield
         return
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield
