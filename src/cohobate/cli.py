@@ -89,11 +89,12 @@ def _train(arguments: list[str]) -> None:
 
     result = train(method, config, extra["out"], quiet=extra["quiet"])
     if _first_process():
-        _print(_summary(result.facts))
         from .recipes.folder import write_files
         from .report.files import run_files
         from .report.runs import read_run
+        from .report.terminal import result_table
 
+        _print(result_table(result.facts))
         (page,) = write_files(result.folder, run_files(read_run(result.folder)))
         print(f"run:  {result.folder}\npage: {page}")
 
@@ -157,44 +158,15 @@ def _spaced(model: Any, arguments: list[str]) -> list[str]:
 
 
 def _show_plan(method: str, config: Training, own: list[str]) -> None:
-    from rich.table import Table
-
     from .recipes.run import dry_run
+    from .report.terminal import plan_table
 
     dataset, outlooks = dry_run(method, config)
-    table = Table(title=f"{method} on {config.data}: the plan")
-    columns = ("phase", "epochs", "steps an epoch", "parameters trained", "deployed", "MACs", "about")
-    for column in columns:
-        table.add_column(column, justify="left" if column == "phase" else "right")
-    for o in outlooks:
-        cells = (o.epochs, o.steps, f"{o.trained:,}", f"{o.deployed.parameters:,}", f"{o.deployed.macs:,}")
-        table.add_row(o.phase, *map(str, cells), _minutes(o.seconds))
-    _print(table)
+    _print(plan_table(f"{method} on {config.data}: the plan", outlooks))
     val = 0 if dataset.val is None else len(dataset.val)
     print(f"{len(dataset.train):,} training and {val:,} validation images, {len(dataset.classes)} classes")
     print("  ".join(f"{name}={getattr(config, name)}" for name in own))
     print("The time is that of a few steps here, without validation. Nothing was written.")
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds / 3600:.1f} h" if seconds >= 7200 else f"{seconds / 60:.1f} min"
-
-
-def _summary(facts: dict[str, Any]) -> RenderableType:
-    from rich.table import Table
-
-    table = Table(title=f"{facts['label']} on {facts['data']}, {facts['model']}, seed {facts['seed']}")
-    for column in ("weights", "split", "top-1 error %", "top-5 error %", "NLL", "ECE %"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for weights in ("last", "best"):
-        kept = facts[weights]
-        for split in ("val", "test"):
-            if kept and kept[split]:
-                m = kept[split][facts["predictor"]]
-                numbers = (m["top1_error"], m["top5_error"], m["nll"], m["ece"])
-                name = f"{weights}, epoch {kept['epoch']}"
-                table.add_row(name, split, *(f"{n:.2f}" if n >= 0.1 else f"{n:.3f}" for n in numbers))
-    return table
 
 
 # ---------------------------------------------------------------- compare
@@ -237,8 +209,6 @@ def _compare(arguments: list[str]) -> None:
 
 
 def _evaluate(arguments: list[str]) -> None:
-    from rich.table import Table
-
     def evaluate(
         run: tyro.conf.Positional[Path],
         split: Literal["test", "val"] | None = None,
@@ -252,23 +222,11 @@ def _evaluate(arguments: list[str]) -> None:
             weights: Of the last epoch, or of the best one on the validation split.
         """
         from .recipes.evaluate import evaluate_run
+        from .report.terminal import measures_table
 
         measured, classes, split = evaluate_run(run, split, weights)
-        table = Table(title=f"{run}, {split} split, {weights} weights, {measured['images']:,} images")
-        table.add_column("measure")
-        table.add_column("value", justify="right")
-        names = {
-            "top1_error": "top-1 error %",
-            "top5_error": "top-5 error %",
-            "nll": "NLL (nats)",
-            "ece": "calibration error % (15 bins)",
-        }
-        for key, name in names.items():
-            table.add_row(name, f"{measured[key]:.3f}")
-        table.add_section()
-        for name, value in zip(classes, measured["class_error"], strict=True):
-            table.add_row(f"error % of {name}", "no images" if value is None else f"{value:.2f}")
-        _print(table)
+        title = f"{run}, {split} split, {weights} weights, {measured['images']:,} images"
+        _print(measures_table(title, measured, classes))
 
     tyro.cli(evaluate, args=arguments, prog="cohobate evaluate")
 

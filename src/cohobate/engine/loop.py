@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,24 +14,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..core import Batch, Frozen, Method, Phase
+from ..core import Batch, Method, Phase
 from . import distributed
-from .checkpoint import (
-    State,
-    Store,
-    flatten_optimizer,
-    nest_optimizer,
-    read_state,
-    write_bytes,
-    write_state,
-)
+from .checkpoint import State, Store, read_state, write_bytes, write_state
 from .errors import NonFiniteLoss, RunError, Stopped
 from .evaluate import Loader, autocast, evaluate, evaluating
 from .optim import MovingAverage, make_optimizers, set_rates
 from .progress import Display
-from .randomness import random_state, restore
 from .settings import Settings, factor
 from .signals import Stopper
+from .snapshot import pack, unpack
 
 LOOK_EVERY = 50
 """Steps between two looks at what the device computes, where a look waits for it (GPU, DDP)."""
@@ -335,42 +326,11 @@ class Trainer:
     # ------------------------------------------------------------ checkpoints
 
     def _save(self) -> None:
-        tensors = {f"method.{k}": v for k, v in self.method.state_dict().items()}
-        for i, optimizer in enumerate(self.optimizers):
-            tensors |= flatten_optimizer(optimizer.state_dict()["state"], f"optimizer.{i}.")
-        if self.ema is not None:
-            tensors |= {f"ema.{k}": v for k, v in self.ema.average.items()}
-        random_tensors, random_facts = random_state()
-        own = {f"random.{k}": v for k, v in random_tensors.items()} | self._own()
-        processes = distributed.gathered((own, random_facts))
-        for rank, (own, _) in enumerate(processes):
-            tensors |= {f"rank.{rank}.{k}": v for k, v in own.items()}
-        facts = {
-            "phase": self.name,
-            "epoch": self.epoch,
-            "step": self.step,
-            "seconds": self.seconds,
-            "history": self.history,
-            "best": self.best,
-            "terms": list(self.totals),
-            "teachers": fingerprints(self.method),
-            "random": [random_facts for _, random_facts in processes],
-        }
+        state = pack(self)
         if distributed.rank() == 0:
-            self.store.save(State(tensors, facts))
+            self.store.save(state)
             self._write_metrics()
         distributed.barrier()
-
-    def _own(self) -> dict[str, Tensor]:
-        """What may differ between processes in the middle of an epoch, besides their random states."""
-        own = {f"totals.{k}": v.cpu() for k, v in self.totals.items()}
-        if distributed.world() > 1:
-            own |= {f"buffers.{k}": v.cpu() for k, v in self.method.named_buffers()}
-        return own
-
-    def _write_metrics(self) -> None:
-        lines = [json.dumps(record) + "\n" for record in [*self.earlier, *self.history]]
-        write_bytes(self.metrics, "".join(lines).encode())
 
     def _load(self) -> None:
         state, said = self.store.load()
@@ -378,50 +338,17 @@ class Trainer:
             self.display.say(message)
         if state is None:
             return
-        tensors, facts = state
-        if facts["teachers"] != fingerprints(self.method):
-            raise RunError(
-                f"the frozen teacher of phase {self.name!r} is not the one that {self.store.folder} "
-                "began with; give the same teacher, or another --out"
-            )
-        self.method.load_state_dict(_under("method.", tensors))
-        for i, optimizer in enumerate(self.optimizers):
-            saved = nest_optimizer(tensors, f"optimizer.{i}.")
-            groups = optimizer.state_dict()["param_groups"]
-            optimizer.load_state_dict({"state": saved, "param_groups": groups})
-        if self.ema is not None:
-            self.ema.load(_under("ema.", tensors))
-        self.epoch, self.step, self.seconds = facts["epoch"], facts["step"], facts["seconds"]
-        self.history, self.best = facts["history"], facts["best"]
-        rank = distributed.rank() if distributed.rank() < len(facts["random"]) else 0
-        own = _under(f"rank.{rank}.", tensors)
-        self.totals = {name: own[f"totals.{name}"].to(self.device) for name in facts["terms"]}
-        for name, value in _under("buffers.", own).items():
-            self.method.get_buffer(name).copy_(value)
-        restore(_under("random.", own), facts["random"][rank])
+        unpack(self, state)
         if distributed.rank() == 0:
             self._write_metrics()
         if not self.finished:
             self.display.say(f"resuming phase {self.name!r} after epoch {self.epoch}, step {self.step}")
 
+    def _write_metrics(self) -> None:
+        lines = [json.dumps(record) + "\n" for record in [*self.earlier, *self.history]]
+        write_bytes(self.metrics, "".join(lines).encode())
+
 
 def out_of_memory(error: RuntimeError) -> bool:
     """A GPU has an error of its own for it; the CPU's allocator only a message."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def fingerprints(method: Method) -> list[str]:
-    """A digest of each frozen teacher's weights."""
-    digests = []
-    for module in method.modules():
-        if isinstance(module, Frozen):
-            digest = hashlib.blake2b(digest_size=16)
-            for key, tensor in module.network.state_dict().items():
-                digest.update(key.encode())
-                digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-            digests.append(digest.hexdigest())
-    return digests
-
-
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {key[len(prefix) :]: t for key, t in tensors.items() if key.startswith(prefix)}
