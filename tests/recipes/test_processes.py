@@ -172,3 +172,16 @@ def test_plain_lines_when_the_output_is_no_terminal(tmp_path: Path) -> None:
     assert "images/s" in said
     assert "left" in said
     assert "\x1b" not in said
+
+
+@pytest.mark.slow
+def test_a_comparison_under_torchrun_speaks_once(tmp_path: Path) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"]
+    command = ["compare", "baseline", "self_guidance", "--seeds", "0", "--epochs", "1", "--precision", "auto"]
+    done = subprocess.run(
+        [*torchrun, "cohobate.cli", *command, "--device", "cpu", "--out", str(tmp_path / "c")],
+        env=ENVIRONMENT, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("index.html") == 1
+    assert done.stderr.count("a step takes") == 1

@@ -57,7 +57,7 @@ def compare(
         out: folder of the comparison; by default ``runs/<data>-<model>``.
 
     Returns:
-        The comparison and the files written.
+        The comparison and the files written (by the first process).
 
     Raises:
         Stopped, RunError, ValueError: see :func:`cohobate.recipes.run.train`.
@@ -80,10 +80,10 @@ def compare(
                 kept = {key: recorded[key] for key in ("precision", "layout")}
                 folders.append(folder)
         distributed.barrier()
-    runs = [read_run(folder) for folder in folders]
-    labels = [label(method, config) for method, config in configs.values()]
-    table = tabulate(runs, "baseline" if "baseline" in labels else labels[0])
-    written = write_files(root, comparison_files(table, runs)) if distributed.rank() == 0 else []
+        runs = [read_run(folder) for folder in folders]
+        labels = [label(method, config) for method, config in configs.values()]
+        table = tabulate(runs, "baseline" if "baseline" in labels else labels[0])
+        written = write_files(root, comparison_files(table, runs)) if distributed.rank() == 0 else []
     return table, written
 
 
