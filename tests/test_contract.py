@@ -255,6 +255,7 @@ def processes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, o
     return dict(json.loads((folder / "found.json").read_text()))
 
 
+@pytest.mark.xdist_group("two processes")  # one worker runs them all: the fixture is dear
 @pytest.mark.parametrize("how", ["eager", "compiled"])
 @pytest.mark.parametrize("name", ZOO)
 def test_two_processes_stay_in_sync(name: str, how: str, processes: dict[str, dict[str, object]]) -> None:
