@@ -71,7 +71,7 @@ def _guarded(command: Callable[[list[str]], None], arguments: list[str]) -> None
 
 
 def _train(arguments: list[str]) -> None:
-    from .recipes.catalogue import own_options, takes_teacher
+    from .recipes.catalogue import own_options
 
     given = _config_file(arguments)
     method = arguments.pop(0) if arguments and not arguments[0].startswith("-") else given.get("method")
@@ -80,8 +80,6 @@ def _train(arguments: list[str]) -> None:
         sys.exit("usage: cohobate train METHOD ... (`cohobate train METHOD --help` explains its options)")
     given.pop("method", None)
     config, extra = _parse(method, given, arguments, f"cohobate train {method}")
-    if config.teacher is not None and not takes_teacher(method):
-        raise ValueError(f"{method} takes no teacher; leave --teacher out")
     if extra["dry_run"]:
         _show_plan(method, config, own_options(method))
         return
@@ -175,7 +173,6 @@ def _show_plan(method: str, config: Training, own: list[str]) -> None:
 def _compare(arguments: list[str]) -> None:
     from pydantic import Field, create_model
 
-    from .recipes.catalogue import options
     from .recipes.training import Training
 
     fields: dict[str, Any] = {
@@ -194,11 +191,10 @@ def _compare(arguments: list[str]) -> None:
     doc = "Train what is missing, reuse what is done, print and write one table. Gains are paired by seed."
     parser = create_model("Comparison", __base__=Training, __doc__=doc, **fields)
     parsed: Any = tyro.cli(parser, args=_spaced(parser, arguments), prog="cohobate compare")
-    training = options("kd", {k: getattr(parsed, k) for k in Training.model_fields})
     from .recipes.compare import compare
     from .report.table import to_rich
 
-    shared = Training(**{k: getattr(training, k) for k in Training.model_fields})
+    shared = Training(**{k: getattr(parsed, k) for k in Training.model_fields})
     comparison, written = compare(parsed.methods, parsed.seeds, shared, parsed.out, quiet=parsed.quiet)
     if written:
         _print(to_rich(comparison))

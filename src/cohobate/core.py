@@ -6,9 +6,9 @@ Only torch is imported here.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from copy import deepcopy
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -51,6 +51,20 @@ class Batch(NamedTuple):
                 "switch off label smoothing and mixing"
             )
         return self.y
+
+
+class Loader(Protocol):
+    """Batches, epoch by epoch.
+
+    ``len`` is the micro-batches of an epoch on this rank. ``epoch(e, start)`` yields those of
+    epoch e from number ``start`` on: exactly the tail of the whole epoch. Each is
+    ``Batch(views, y, index)`` on the device: views (B, 3, H, W), float32, normalised, in
+    channels_last memory; y (B,); index (B,), rows of the split.
+    """
+
+    def __len__(self) -> int: ...
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]: ...
 
 
 class Output(NamedTuple):

@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Protocol
-
 import torch
 
-from ..core import Batch
+from ..core import Loader
 from .dataset import Dataset, Images, Split
 from .order import SECOND_VIEWS, EvalOrder, SecondView, TrainOrder
 from .resident import ResidentEval, ResidentTrain
 from .workers import WorkersEval, WorkersTrain
-
-
-class Loader(Protocol):
-    """Batches, epoch by epoch.
-
-    ``len`` is the micro-batches of an epoch on this rank. ``epoch(e, start)`` yields those of
-    epoch e from number ``start`` on: exactly the tail of the whole epoch. Each is
-    ``Batch(views, y, index)`` on the device: views (B, 3, H, W), float32, normalised, in
-    channels_last memory; y (B,); index (B,), rows of the split.
-    """
-
-    def __len__(self) -> int: ...
-
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]: ...
 
 
 def train_loader(

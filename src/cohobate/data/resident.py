@@ -27,7 +27,7 @@ class Normalise:
 
     def __init__(self, dataset: Dataset, width: int, device: torch.device) -> None:
         mean, std = (torch.tensor(v, dtype=torch.float64) for v in (dataset.mean, dataset.std))
-        # For a whole line at once: an innermost axis of 3 does not vectorise (20 times slower).
+        # For a whole line at once: an innermost axis of 3 does not vectorise.
         self._scale = (1 / (255 * std)).float().repeat(width).to(device)
         self._shift = (-mean / std).float().repeat(width).to(device)
 
@@ -41,8 +41,7 @@ class Crops:
     """Zero-padded images in one row of pixels, and their mirror images if they may be flipped.
 
     A crop is H lines that each begin at some pixel, so a batch of crops is one gather of lines.
-    Gathering pixels, or mirroring after the gather, costs three times as much (128 images of 32x32 on
-    one thread: 0.1 against 0.3 ms and more); the mirrored copy is paid in memory, 390 MB for CIFAR.
+    Gathering pixels, or mirroring after the gather, is slower; the mirrored copy is paid in memory.
     Neighbours share their padding: what pads one line on the right pads the next on the left, and
     the same above and below.
 

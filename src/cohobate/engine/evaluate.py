@@ -4,24 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..core import IGNORED, Batch
+from ..core import IGNORED, Loader
 from . import distributed
 
 BINS = 15
 Readouts = Callable[[Tensor], dict[str, Tensor]]
-
-
-class Loader(Protocol):
-    """What gives batches: ``len`` is micro-batches an epoch; an epoch may begin at any of them."""
-
-    def __len__(self) -> int: ...
-
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]: ...
 
 
 @contextmanager

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..core import Batch, Method, Phase
+from ..core import Batch, Loader, Method, Phase
 from . import distributed
 from .checkpoint import State, Store, read_state, write_bytes, write_state
 from .errors import NonFiniteLoss, RunError, Stopped
-from .evaluate import Loader, autocast, evaluate, evaluating
+from .evaluate import autocast, evaluate, evaluating
 from .optim import MovingAverage, make_optimizers, set_rates
 from .progress import Display
 from .settings import Settings, factor
@@ -51,6 +51,13 @@ def groups_of(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
     """The micro-batches of one update, together."""
     while group := list(islice(batches, size)):
         yield group
+
+
+def phase_settings(settings: Settings, phase: Phase) -> tuple[Settings, Mapping[str, Mapping[str, Any]]]:
+    """The run's settings as a phase overrides them, and the overrides of its parameter groups."""
+    overrides = dict(phase.settings)
+    groups = overrides.pop("groups", {})
+    return type(settings).model_validate({**settings.model_dump(), **overrides}), groups
 
 
 def place(method: nn.Module, device: torch.device, settings: Settings) -> None:
@@ -87,9 +94,7 @@ class Trainer:
         display: Display,
         stopper: Stopper,
     ) -> None:
-        overrides = dict(phase.settings)
-        groups: Mapping[str, Mapping[str, Any]] = overrides.pop("groups", {})
-        self.settings = type(settings).model_validate({**settings.model_dump(), **overrides})
+        self.settings, groups = phase_settings(settings, phase)
         self.name, self.method, self.feeds, self.device = phase.name, phase.method, feeds, device
         self.store, self.metrics, self.earlier = store, metrics, earlier
         self.display, self.stopper = display, stopper

@@ -9,12 +9,11 @@ from functools import cache, partial
 import torch
 import torch.nn.functional as F
 
-from ..core import Batch, Method
+from ..core import Batch, Loader, Method
 from ..data.dataset import Dataset, Split, hold_out, limit
 from ..data.loaders import eval_loader, train_loader
 from ..data.sources import load
 from ..engine import distributed
-from ..engine.evaluate import Loader
 from ..engine.loop import Feeds
 from ..engine.settings import Settings
 from .training import Training

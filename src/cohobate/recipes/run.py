@@ -12,16 +12,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..analysis.cost import Cost, cost, parameters
+from ..analysis.cost import cost, parameters
 from ..core import Method, Phase, Plan
 from ..data.dataset import Dataset, fingerprint
 from ..engine import distributed
 from ..engine.checkpoint import write_json
-from ..engine.loop import place
+from ..engine.loop import phase_settings, place
 from ..engine.plan import Outcome, begin, run_plan
 from ..engine.probe import choose_precision, step_seconds
 from ..engine.progress import Display
 from ..engine.signals import Stopper
+from ..report.terminal import Outlook
 from .catalogue import find, label, own_options
 from .feeds import divide, make_feeds, read_data
 from .folder import claim, default_folder, read_config
@@ -234,18 +235,6 @@ def _finish(outcome: Outcome, work: Work) -> Result:
 # ---------------------------------------------------------------- dry run
 
 
-@dataclass(frozen=True)
-class Outlook:
-    """What a phase would cost."""
-
-    phase: str
-    epochs: int
-    steps: int
-    trained: int
-    deployed: Cost
-    seconds: float
-
-
 def dry_run(method: str, config: Training) -> tuple[Dataset, list[Outlook]]:
     """Build every phase, time a few steps, train nothing and write nothing."""
     device = distributed.pick_device(config.device)
@@ -256,19 +245,20 @@ def dry_run(method: str, config: Training) -> tuple[Dataset, list[Outlook]]:
     outlooks = []
     phase = begin(plan, config.seed)
     while True:
-        settings = config.model_copy(update={k: v for k, v in phase.settings.items() if k != "groups"})
+        settings, _ = phase_settings(config, phase)
         place(phase.method, device, settings)
         loader = feeds.train(phase.method, settings)
         seconds = step_seconds(phase.method, next(iter(loader.epoch(0))), settings, rounds=2)
-        network = next(iter(phase.method.predictors().values()))
         size = dataset.image_size
+        spent = cost(next(iter(phase.method.predictors().values())), (3, size, size))
         outlooks.append(
             Outlook(
                 phase.name,
                 settings.epochs,
                 len(loader) // settings.accumulate,
                 parameters(phase.method, trained=True),
-                cost(network, (3, size, size)),
+                spent.parameters,
+                spent.macs,
                 seconds * len(loader) * settings.epochs,
             )
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,36 +16,16 @@ MEASURES = {
 }
 
 
-class Size(Protocol):
-    """Of a deployed network."""
+class Outlook(NamedTuple):
+    """What a phase would cost: updates an epoch, parameters, multiply-accumulates an image, seconds."""
 
-    @property
-    def parameters(self) -> int: ...
-
-    @property
-    def macs(self) -> int: ...
-
-
-class Outlook(Protocol):
-    """What a phase would cost."""
-
-    @property
-    def phase(self) -> str: ...
-
-    @property
-    def epochs(self) -> int: ...
-
-    @property
-    def steps(self) -> int: ...
-
-    @property
-    def trained(self) -> int: ...
-
-    @property
-    def deployed(self) -> Size: ...
-
-    @property
-    def seconds(self) -> float: ...
+    phase: str
+    epochs: int
+    steps: int
+    trained: int
+    deployed: int
+    macs: int
+    seconds: float
 
 
 def plan_table(title: str, outlooks: Sequence[Outlook]) -> Table:
@@ -56,7 +36,7 @@ def plan_table(title: str, outlooks: Sequence[Outlook]) -> Table:
     for column in ("phase", "epochs", "steps an epoch", "parameters trained", "deployed", "MACs", "about"):
         table.add_column(column, justify="left" if column == "phase" else "right")
     for o in outlooks:
-        cells = (o.epochs, o.steps, f"{o.trained:,}", f"{o.deployed.parameters:,}", f"{o.deployed.macs:,}")
+        cells = (o.epochs, o.steps, f"{o.trained:,}", f"{o.deployed:,}", f"{o.macs:,}")
         time = f"{o.seconds / 3600:.1f} h" if o.seconds >= 7200 else f"{o.seconds / 60:.1f} min"
         table.add_row(o.phase, *map(str, cells), time)
     return table
