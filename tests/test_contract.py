@@ -21,6 +21,7 @@ from zoo import CLASSES, ZOO, Case, StopAfter, batch, seeded, trainer
 from cohobate.core import Frozen, Method
 from cohobate.engine.errors import Stopped
 from cohobate.engine.evaluate import evaluating
+from cohobate.models.adapt import Adapted
 from cohobate.models.resnet import ResNet
 from cohobate.models.wrn import WideResNet
 from cohobate.recipes.feeds import smooth
@@ -30,7 +31,7 @@ State = dict[str, Tensor]
 
 
 def test_the_whole_zoo_is_here() -> None:
-    assert len(ZOO) == 13
+    assert len(ZOO) == 16
 
 
 def losses(method: Method, seed: int = 1, **how: object) -> dict[str, Tensor]:
@@ -218,7 +219,7 @@ def test_autocast_rounds_the_networks_only(case: Case, device: str) -> None:
     apart = deepcopy(whole)
     for module in apart.modules():
         for network in [module.network] if isinstance(module, Frozen) else [module]:
-            if isinstance(network, ResNet | WideResNet):
+            if isinstance(network, ResNet | WideResNet | Adapted):
                 forward = network.forward
                 network.forward = torch.autocast(device, torch.bfloat16)(forward)  # type: ignore[method-assign]
     with torch.autocast(device, torch.bfloat16):

@@ -23,6 +23,7 @@ from cohobate.methods.kd import KD
 from cohobate.methods.self_guidance import SelfGuidance
 from cohobate.methods.stochastic_depth import StochasticDepth
 from cohobate.methods.supervised import Supervised
+from cohobate.models.adapt import adapt
 from cohobate.models.resnet import Basic, Bottleneck, ResNet
 from cohobate.models.wrn import WideResNet
 from cohobate.recipes.feeds import make_feeds
@@ -41,6 +42,43 @@ def toy_bottleneck() -> nn.Module:
 
 def toy_wide() -> nn.Module:
     return WideResNet(10, 1, CLASSES)
+
+
+class BasicBlock(nn.Module):
+    """A residual block as people write it: plain tensors, in-place activations, no gate."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.downsample = nn.Conv2d(inputs, outputs, 1, stride, bias=False) if stride > 1 else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        branch = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+        branch += x if self.downsample is None else self.downsample(x)
+        return self.relu(branch)  # type: ignore[no-any-return]
+
+
+class HandWritten(nn.Module):
+    """A network that knows nothing of this library."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, 1, 1)
+        self.layer1 = nn.Sequential(BasicBlock(4, 4, 1))
+        self.layer2 = nn.Sequential(BasicBlock(4, 8, 2))
+        self.head = nn.Linear(8, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.layer2(self.layer1(self.stem(x)))
+        return self.head(x.mean(dim=(2, 3)))  # type: ignore[no-any-return]
+
+
+def toy_adapted() -> nn.Module:
+    return adapt(HandWritten(), shape=(3, SIZE, SIZE))
 
 
 class Turns(Method):
@@ -81,12 +119,15 @@ class Case:
 ZOO: dict[str, Case] = {
     "baseline": Case(lambda: Supervised(toy())),
     "baseline wide": Case(lambda: Supervised(toy_wide()), toy_wide),
+    "baseline adapted": Case(lambda: Supervised(toy_adapted()), toy_adapted),
     "kd": Case(lambda: Distillation(toy(), Frozen(toy_wide()), {"kd": KD()})),
+    "kd adapted": Case(lambda: Distillation(toy_adapted(), Frozen(toy_adapted()), {"kd": KD()}), toy_adapted),
     "stochastic_depth": Case(lambda: StochasticDepth(toy())),
     "stochastic_depth wide": Case(lambda: StochasticDepth(toy_wide()), toy_wide),
     "self_guidance": Case(lambda: SelfGuidance(toy())),
     "self_guidance wide": Case(lambda: SelfGuidance(toy_wide()), toy_wide),
     "self_guidance bottleneck": Case(lambda: SelfGuidance(toy_bottleneck()), toy_bottleneck),
+    "self_guidance adapted": Case(lambda: SelfGuidance(toy_adapted()), toy_adapted),
     "self_guidance weight=0": Case(lambda: SelfGuidance(toy(), weight=0.0)),
     "self_guidance detach=False": Case(lambda: SelfGuidance(toy(), detach=False)),
     "self_guidance backward_full=False": Case(lambda: SelfGuidance(toy(), backward_full=False)),

@@ -28,10 +28,12 @@ if TYPE_CHECKING:
     from .methods.self_guidance import SelfGuidance as SelfGuidance
     from .methods.stochastic_depth import StochasticDepth as StochasticDepth
     from .methods.supervised import Supervised as Supervised
+    from .models.adapt import adapt as adapt
+    from .models.branch import branch as branch
     from .models.build import build as build
+    from .models.checkpoints import load_weights as load_weights
     from .recipes.compare import compare as compare
     from .recipes.job import load as load
-    from .recipes.job import load_weights as load_weights
     from .recipes.run import Result as Result
     from .recipes.run import fit as fit
     from .recipes.run import train as train
@@ -46,9 +48,12 @@ _HOMES = {
     "methods.self_guidance": ("SelfGuidance",),
     "methods.stochastic_depth": ("StochasticDepth",),
     "methods.supervised": ("Supervised",),
+    "models.adapt": ("adapt",),
+    "models.branch": ("branch",),
     "models.build": ("build",),
+    "models.checkpoints": ("load_weights",),
     "recipes.compare": ("compare",),
-    "recipes.job": ("load", "load_weights"),
+    "recipes.job": ("load",),
     "recipes.run": ("Result", "fit", "train"),
     "recipes.training": ("Training",),
 }

@@ -1,4 +1,4 @@
-"""The command line: ``cohobate train | compare | evaluate | report | list``."""
+"""The command line: ``cohobate train | compare | evaluate | report | inspect | list``."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ Knowledge distillation of vision networks.
                     train several methods over seeds, print and write one table
   evaluate RUN      measure a finished run: top-1, top-5, NLL, calibration, each class
   report RUN ...    write the page of a run, or of several runs beside one another
+  inspect MODEL     the map of a network: stages, sizes, branch points, gates
   list methods|models|data
 
 `cohobate compare` alone runs a small comparison on real digits in under two minutes.
@@ -61,7 +62,7 @@ def _guarded(command: Callable[[list[str]], None], arguments: list[str]) -> None
         if isinstance(error, Stopped):
             print(f"{error}", file=sys.stderr)
             sys.exit(error.code)
-        if isinstance(error, RunError | ValueError | FileNotFoundError):
+        if isinstance(error, RunError | ValueError | FileNotFoundError | ImportError):
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
         raise
@@ -201,7 +202,7 @@ def _compare(arguments: list[str]) -> None:
         print("\n".join(str(path) for path in written))
 
 
-# ---------------------------------------------------------------- evaluate, report, list
+# ---------------------------------------------------------------- evaluate, report, inspect, list
 
 
 def _evaluate(arguments: list[str]) -> None:
@@ -265,6 +266,27 @@ def _report(arguments: list[str]) -> None:
     tyro.cli(report, args=arguments, prog="cohobate report")
 
 
+def _inspect(arguments: list[str]) -> None:
+    def inspect(
+        model: tyro.conf.Positional[str], classes: int = 100, image_size: int | None = None
+    ) -> None:
+        """The map of a network: stages, sizes, where it can be branched, which blocks can be gated.
+
+        Args:
+            model: A name (`cohobate list models`), timm:NAME, torchvision:NAME or file.py:function.
+            classes: How many it predicts.
+            image_size: Side of its images in pixels; by default 32, for a library's network its own.
+        """
+        from .recipes.networks import inspect_network
+        from .report.terminal import map_notes, map_table
+
+        found = inspect_network(model, classes, image_size)
+        _print(map_table(found))
+        print("\n".join(map_notes(found)))
+
+    tyro.cli(inspect, args=arguments, prog="cohobate inspect")
+
+
 def _list(arguments: list[str]) -> None:
     from rich.table import Table
 
@@ -274,6 +296,7 @@ def _list(arguments: list[str]) -> None:
         Args:
             what: Of which kind.
         """
+        after: list[str] = []
         if what == "methods":
             from .recipes.catalogue import RECIPES, own_options
 
@@ -281,16 +304,12 @@ def _list(arguments: list[str]) -> None:
             for name, recipe in RECIPES.items():
                 table.add_row(name, (recipe.__doc__ or "").strip(), " ".join(own_options(name)))
         elif what == "models":
-            from .analysis.cost import cost
-            from .models.build import build, names
+            from .recipes.networks import built_in, libraries
+            from .report.terminal import networks_table
 
-            table = Table(title="at 100 classes, 32 x 32")
-            table.add_column("model")
-            table.add_column("parameters", justify="right")
-            table.add_column("MMACs", justify="right")
-            for name in names():
-                spent = cost(build(name, 100))
-                table.add_row(name, f"{spent.parameters:,}", f"{spent.macs / 1e6:.1f}")
+            table = networks_table(built_in(), "at 100 classes, 32 x 32")
+            after = [f"{name}:NAME   any of its networks ({have})" for name, have in libraries().items()]
+            after.append("file.py:function   your own; `cohobate inspect MODEL` shows the map of any of them")
         else:
             from .data.sources import NAMES
 
@@ -299,6 +318,8 @@ def _list(arguments: list[str]) -> None:
                 table.add_row(name, text)
             table.add_row("FOLDER", "train/<class>/, val/<class>/ and test/<class>/ with images")
         _print(table)
+        for line in after:
+            print(line)
 
     tyro.cli(show, args=arguments, prog="cohobate list")
 
@@ -321,6 +342,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "compare": _compare,
     "evaluate": _evaluate,
     "report": _report,
+    "inspect": _inspect,
     "list": _list,
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Generator, Iterator, Mapping
 from copy import deepcopy
+from posixpath import join, normpath
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import torch
@@ -199,11 +200,16 @@ class Classifier(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
-        self.register_state_dict_post_hook(_strip_prefix)
-        self.register_load_state_dict_pre_hook(_add_prefix)
+        keep_keys(self)
 
     def forward(self, x: Tensor) -> Tensor:
         return as_output(self.network(x)).logits
+
+
+def keep_keys(wrapper: nn.Module) -> None:
+    """Let a module that wraps ``network``, and owns nothing else, have the network's own keys."""
+    wrapper.register_state_dict_post_hook(_strip_prefix)
+    wrapper.register_load_state_dict_pre_hook(_add_prefix)
 
 
 def _strip_prefix(module: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:
@@ -265,15 +271,18 @@ class Gate(nn.Module):
     Open (and free) unless :func:`run` gives it a value.
 
     Args:
-        affine: name of the sibling module whose output the gate scales, where a fixed value can be
-            folded in (:func:`fold`).
+        affine: where a fixed value can be folded in (:func:`fold`): the layer whose output the gate
+            scales, named as seen from the module that holds the gate: ``bn2`` is the gate's sibling,
+            ``../bn2`` a sibling of its holder, ``.`` the holder itself.
+        position: gates fire in this order; those of equal position in the order of their modules.
     """
 
     value: Tensor | None
 
-    def __init__(self, affine: str) -> None:
+    def __init__(self, affine: str, position: int = 0) -> None:
         super().__init__()
         self.affine = affine
+        self.position = position
         self.register_buffer("value", None)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -286,13 +295,14 @@ def gate_names(network: nn.Module) -> list[str]:
     Raises:
         ValueError: there are none.
     """
-    names = [name for name, module in network.named_modules() if isinstance(module, Gate)]
-    if not names:
-        raise ValueError(
-            f"{type(network).__name__} has no gates: end each residual branch with cohobate.Gate, "
-            "or take a residual network of cohobate.models (`cohobate list models`)"
+    gates = [(name, module) for name, module in network.named_modules() if isinstance(module, Gate)]
+    if not gates:
+        why = getattr(network, "gateless", None) or (
+            "end each residual branch with cohobate.Gate, name those branches to "
+            "cohobate.adapt(network, gates=[...]), or take a residual network (`cohobate list models`)"
         )
-    return names
+        raise ValueError(f"{type(network).__name__} has no gates: {why}")
+    return [name for name, _ in sorted(gates, key=lambda gate: gate[1].position)]
 
 
 def run(
@@ -329,17 +339,19 @@ def fold(network: nn.Module, gates: Mapping[str, float]) -> nn.Module:
     network costs and has its keys.
 
     Raises:
-        ValueError: what a gate names is not in its block, or has no parameters to scale.
+        ValueError: what a gate names is not there, or has no parameters to scale.
     """
     network = deepcopy(network)
+    modules = dict(network.named_modules())
     for path, value in gates.items():
-        block, name = network.get_submodule(path.rpartition(".")[0]), network.get_submodule(path).affine
-        affine = dict(block.named_children()).get(str(name))
+        holder, name = path.rpartition(".")[0], str(modules[path].affine)
+        affine = modules.get(normpath(join(holder.replace(".", "/"), name)).replace("/", "."))
         parameters = [] if affine is None else list(affine.parameters(recurse=False))
         if not parameters:
+            beside = [n for n, m in modules[holder].named_children() if list(m.parameters(recurse=False))]
             raise ValueError(
-                f"the gate {path} scales {name!r}, which is no affine layer beside it; there is "
-                f"{', '.join(n for n, m in block.named_children() if list(m.parameters(recurse=False)))}"
+                f"the gate {path} scales {name!r}, which is no affine layer (beside it there is "
+                f"{', '.join(beside) or 'none'})"
             )
         with torch.no_grad():
             for parameter in parameters:

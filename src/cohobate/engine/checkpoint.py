@@ -88,15 +88,6 @@ def read_state(path: Path) -> State:
     return State(tensors, facts)
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read any safetensors file.
-
-    Raises:
-        RunError: the file is missing, cut or no safetensors file.
-    """
-    return _tensors(path, _bytes(path))
-
-
 def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,34 +21,36 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """One run's choices and its number of classes."""
+    """One run's choices, its number of classes, and the side of its images in pixels."""
 
     training: Training
     classes: int
+    image_size: int
+    say: Callable[[str], None] = lambda message: None
 
-    def build(self, name: str) -> nn.Module:
-        """A fresh network: a name of :func:`cohobate.build`, or a function of the user's own.
+    def build(self, spec: str) -> nn.Module:
+        """A network for this run's images; with ``:weights=FILE`` in its spec, one that is trained.
 
         Raises:
-            ValueError: an unknown name, or the user's function returns no module.
+            ValueError: see :func:`make_network`.
         """
-        from torch import nn
-
-        from ..models.build import build
-
-        if ":" not in name:
-            return build(name, self.classes, shortcut=self.training.shortcut)
-        network = load_object(name)(self.classes)
-        if not isinstance(network, nn.Module):
-            raise ValueError(f"{name} returned {type(network).__name__}, not a torch.nn.Module")
+        spec, weights = without(spec, "weights")
+        network = make_network(spec, self.classes, self.image_size)
+        for path in weights:
+            self._load(network, path)
         return network
 
     def network(self) -> nn.Module:
         """The network to train, with the weights of ``--init`` if that is given."""
         network = self.build(self.training.model)
         if self.training.init is not None:
-            load_weights(network, self.training.init)
+            self._load(network, self.training.init)
         return network
+
+    def _load(self, network: nn.Module, path: Path | str) -> None:
+        from ..models.checkpoints import load_weights
+
+        self.say(str(load_weights(network, path)))
 
     def teacher(self) -> Generator[Phase, dict[str, Any], Frozen]:
         """The teacher, frozen; one given by a model's name is trained first.
@@ -60,14 +64,64 @@ class Job:
         spec = self.training.teacher
         if spec is None:
             raise ValueError(
-                "this method needs a teacher: give --teacher a run folder, a .safetensors file, or the "
-                "name of a model to train first (`cohobate list models`)"
+                "this method needs a teacher: give --teacher a run folder, its deployed.safetensors, a "
+                "model with its weights (resnet32x4:weights=FILE), or the name of a model to train first "
+                "(`cohobate list models`)"
             )
-        if Path(spec).is_dir() or spec.endswith(".safetensors"):
+        if Path(spec).is_dir() or (spec.endswith(".safetensors") and ":weights=" not in spec):
             return Frozen(load(Path(spec), classes=self.classes), copy=False)
         network = self.build(spec)
+        if without(spec, "weights")[1]:
+            return Frozen(network, copy=False)
         yield Phase("teacher", Supervised(network))
         return Frozen(network)
+
+
+def make_network(spec: str, classes: int, image_size: int) -> nn.Module:
+    """A network by name, or by a function of the user's own (``file.py:function:option=value``).
+
+    A user's network that returns plain logits is adapted: its stages are found, its residual blocks
+    gated (:func:`cohobate.adapt`).
+
+    Raises:
+        ValueError: an unknown name or option; the user's function returns no module; images that the
+            network cannot take, or other classes than the data has.
+    """
+    from ..models.adapt import adapt
+    from ..models.build import build, is_known, parse
+    from ..models.probe import look
+
+    shape = (3, image_size, image_size)
+    name, options = parse(spec)
+    if is_known(name):
+        network = build(spec, classes, shape=shape)
+    else:
+        network = adapt(_of_user(name, classes, options), shape=shape)
+    predicted = look(network, shape).output.logits.shape[1]
+    if predicted != classes:
+        raise ValueError(f"{spec} predicts {predicted} classes, the data has {classes}")
+    return network
+
+
+def _of_user(name: str, classes: int, options: dict[str, Any]) -> nn.Module:
+    from torch import nn
+
+    make = load_object(name)
+    try:
+        inspect.signature(make).bind(classes, **options)
+    except TypeError as error:
+        raise ValueError(f"{name} cannot be called with {classes} and {options}: {error}") from error
+    network = make(classes, **options)
+    if not isinstance(network, nn.Module):
+        raise ValueError(f"{name} returned {type(network).__name__}, not a torch.nn.Module")
+    return network
+
+
+def without(spec: str, *options: str) -> tuple[str, list[str]]:
+    """A model's spec without some of its options, and the values that these had."""
+    parts = [part.partition("=") for part in spec.split(":")]
+    kept = ":".join("".join(part) for part in parts if part[0] not in options)
+    return kept, [value for key, _, value in parts if key in options]
 
 
 def load(path: Path | str, classes: int | None = None) -> nn.Module:
@@ -97,30 +151,7 @@ def load(path: Path | str, classes: int | None = None) -> nn.Module:
         )
     if classes is not None and len(facts["classes"]) != classes:
         raise ValueError(f"{path} predicts {len(facts['classes'])} classes, the data has {classes}")
-    training = Training(model=facts["model"], shortcut=facts["shortcut"])
-    network = Job(training, len(facts["classes"])).build(facts["model"])
+    spec, _ = without(facts["model"], "weights", "pretrained")
+    network = make_network(spec, len(facts["classes"]), facts["image_size"])
     network.load_state_dict(state.tensors)
     return network.eval()
-
-
-def load_weights(network: nn.Module, path: Path | str) -> None:
-    """Weights of a safetensors file into a network, every one of them.
-
-    Raises:
-        ValueError: names or shapes do not match; the message says which.
-    """
-    from ..engine.checkpoint import read_tensors
-
-    tensors = read_tensors(Path(path))
-    own = network.state_dict()
-    wrong = {
-        "missing in the file": [k for k in own if k not in tensors],
-        "unknown to the network": [k for k in tensors if k not in own],
-        "of another shape": [k for k in own if k in tensors and own[k].shape != tensors[k].shape],
-    }
-    if any(wrong.values()):
-        listed = "; ".join(
-            f"{len(keys)} {what} ({', '.join(keys[:3])})" for what, keys in wrong.items() if keys
-        )
-        raise ValueError(f"the weights of {path} do not fit {type(network).__name__}: {listed}")
-    network.load_state_dict(tensors)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,10 +77,12 @@ class Work:
     display: Display
 
 
-def make_plan(method: str, config: Training, classes: int) -> Plan:
+def make_plan(
+    method: str, config: Training, dataset: Dataset, say: Callable[[str], None] = lambda message: None
+) -> Plan:
     """A fresh plan of a method by name."""
     own = {name: getattr(config, name) for name in own_options(method)}
-    return find(method)(Job(config, classes), **own)
+    return find(method)(Job(config, len(dataset.classes), dataset.image_size, say), **own)
 
 
 def train(method: str, config: Training, out: Path | None = None, *, quiet: bool = False) -> Result:
@@ -102,15 +105,14 @@ def train(method: str, config: Training, out: Path | None = None, *, quiet: bool
         dataset = read_data(config)
         for note in dataset.notes:
             display.say(f"note: {note}")
-        classes = len(dataset.classes)
         config = _chosen(config, folder, device)
         if config.precision == "auto":
-            first = begin(make_plan(method, config, classes), config.seed).method
+            first = begin(make_plan(method, config, dataset), config.seed).method
             config = _probed(first, config, dataset, device, display)
         own = {name: getattr(config, name) for name in own_options(method)}
         named = label(method, config)
         work = Work(method, named, own, config.model, config, dataset, device, folder, display)
-        return _run(make_plan(method, config, classes), work)
+        return _run(make_plan(method, config, dataset, display.say), work)
 
 
 def fit(
@@ -191,7 +193,6 @@ def _run(plan: Plan, work: Work) -> Result:
     feeds = make_feeds(dataset, work.device, config.workers)
     about = {
         "model": work.model,
-        "shortcut": config.shortcut,
         "classes": list(dataset.classes),
         "data": config.data,
         "mean": list(dataset.mean),
@@ -241,7 +242,7 @@ def dry_run(method: str, config: Training) -> tuple[Dataset, list[Outlook]]:
     dataset = read_data(config)
     config = _chosen(config, None, device)
     feeds = make_feeds(dataset, device, config.workers)
-    plan = make_plan(method, config, len(dataset.classes))
+    plan = make_plan(method, config, dataset)
     outlooks = []
     phase = begin(plan, config.seed)
     while True:

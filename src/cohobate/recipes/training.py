@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
@@ -13,14 +13,16 @@ from ..engine.settings import PASSING, Settings
 class Training(Settings):
     """The options of every run."""
 
-    model: str = Field(default="resnet8", description="A name (`cohobate list models`), or file.py:function.")
-    shortcut: Literal["projection", "padding"] = Field(
-        default="projection", description="ResNets: 1x1 convolution (option B), or parameter-free (option A)."
+    model: str = Field(
+        default="resnet8",
+        description="A name (`cohobate list models`), timm:NAME, torchvision:NAME or file.py:function; "
+        "options follow: resnet20:shortcut=padding, timm:resnet18:pretrained, NAME:weights=FILE.",
     )
     teacher: str | None = Field(
-        default=None, description="A run folder, a .safetensors file, or a model that is trained first."
+        default=None,
+        description="A run folder, its deployed.safetensors, MODEL:weights=FILE, or a model to train first.",
     )
-    init: Path | None = Field(default=None, description="A .safetensors file to begin from.")
+    init: Path | None = Field(default=None, description="A file of weights to begin from.")
     data: str = Field(default="digits", description="A name (`cohobate list data`), or a folder of images.")
     data_root: Path = Field(default=Path("data"), description="Where data sets lie.")
     image_size: int | None = Field(default=None, ge=1, description="Side of the images of a folder, pixels.")

@@ -28,6 +28,99 @@ class Outlook(NamedTuple):
     seconds: float
 
 
+class NetworkLine(NamedTuple):
+    """A built-in network: sizes, channels of its stages, names of its options, where it is from."""
+
+    name: str
+    parameters: int
+    macs: int
+    stages: list[int]
+    options: list[str]
+    source: str
+
+
+class StageLine(NamedTuple):
+    """A stage: what it gives, and what a cut after it leaves in the trunk and in a tail.
+
+    ``sizes`` are parameters and multiply-accumulates of the trunk, then of one tail; None after the
+    last stage, and where the cut is refused.
+    """
+
+    name: str
+    channels: int
+    size: tuple[int, int]
+    stride: float
+    sizes: tuple[int, int, int, int] | None
+    refusal: str | None
+
+
+class NetworkMap(NamedTuple):
+    """What ``cohobate inspect`` shows of a network."""
+
+    name: str
+    shape: tuple[int, int, int]
+    classes: int
+    parameters: int
+    macs: int
+    stages: list[StageLine]
+    pooled: int | None
+    gates: list[str]
+    gateless: str | None
+
+
+def networks_table(lines: Sequence[NetworkLine], title: str) -> Table:
+    """The built-in networks."""
+    from rich.table import Table
+
+    table = Table(title=title)
+    for column in ("model", "parameters", "MMACs", "channels of its stages", "options", "source"):
+        table.add_column(column, justify="right" if column in ("parameters", "MMACs") else "left")
+    for line in lines:
+        stages = " ".join(map(str, line.stages))
+        sizes = f"{line.parameters:,}", f"{line.macs / 1e6:,.1f}"
+        table.add_row(line.name, *sizes, stages, " ".join(line.options), line.source)
+    return table
+
+
+def map_table(network: NetworkMap) -> Table:
+    """Stages of a network and its branch points."""
+    from rich.table import Table
+
+    size = " x ".join(map(str, network.shape))
+    total = f"{network.parameters:,} parameters, {network.macs / 1e6:,.1f} MMACs"
+    table = Table(title=f"{network.name}: {total} ({network.classes} classes, images {size})")
+    for column in ("at", "stage", "channels", "size", "stride", "trunk", "its MMACs", "a tail", "its MMACs"):
+        table.add_column(column, justify="left" if column == "stage" else "right")
+    for at, line in enumerate(network.stages, 1):
+        cells = ["", "", "", ""]
+        if line.sizes is not None:
+            trunk, trunk_macs, tail, tail_macs = line.sizes
+            cells = [f"{trunk:,}", f"{trunk_macs / 1e6:,.1f}", f"{tail:,}", f"{tail_macs / 1e6:,.1f}"]
+        place = str(at) if line.sizes is not None else ""
+        what = f"{line.size[0]} x {line.size[1]}"
+        table.add_row(place, line.name, f"{line.channels:,}", what, f"{line.stride:g}", *cells)
+    return table
+
+
+def map_notes(network: NetworkMap) -> list[str]:
+    """What the table cannot hold: where no branch or gate can be, and why."""
+    notes = [
+        f"no branch after {line.name}: {line.refusal}" for line in network.stages if line.refusal is not None
+    ]
+    if not network.stages:
+        notes.append("no stages were found: name them, cohobate.adapt(network, stages=[...])")
+    if network.pooled is None:
+        notes.append("no classifier was found: name it, cohobate.adapt(network, head=...)")
+    else:
+        notes.append(f"the classifier sees {network.pooled:,} pooled features")
+    if network.gates:
+        first, last = network.gates[0], network.gates[-1]
+        notes.append(f"{len(network.gates)} gates (blocks that can be dropped), {first} to {last}")
+    else:
+        notes.append(network.gateless or "no gates")
+    return notes
+
+
 def plan_table(title: str, outlooks: Sequence[Outlook]) -> Table:
     """The phases of a plan with their sizes and times."""
     from rich.table import Table

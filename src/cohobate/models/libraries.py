@@ -1,0 +1,111 @@
+"""Networks of timm and torchvision by name. Both libraries are optional."""
+
+from __future__ import annotations
+
+import importlib
+from difflib import get_close_matches
+from typing import Any
+
+import torch
+from torch import nn
+
+from .adapt import adapt, made_for
+from .probe import Shape, look
+from .stages import find_head
+
+
+def build_library(
+    library: str, name: str, classes: int, shape: Shape | None, options: dict[str, Any]
+) -> nn.Module:
+    """A network of timm or torchvision that returns an Output.
+
+    Args:
+        library: one of :data:`LIBRARIES`.
+        name: as the library knows it.
+        classes: K; a pretrained classifier for another number is replaced by a new one.
+        shape: (C, H, W) of the images it will see; by default what it was made for.
+        options: of the library's own function; ``pretrained=True`` downloads its weights.
+
+    Raises:
+        ImportError: the library is missing or broken; the message says what to install.
+        ValueError: an unknown name (with the nearest) or option, or weights that cannot be had.
+    """
+    network = LIBRARIES[library](name, classes, dict(options))
+    return adapt(network, shape=shape or made_for(network))
+
+
+def _timm(name: str, classes: int, options: dict[str, Any]) -> nn.Module:
+    timm = _imported("timm")
+    _known("timm", name.partition(".")[0], timm.list_models())
+    network: nn.Module = _made("timm", name, timm.create_model, name, num_classes=classes, **options)
+    return network
+
+
+def _torchvision(name: str, classes: int, options: dict[str, Any]) -> nn.Module:
+    models = _imported("torchvision").models
+    _known("torchvision", name, models.list_models(module=models))
+    if not options.pop("pretrained", False):
+        network: nn.Module = _made(
+            "torchvision", name, models.get_model, name, weights=None, num_classes=classes, **options
+        )
+        return network
+    network = _made("torchvision", name, models.get_model, name, weights="DEFAULT", **options)
+    _new_head(network, classes)
+    return network
+
+
+LIBRARIES = {"timm": _timm, "torchvision": _torchvision}
+
+
+def _imported(library: str) -> Any:
+    """The library's module.
+
+    Raises:
+        ImportError: it is not there, or was built for another torch.
+    """
+    try:
+        return importlib.import_module(library)
+    except ModuleNotFoundError as error:
+        if error.name != library:
+            raise
+        raise ImportError(
+            f"{library}:NAME needs {library}; install it: pip install 'cohobate[{library}]'"
+        ) from error
+    except (ImportError, OSError, RuntimeError) as error:
+        # A torchvision that was built for another torch raises RuntimeError here.
+        raise ImportError(
+            f"{library} cannot be imported beside torch {torch.__version__} ({str(error).splitlines()[0]}): "
+            "torch and torchvision must be of one release; install a pair that belongs together: "
+            "pip install --upgrade torch torchvision"
+        ) from error
+
+
+def _known(library: str, name: str, names: list[str]) -> None:
+    if name not in names:
+        near = ", ".join(f"{library}:{n}" for n in get_close_matches(name, names, n=3, cutoff=0.0))
+        raise ValueError(f"{library} has no model {name!r}; the nearest are {near}")
+
+
+def _made(library: str, name: str, make: Any, *args: Any, **options: Any) -> Any:
+    """What ``make`` returns; its troubles with options and downloads in one line."""
+    try:
+        return make(*args, **options)
+    except (TypeError, AssertionError) as error:
+        raise ValueError(f"{library}:{name} does not take these options: {error}") from error
+    except (OSError, RuntimeError) as error:
+        if not (options.get("pretrained") or options.get("weights")):
+            raise ValueError(f"{library}:{name}: {error}") from error
+        raise ValueError(
+            f"the pretrained weights of {library}:{name} could not be fetched "
+            f"({str(error).strip().splitlines()[0]}); with a file of them: {library}:{name}:weights=FILE"
+        ) from error
+
+
+def _new_head(network: nn.Module, classes: int) -> None:
+    """Replace the classifier unless it predicts as many classes already."""
+    head = find_head(look(network, made_for(network)))
+    if head is None:
+        raise ValueError(f"{type(network).__name__} has no linear classifier to replace; build it yourself")
+    old = network.get_submodule(head)
+    if isinstance(old, nn.Linear) and old.out_features != classes:
+        network.set_submodule(head, nn.Linear(old.in_features, classes, old.bias is not None))
