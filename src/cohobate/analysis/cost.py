@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -48,7 +49,10 @@ def cost(network: nn.Module, shape: tuple[int, int, int] = (3, 32, 32)) -> Cost:
     try:
         network.eval()
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            network(torch.zeros(1, *shape, device=like.device, dtype=like.dtype))
+            # The counter trips over a parameter that wants a gradient and is handed to a module.
+            detached = {name: p.detach() for name, p in network.named_parameters()}
+            image = torch.zeros(1, *shape, device=like.device, dtype=like.dtype)
+            functional_call(network, detached, (image,))
     finally:
         for hook in hooks:
             hook.remove()

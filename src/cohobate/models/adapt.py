@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core import Output, as_output, keep_keys
+from ..core import Output, keep_keys
 from .gating import add_gates
 from .probe import Pass, Shape, look
 from .stages import check_head, check_maps, check_stages, find_head, find_stages, timm_levels
@@ -62,7 +62,7 @@ class Hooked:
             network.get_submodule(tap.path).register_forward_hook(tap)
 
     def __call__(self, network: nn.Module, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        logits = as_output(network(x)).logits
+        logits: Tensor = network(x)
         return logits, tuple(tap.read() for tap in self.taps)
 
 

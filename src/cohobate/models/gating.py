@@ -48,8 +48,8 @@ def add_gates(network: nn.Module, named: Sequence[str] | None, shape: Shape) -> 
         Why branches that were found have no gates, None where they have (or there are none).
 
     Raises:
-        ValueError: a named module does not exist or does not run exactly once, or its gate cannot be
-            folded into the layer before it.
+        ValueError: a named module does not exist, does not run exactly once or does not end its
+            branch, or its gate cannot be folded into the layer before it.
     """
     if any(isinstance(module, Gate) for module in network.modules()):
         return None
@@ -138,7 +138,7 @@ def _settle(network: nn.Module, seen: Pass) -> list[str]:
 
 
 def _goes_on(seen: Pass, holders: Sequence[str]) -> str | None:
-    """Why a holder does not end its branch, None if all do: a module was given its output, not yet added to."""
+    """Why a holder does not end its branch, None if all do: a module takes its output before it is added."""
     for holder in holders:
         (end,) = seen.of(holder)
         for call in seen.calls:

@@ -78,7 +78,8 @@ def find_stages(network: nn.Module, seen: Pass) -> list[str]:
             return numbered[-MOST:]
     found: list[str] = []
     for children in bodies:
-        if _grows([call.map_size or (0, 0) for call in children]):
+        # Adaptive pooling makes small maps larger, for a classifier.
+        if _grows([call.map_size or (0, 0) for call in children if not isinstance(call.module, POOLING)]):
             return []  # channels last, or a decoder: nobody but the user can tell
         found = max(found, _ends_of_resolutions(children), key=len)
         if len(found) > 1:
@@ -92,7 +93,7 @@ def _bodies(network: nn.Module, seen: Pass) -> Iterator[list[Call]]:
     once = seen.once()
     path = ""
     while True:
-        names = set(_children(network.get_submodule(path), f"{path}." if path else ""))
+        names = set(_children(network.get_submodule(path), f"{path}." if path else "", seen))
         # In the order in which they ran, which need not be that of their definition.
         children = [
             call
@@ -105,11 +106,11 @@ def _bodies(network: nn.Module, seen: Pass) -> Iterator[list[Call]]:
         path = max(children, key=lambda call: sum(p.numel() for p in call.module.parameters())).path
 
 
-def _children(module: nn.Module, prefix: str) -> Iterator[str]:
-    """Paths of the children; a list of modules never runs itself, so its members stand for it."""
+def _children(module: nn.Module, prefix: str, seen: Pass) -> Iterator[str]:
+    """Paths of the children; a list of modules does not run itself, so its members stand for it."""
     for name, child in module.named_children():
-        if isinstance(child, nn.ModuleList | nn.ModuleDict):
-            yield from _children(child, f"{prefix}{name}.")
+        if isinstance(child, nn.ModuleList | nn.ModuleDict) and not seen.of(prefix + name):
+            yield from _children(child, f"{prefix}{name}.", seen)
         else:
             yield prefix + name
 

@@ -12,7 +12,8 @@ from ..analysis.cost import cost
 from ..core import gate_names
 from ..models.adapt import made_for
 from ..models.branch import branch_points
-from ..models.build import LIBRARIES, build, is_known, parse
+from ..models.build import build, is_known, parse
+from ..models.libraries import LIBRARIES
 from ..models.probe import Shape, look
 from ..models.registry import NETWORKS
 from ..report.terminal import NetworkLine, NetworkMap, StageLine
@@ -57,22 +58,22 @@ def inspect_network(spec: str, classes: int = 100, image_size: int | None = None
     Raises:
         ValueError, ImportError: see :func:`cohobate.recipes.job.make_network`.
     """
-    network, shape = _made(without(spec, "weights")[0], classes, image_size)
+    network, shape = _made(without(spec, "weights", "pretrained")[0], classes, image_size)
     output = look(network, shape).output
-    points = {point.at: point for point in branch_points(network, shape)}
+    points = {point.at: point for point in branch_points(network, shape)} if output.stages else {}
     names = getattr(network, "stage_names", None) or [f"stages.{i}" for i in range(len(output.stages))]
     lines = []
     for number, (name, stage) in enumerate(zip(names, output.stages, strict=True), 1):
         point = points.get(number)
-        sizes = None
-        if point is not None and point.refusal is None:
-            sizes = (point.trunk_parameters, point.trunk_macs, point.tail_parameters, point.tail_macs)
-        refusal = None if point is None else point.refusal
+        sizes, refusal = (point.sizes, point.refusal) if point else (None, None)
         channels, height, width = stage.shape[1:]
         lines.append(StageLine(name, channels, (height, width), shape[1] / height, sizes, refusal))
     spent = cost(network, shape)
     pooled = None if output.pooled is None else output.pooled.shape[1]
-    return NetworkMap(spec, shape, classes, spent.parameters, spent.macs, lines, pooled, *_gates(network))
+    gateless = getattr(network, "gateless", None)
+    return NetworkMap(
+        spec, shape, classes, spent.parameters, spent.macs, lines, pooled, _gates(network), gateless
+    )
 
 
 def _made(spec: str, classes: int, image_size: int | None) -> tuple[nn.Module, Shape]:
@@ -84,8 +85,8 @@ def _made(spec: str, classes: int, image_size: int | None) -> tuple[nn.Module, S
     return make_network(spec, classes, size), (3, size, size)
 
 
-def _gates(network: nn.Module) -> tuple[list[str], str | None]:
+def _gates(network: nn.Module) -> list[str]:
     try:
-        return [name.removeprefix("network.") for name in gate_names(network)], None
-    except ValueError as error:
-        return [], str(error)
+        return [name.removeprefix("network.") for name in gate_names(network)]
+    except ValueError:
+        return []

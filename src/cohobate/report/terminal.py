@@ -42,15 +42,15 @@ class NetworkLine(NamedTuple):
 class StageLine(NamedTuple):
     """A stage: what it gives, and what a cut after it leaves in the trunk and in a tail.
 
-    ``sizes`` are parameters and multiply-accumulates of the trunk, then of one tail; None after the
-    last stage, and where the cut is refused.
+    ``sizes`` are (parameters, multiply-accumulates) of the trunk, then of one tail; None after the last
+    stage, and where the cut is refused.
     """
 
     name: str
     channels: int
     size: tuple[int, int]
     stride: float
-    sizes: tuple[int, int, int, int] | None
+    sizes: tuple[tuple[int, int], tuple[int, int]] | None
     refusal: str | None
 
 
@@ -94,8 +94,7 @@ def map_table(network: NetworkMap) -> Table:
     for at, line in enumerate(network.stages, 1):
         cells = ["", "", "", ""]
         if line.sizes is not None:
-            trunk, trunk_macs, tail, tail_macs = line.sizes
-            cells = [f"{trunk:,}", f"{trunk_macs / 1e6:,.1f}", f"{tail:,}", f"{tail_macs / 1e6:,.1f}"]
+            cells = [text for n, macs in line.sizes for text in (f"{n:,}", f"{macs / 1e6:,.1f}")]
         place = str(at) if line.sizes is not None else ""
         what = f"{line.size[0]} x {line.size[1]}"
         table.add_row(place, line.name, f"{line.channels:,}", what, f"{line.stride:g}", *cells)
@@ -117,7 +116,7 @@ def map_notes(network: NetworkMap) -> list[str]:
         first, last = network.gates[0], network.gates[-1]
         notes.append(f"{len(network.gates)} gates (blocks that can be dropped), {first} to {last}")
     else:
-        notes.append(network.gateless or "no gates")
+        notes.append(f"no gates: {network.gateless or 'no residual branch was found that could be dropped'}")
     return notes
 
 
