@@ -297,11 +297,11 @@ class Scaled(Method):
         super().__init__()
         self.network, self.scale = network, scale
     def forward(self, batch, turn=0):
-        return {"scaled": self.scale * F.cross_entropy(self.network(batch.x), batch.y)}
+        return {"scaled": self.scale * F.cross_entropy(self.network(batch.x).logits, batch.y)}
     def predictors(self):
         return {"network": Classifier(self.network)}
     def readouts(self, x):
-        return {"network": self.network(x)}
+        return {"network": self.network(x).logits}
 '''
 
 
