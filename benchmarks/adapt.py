@@ -16,14 +16,13 @@ import importlib
 import os
 import platform
 import statistics
-import time
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from scipy.stats import binom
+from pairs import median_interval, seconds
 from torch import Tensor, nn
 
 from cohobate.core import as_output
@@ -87,21 +86,6 @@ def passes(network: nn.Module, x: Tensor, y: Tensor, steps: int) -> Callable[[],
             F.cross_entropy(as_output(network(x)).logits, y).backward()
 
     return go
-
-
-def seconds(go: Callable[[], None], device: torch.device) -> float:
-    start = time.perf_counter()
-    go()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start
-
-
-def median_interval(values: list[float]) -> tuple[float, float, float]:
-    """Median and the 95 percent interval of it, from the order statistics."""
-    ordered, n = sorted(values), len(values)
-    k = int(binom.ppf(0.025, n, 0.5))
-    return statistics.median(ordered), ordered[max(0, k - 1)], ordered[min(n - 1, n - k)]
 
 
 def measure(name: str, options: argparse.Namespace, device: torch.device) -> None:

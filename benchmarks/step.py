@@ -14,14 +14,13 @@ import os
 import platform
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from scipy.stats import binom
+from pairs import median_interval, seconds
 from torch import Tensor, nn
 
 from cohobate.core import Batch, Method, Phase
@@ -92,21 +91,6 @@ def ours(method: Method, batches: list[Batch], compiled: bool, folder: Path) -> 
         trainer.step, trainer.totals = 0, {}
 
     return train
-
-
-def seconds(train: Callable[[], None], device: torch.device) -> float:
-    start = time.perf_counter()
-    train()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start
-
-
-def median_interval(values: list[float]) -> tuple[float, float, float]:
-    """Median and the 95 percent interval of it, from the order statistics."""
-    ordered, n = sorted(values), len(values)
-    k = int(binom.ppf(0.025, n, 0.5))
-    return statistics.median(ordered), ordered[max(0, k - 1)], ordered[min(n - 1, n - k)]
 
 
 def measure(options: argparse.Namespace, compiled: bool, device: torch.device) -> None:

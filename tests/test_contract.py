@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch._inductor import config as inductor
@@ -244,8 +245,20 @@ def test_soft_labels_are_taken_or_refused_by_name(case: Case) -> None:
 
 @pytest.fixture(scope="module")
 def processes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, object]]:
-    """What two processes found, for every method, eager and compiled (``two_processes.py``)."""
-    folder = tmp_path_factory.mktemp("ddp")
+    """What two processes found, for every method, eager and compiled (``two_processes.py``).
+
+    They run once, whichever of pytest's workers asks first.
+    """
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "two processes"
+    folder.mkdir(exist_ok=True)
+    with FileLock(folder / "lock"):
+        if not (folder / "found.json").exists():
+            _run_two_processes(folder)
+    return dict(json.loads((folder / "found.json").read_text()))
+
+
+def _run_two_processes(folder: Path) -> None:
     script = Path(__file__).parent / "two_processes.py"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)}
@@ -253,10 +266,8 @@ def processes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, o
         [*command, str(script), str(folder)], env=environment, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    return dict(json.loads((folder / "found.json").read_text()))
 
 
-@pytest.mark.xdist_group("two processes")  # one worker runs them all: the fixture is dear
 @pytest.mark.parametrize("how", ["eager", "compiled"])
 @pytest.mark.parametrize("name", ZOO)
 def test_two_processes_stay_in_sync(name: str, how: str, processes: dict[str, dict[str, object]]) -> None:
