@@ -267,9 +267,7 @@ def _report(arguments: list[str]) -> None:
 
 
 def _inspect(arguments: list[str]) -> None:
-    def inspect(
-        model: tyro.conf.Positional[str], classes: int = 100, image_size: int | None = None
-    ) -> None:
+    def inspect(model: tyro.conf.Positional[str], classes: int = 100, image_size: int | None = None) -> None:
         """The map of a network: stages, sizes, where it can be branched, which blocks can be gated.
 
         Args:

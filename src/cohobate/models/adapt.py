@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from ..core import Output, keep_keys
 from .gating import add_gates
-from .probe import Pass, Shape, look
-from .stages import check_head, check_maps, check_stages, find_head, find_stages, timm_levels
+from .probe import Pass, Shape, WrongImagesError, look
+from .stages import Levels, check_head, check_maps, check_stages, find_head, find_stages, timm_levels
 
 IMAGENET: Shape = (3, 224, 224)
 
@@ -69,9 +69,9 @@ class Hooked:
 class TimmFeatures:
     """Stages of a timm network by its own interface; token sequences become maps."""
 
-    def __init__(self, names: Sequence[str], indices: Sequence[int]) -> None:
-        self.names = tuple(names)
-        self.indices = list(indices)
+    def __init__(self, levels: Levels, chosen: Sequence[Any] | None) -> None:
+        self.indices = levels.usual() if chosen is None else levels.checked(chosen)
+        self.names = tuple(levels.names[index] for index in self.indices)
 
     def __call__(self, network: Any, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         x, stages = network.forward_intermediates(x, indices=self.indices, output_fmt="NCHW")
@@ -139,27 +139,29 @@ def adapt(
             pass, or gives no feature map; stages whose resolution grows; images that the network
             cannot take; a network that returns a tuple; gates that cannot be folded.
     """
-    shape = shape or made_for(network)
-    seen, trained = look(network, shape), look(network, shape, training=True)
+    guessed, shape = shape is None, shape or made_for(network)
+    try:
+        seen, trained = look(network, shape), look(network, shape, training=True)
+    except WrongImagesError as error:
+        hint = "; say which it takes: shape=(channels, height, width)" if guessed else ""
+        raise ValueError(f"{error}{hint}") from error
     if any(isinstance(call.output, Output) for call in seen.of("")):
         if stages is not None or head is not None:
             raise ValueError(f"{type(network).__name__} returns an Output already; adapt a plain network")
         return network
     head = find_head(seen) if head is None else head
-    levels = timm_levels(network)
-    if levels is not None and (stages is None or all(isinstance(stage, int) for stage in stages)):
-        numbers = levels.usual() if stages is None else levels.checked([int(stage) for stage in stages])
-        names = [levels.names[number] for number in numbers]
-    else:
-        numbers = None
-        names = find_stages(network, seen) if stages is None else [str(stage) for stage in stages]
+    by_number = stages is None or all(isinstance(stage, int) for stage in stages)
+    levels = timm_levels(network) if by_number else None
+    features = None if levels is None else TimmFeatures(levels, stages)
+    tapped: list[str] = []
+    if features is None:
+        tapped = find_stages(network, seen) if stages is None else [str(stage) for stage in stages]
     for each in (seen, trained):
-        check_stages(network, names if numbers is None else [], each)
+        check_stages(network, tapped, each)
         check_head(network, head, each)
-    _stop_overwriting(network, names if numbers is None else [], shape, (seen, trained))
+    _stop_overwriting(network, tapped, shape, (seen, trained))
     gateless = add_gates(network, gates, shape)
-    features = Hooked(network, names) if numbers is None else TimmFeatures(names, numbers)
-    adapted = Adapted(network, features, head, gateless)
+    adapted = Adapted(network, features or Hooked(network, tapped), head, gateless)
     _verify(adapted, seen, shape)
     return adapted
 

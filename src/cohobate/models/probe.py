@@ -17,6 +17,10 @@ Shape = tuple[int, int, int]
 """(C, H, W) of the images."""
 
 
+class WrongImagesError(ValueError):
+    """A network that cannot take images of this size."""
+
+
 @dataclass(frozen=True)
 class Call:
     """One run of a module."""
@@ -118,7 +122,7 @@ def _forward(network: nn.Module, images: Tensor) -> Output:
     except (RuntimeError, AssertionError, IndexError, TypeError) as error:
         size = " x ".join(map(str, images.shape[1:]))
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{name} does not take images of {size}: {reason}") from error
+        raise WrongImagesError(f"{name} does not take images of {size}: {reason}") from error
 
 
 def same_memory(one: Any, two: Any) -> bool:
