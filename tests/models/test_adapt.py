@@ -477,7 +477,8 @@ def test_head_that_is_given_no_vector(head: str, given: str) -> None:
 
 def test_images_of_a_wrong_size() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.Flatten(), nn.Linear(4 * 8 * 8, 5))
-    with pytest.raises(ValueError, match="Sequential does not take images of 3 x 224 x 224: mat1 and mat2.*; say which it takes: shape="):
+    said = r"Sequential does not take images of 3 x 224 x 224: mat1 and mat2.*; say which it takes: shape="
+    with pytest.raises(ValueError, match=said):
         adapt(network)
     with pytest.raises(ValueError, match=r"not take images of 1 x 16 x 16: .* 3 channels"):
         adapt(network, shape=(1, 16, 16))
