@@ -19,12 +19,8 @@ from cohobate.models.build import build, names
 SPECS = [*names(), "resnet20:shortcut=padding", "wrn_16_2:order=frskd", "shufflenet_v2:stem=3x3"]
 CLASSES = 5
 
-# Dear checks run on one network of each family; on the rest they are slow.
-COMPILED = {"resnet8", "vgg8", "shufflenet_v1"}  # residual, plain, separable
-EXPORTED = {
-    "resnet8", "resnext50_32x4d", "wrn_16_1", "vgg8", "mobilenet_v2", "shufflenet_v1", "shufflenet_v2",
-    "xception",
-}  # fmt: skip
+# Building kernels is dear: it is done for one network of each family, and for the rest by `-m slow`.
+COMPILED = {"resnet8", "wrn_16_1", "vgg8", "mobilenet_v2", "shufflenet_v1", "xception"}
 
 
 def fresh(spec: str) -> nn.Module:
@@ -56,7 +52,8 @@ def compiles(spec: str, backend: str) -> None:
     torch._dynamo.reset()
     counter = CompileCounterWithBackend(backend)
     compiled.compile(fullgraph=True, dynamic=False, backend=counter)
-    x = images()
+    # Two would leave a pixel each to the last batch norms, which then magnify rounding 1e8 times.
+    x = images(8)
     one, two = tensors(eager(x)), tensors(compiled(x))
     weights = [torch.randn_like(t) for t in one]
     for outputs in (one, two):
@@ -129,7 +126,7 @@ FAST: dict[Callable[[str, Path], None], Iterable[str]] = {
     state_dict: SPECS,
     traced: SPECS,
     inductor: COMPILED,
-    onnx: EXPORTED,
+    onnx: SPECS,
 }
 CASES = [
     pytest.param(spec, check, id=f"{spec} {check.__name__}", marks=() if spec in fast else pytest.mark.slow)
@@ -150,4 +147,4 @@ def test_network(spec: str, check: Callable[[str, Path], None], tmp_path: Path) 
 def test_every_network_meets_every_check() -> None:
     assert len(CASES) == 31 * 5
     assert len({case.id for case in CASES}) == len(CASES)
-    assert sum(not case.marks for case in CASES) == 31 * 3 + 3 + 8
+    assert sum(not case.marks for case in CASES) == 31 * 4 + 6
