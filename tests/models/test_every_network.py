@@ -112,6 +112,7 @@ def onnx(spec: str, folder: Path) -> None:
         input_names=["images"],
         output_names=["logits"],
         verbose=False,
+        optimize=False,  # takes as long as the export, and is the library's own to test
     )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
