@@ -22,7 +22,7 @@ IMAGENET: Shape = (3, 224, 224)
 
 
 class Tap:
-    """A hook that keeps what its module returned until it is read.
+    """A hook that keeps what its module returned, or (before the module) was given, until it is read.
 
     An object, not a closure: a copy of the network copies it too.
     """
@@ -31,8 +31,8 @@ class Tap:
         self.path = path
         self.value: Tensor | None = None
 
-    def __call__(self, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-        self.value = output
+    def __call__(self, module: nn.Module, inputs: tuple[Any, ...], output: Tensor | None = None) -> None:
+        self.value = inputs[0] if output is None else output
 
     def __getstate__(self) -> dict[str, Any]:
         # Nobody read a pass that broke, or one of the bare network; its tensors cannot be copied.
@@ -43,13 +43,6 @@ class Tap:
         if value is None:
             raise ValueError(f"the module {self.path} did not run in this pass, so it has no features")
         return value
-
-
-class InputTap(Tap):
-    """A hook before the module: keeps what it was given."""
-
-    def __call__(self, module: nn.Module, inputs: tuple[Any, ...], output: Tensor | None = None) -> None:
-        self.value = inputs[0]
 
 
 class Hooked:
@@ -101,7 +94,7 @@ class Adapted(nn.Module):
         self.head = head
         self.gateless = gateless
         self._features = features
-        self._pooled = None if head is None else InputTap(head)
+        self._pooled = None if head is None else Tap(head)
         if head is not None:
             network.get_submodule(head).register_forward_pre_hook(self._pooled)  # type: ignore[arg-type]
         keep_keys(self)
