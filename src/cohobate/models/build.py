@@ -61,7 +61,7 @@ def build(spec: str, classes: int, *, shape: Shape | None = None, **options: Any
 
     Raises:
         ValueError: an unknown name or option, with the nearest; images it cannot take.
-        ModuleNotFoundError: the library is not installed; the message says what to install.
+        ImportError: the library is missing or broken; the message says what to install.
     """
     name, given = parse(spec)
     given |= options

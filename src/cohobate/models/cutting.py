@@ -22,7 +22,7 @@ from torch import Tensor, fx, nn
 
 from ..core import Output, as_output
 from .adapt import Adapted
-from .probe import Shape, look, noise
+from .probe import Shape, enliven, look, noise
 from .recording import Recorder, own, record
 
 
@@ -237,7 +237,7 @@ def _check_same(network: nn.Module, trunk: fx.GraphModule, tail: fx.GraphModule,
     """Raises ValueError unless trunk and tail do what the network does."""
     x = noise(network, shape)
     uncut, trunk, tail = deepcopy((network, trunk, tail))
-    _enliven(uncut)
+    enliven(uncut)
     for part in (trunk, tail):
         fill(part, tensors(uncut))
     for training in (False, True):
@@ -251,15 +251,6 @@ def _check_same(network: nn.Module, trunk: fx.GraphModule, tail: fx.GraphModule,
                 f"in {when} mode its {own(network, wrong)} would not be that of the uncut network; what "
                 "depends on self.training belongs in a module of its own (nn.Dropout, not F.dropout)"
             )
-
-
-@torch.no_grad()
-def _enliven(network: nn.Module) -> None:
-    """Make scales and biases random: a branch that starts at zero would hide a difference."""
-    generator = torch.Generator().manual_seed(0)
-    for parameter in network.parameters():
-        if parameter.numel() and parameter.min() == parameter.max():
-            parameter.copy_(0.5 + torch.rand(parameter.shape, generator=generator))
 
 
 def _pair(

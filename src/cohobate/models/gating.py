@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import Gate, fold, run
-from .probe import Pass, Shape, look, mode, noise, same_memory
+from .probe import Pass, Shape, enliven, look, mode, noise, same_memory
 
 DROPPED = ("DropPath", "StochasticDepth")
 """Classes of timm and torchvision that end a residual branch."""
@@ -164,19 +164,10 @@ def _unfoldable(network: nn.Module, holders: Sequence[str], shape: Shape) -> str
 def _folds(network: nn.Module, holders: Sequence[str], shape: Shape) -> bool:
     """Whether gates of one half, and the same folded in, give the same logits."""
     x = noise(network, shape)
-    network = _lively(network)
+    network = deepcopy(network)
+    enliven(network)
     gates = {f"{holder}.gate": torch.full_like(x[0, 0, 0, 0], 0.5) for holder in holders}
     folded = fold(network, dict.fromkeys(gates, 0.5))
     with mode(network, training=False), mode(folded, training=False), torch.no_grad():
         one, two = run(network, x, gates=gates).logits, run(folded, x).logits
     return bool(torch.allclose(one, two, rtol=1e-3, atol=1e-4 * float(one.abs().max() + 1e-12)))
-
-
-def _lively(network: nn.Module) -> nn.Module:
-    """A copy whose scales and biases are random: branches often start at zero, which would hide an error."""
-    network = deepcopy(network)
-    generator = torch.Generator().manual_seed(0)
-    for parameter in network.parameters():
-        if parameter.dim() < 2:
-            parameter.data = (0.5 + torch.rand(parameter.shape, generator=generator)).to(parameter)
-    return network

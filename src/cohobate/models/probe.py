@@ -132,6 +132,15 @@ def same_memory(one: Any, two: Any) -> bool:
     return one.data_ptr() == two.data_ptr() and one.numel() == two.numel()
 
 
+@torch.no_grad()
+def enliven(network: nn.Module) -> None:
+    """Make scales and biases random: a branch that starts at zero would hide a difference."""
+    generator = torch.Generator().manual_seed(0)
+    for parameter in network.parameters():
+        if parameter.numel() and (parameter.dim() < 2 or parameter.min() == parameter.max()):
+            parameter.copy_(0.5 + torch.rand(parameter.shape, generator=generator))
+
+
 @contextmanager
 def mode(network: nn.Module, training: bool) -> Iterator[None]:
     """The whole network in training or evaluation mode; every module gets its own mode back."""
