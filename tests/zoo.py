@@ -140,7 +140,8 @@ def batch(images: int = 16, dtype: torch.dtype = torch.float32, device: str = "c
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(images, 3, SIZE, SIZE, generator=generator, dtype=torch.float64)
     y = torch.randint(CLASSES, (images,), generator=generator)
-    return Batch((x.to(device, dtype),), y.to(device), torch.arange(images, device=device))
+    half_way = torch.tensor(0.5, device=device, dtype=dtype)
+    return Batch((x.to(device, dtype),), y.to(device), torch.arange(images, device=device), half_way)
 
 
 def toy_images(images: int, seed: int) -> tuple[Tensor, Tensor]:

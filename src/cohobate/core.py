@@ -29,12 +29,14 @@ class Batch(NamedTuple):
         y: integer ids, (B,) or (B, H, W), where -100 is ignored; or probabilities, (B, K), floating.
         index: (B,) rows of the training set, for memory banks; None once images are mixed.
         progress: () share of the phase that is done, 0 to 1, on the device.
+        taught: (B, K) logits of the teacher, where they were computed before.
     """
 
     views: tuple[Tensor, ...]
     y: Tensor
     index: Tensor | None = None  # type: ignore[assignment]
     progress: Tensor | None = None
+    taught: Tensor | None = None
 
     @property
     def x(self) -> Tensor:
@@ -52,6 +54,34 @@ class Batch(NamedTuple):
                 "switch off label smoothing and mixing"
             )
         return self.y
+
+    def rows(self, who: str) -> Tensor:
+        """Rows of the training set, for ``who`` keeps something for each of them.
+
+        Raises:
+            ValueError: the images are no rows of it (mixed, or unlabelled ones among them).
+        """
+        if self.index is None:
+            raise ValueError(
+                f"{who} keeps a memory of each training image and needs Batch.index; switch off mixing "
+                "and unlabelled images"
+            )
+        return self.index
+
+    def ramp(self, share: float, who: str) -> Tensor | float:
+        """A linear rise from 0 to 1 over the first ``share`` of the phase.
+
+        Raises:
+            ValueError: the batch does not say how far the phase is.
+        """
+        if share == 0:
+            return 1.0
+        if self.progress is None:
+            raise ValueError(
+                f"{who} rises over the first {share:.3g} of a run and needs Batch.progress, a tensor of "
+                "() from 0 to 1; give it, or warmup=0"
+            )
+        return (self.progress / share).clamp(max=1.0)
 
 
 class Loader(Protocol):
@@ -112,9 +142,15 @@ class Term(nn.Module):
     """What is compared: ``term(student, teacher, batch) -> scalar``, to be scaled by ``weight``.
 
     A term may own regressors or banks. No gradient enters ``teacher``.
+
+    Attributes:
+        weight: factor of the term.
+        logits_only: whether the teacher's logits are all that it reads of the teacher, so that they
+            may come from a store.
     """
 
     weight: float = 1.0
+    logits_only: bool = False
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         raise NotImplementedError(f"{type(self).__name__}.forward")

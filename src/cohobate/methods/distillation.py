@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from ..core import Batch, Classifier, Frozen, Method, Term, as_output, cross_entropy
+from ..core import Batch, Classifier, Frozen, Method, Output, Term, as_output, cross_entropy
 
 
 class Distillation(Method):
@@ -34,7 +34,7 @@ class Distillation(Method):
 
     def forward(self, batch: Batch, turn: int = 0) -> dict[str, Tensor]:
         student = as_output(self.student(batch.x))
-        teacher = self.teacher(batch.x)
+        teacher = self.teacher(batch.x) if batch.taught is None else Output(batch.taught)
         losses = {"ce": self.ce_weight * cross_entropy(student.logits, batch.y)}
         for name, term in self.terms.items():
             losses[name] = term.weight * term(student, teacher, batch)

@@ -51,6 +51,8 @@ class KD(Term):
         temperature: T > 0.
     """
 
+    logits_only = True
+
     def __init__(self, weight: float = 0.9, temperature: float = 4.0) -> None:
         super().__init__()
         if temperature <= 0:
