@@ -26,11 +26,14 @@ Knowledge distillation of vision networks.
   evaluate RUN      measure a finished run: top-1, top-5, NLL, calibration, each class
   report RUN ...    write the page of a run, or of several runs beside one another
   inspect MODEL     the map of a network: stages, sizes, branch points, gates
-  list methods|models|data
+  list methods|models|data|setups
 
 `cohobate compare` alone runs a small comparison on real digits in under two minutes.
 `cohobate COMMAND --help` explains a command, `cohobate train METHOD --help` a method's options.
 """
+
+
+SETUP = "A published set-up to begin from (`cohobate list setups`); a configuration and flags beat it."
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -80,6 +83,10 @@ def _train(arguments: list[str]) -> None:
         _list(["methods"])
         sys.exit("usage: cohobate train METHOD ... (`cohobate train METHOD --help` explains its options)")
     given.pop("method", None)
+    if (setup := _value(arguments, "--setup")) is not None:
+        from .recipes.setups import find_setup
+
+        given = {**find_setup(setup).of(method), **given}
     config, extra = _parse(method, given, arguments, f"cohobate train {method}")
     if extra["dry_run"]:
         _show_plan(method, config, own_options(method))
@@ -110,6 +117,7 @@ def _parse(
     extras: dict[str, Any] = {
         "out": (Path | None, Field(None, description="The run's folder; by default below runs/.")),
         "config": (Path | None, Field(None, description="A run.yaml to begin from; flags beat it.")),
+        "setup": (str | None, Field(None, description=SETUP)),
         "dry_run": (bool, Field(False, description="Print the plan and its cost, train nothing.")),
         "quiet": (bool, Field(False, description="Print the result only.")),
     }
@@ -129,12 +137,18 @@ def _config_file(arguments: list[str]) -> dict[str, Any]:
     """The mapping of ``--config FILE``, wherever it stands among the arguments."""
     from .recipes.folder import read_config
 
+    path = _value(arguments, "--config")
+    return {} if path is None else read_config(Path(path))
+
+
+def _value(arguments: list[str], flag: str) -> str | None:
+    """What follows a flag, wherever it stands: it has to be known before the others are read."""
     for i, argument in enumerate(arguments):
-        if argument.startswith("--config="):
-            return read_config(Path(argument.partition("=")[2]))
-        if argument == "--config" and i + 1 < len(arguments):
-            return read_config(Path(arguments[i + 1]))
-    return {}
+        if argument.startswith(f"{flag}="):
+            return argument.partition("=")[2]
+        if argument == flag and i + 1 < len(arguments):
+            return arguments[i + 1]
+    return None
 
 
 def _spaced(model: Any, arguments: list[str]) -> list[str]:
@@ -186,17 +200,26 @@ def _compare(arguments: list[str]) -> None:
         ),
         "seeds": (tuple[int, ...], Field((0, 1), description="Each trains every method once.")),
         "seed": (Annotated[int, tyro.conf.Suppress], 0),
+        "setup": (str | None, Field(None, description=SETUP)),
         "out": (Path | None, Field(None, description="Folder of the comparison; by default below runs/.")),
         "quiet": (bool, Field(False, description="Print the table only.")),
     }
     doc = "Train what is missing, reuse what is done, print and write one table. Gains are paired by seed."
     parser = create_model("Comparison", __base__=Training, __doc__=doc, **fields)
-    parsed: Any = tyro.cli(parser, args=_spaced(parser, arguments), prog="cohobate compare")
+    from .recipes.setups import find_setup
+
+    setup = _value(arguments, "--setup")
+    values = {} if setup is None else dict(find_setup(setup).options)
+    default = parser.model_construct(**{**_defaults(parser), **values}) if values else None
+    spaced = _spaced(parser, arguments)
+    parsed: Any = tyro.cli(parser, args=spaced, prog="cohobate compare", default=default)
     from .recipes.compare import compare
     from .report.table import to_rich
 
     shared = Training(**{k: getattr(parsed, k) for k in Training.model_fields})
-    comparison, written = compare(parsed.methods, parsed.seeds, shared, parsed.out, quiet=parsed.quiet)
+    comparison, written = compare(
+        parsed.methods, parsed.seeds, shared, parsed.out, setup=setup, quiet=parsed.quiet
+    )
     if written:
         _print(to_rich(comparison))
         print("\n".join(str(path) for path in written))
@@ -288,7 +311,7 @@ def _inspect(arguments: list[str]) -> None:
 def _list(arguments: list[str]) -> None:
     from rich.table import Table
 
-    def show(what: tyro.conf.Positional[Literal["methods", "models", "data"]]) -> None:
+    def show(what: tyro.conf.Positional[Literal["methods", "models", "data", "setups"]]) -> None:
         """What there is.
 
         Args:
@@ -301,6 +324,7 @@ def _list(arguments: list[str]) -> None:
             table = Table("method", "what it does", "its options")
             for name, recipe in RECIPES.items():
                 table.add_row(name, (recipe.__doc__ or "").strip(), " ".join(own_options(name)))
+            after = ["terms add up: kd+at, dkd+crd ...; file.py:Class   a method of your own"]
         elif what == "models":
             from .recipes.networks import built_in, libraries
             from .report.terminal import networks_table
@@ -308,6 +332,13 @@ def _list(arguments: list[str]) -> None:
             table = networks_table(built_in(), "at 100 classes, 32 x 32")
             after = [f"{name}:NAME   any of its networks ({have})" for name, have in libraries().items()]
             after.append("file.py:function   your own; `cohobate inspect MODEL` shows the map of any of them")
+        elif what == "setups":
+            from .recipes.setups import SETUPS
+
+            table = Table("set-up", "what it is", "its options")
+            for name, setup in SETUPS.items():
+                listed = " ".join(f"{key}={value}" for key, value in setup.options.items())
+                table.add_row(name, setup.source, listed)
         else:
             from .data.sources import NAMES
 

@@ -6,7 +6,7 @@ Only torch is imported here.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from copy import deepcopy
 from posixpath import join, normpath
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
@@ -228,6 +228,32 @@ class Frozen(nn.Module):
     def forward(self, x: Tensor) -> Output:
         with torch.no_grad():
             return as_output(self.network(x))
+
+
+class Mean(nn.Module):
+    """Several networks as one: the mean of their logits. Features have no mean: there are none.
+
+    The mean of logits is the geometric mean of the predicted probabilities, renormalised.
+
+    Args:
+        networks: of the same classes, one or more.
+
+    Raises:
+        ValueError: no network; or, when it runs, logits of different shapes.
+    """
+
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        if not networks:
+            raise ValueError("Mean needs at least one network")
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, x: Tensor) -> Output:
+        logits = [as_output(network(x)).logits for network in self.networks]
+        shapes = [tuple(each.shape) for each in logits]
+        if len(set(shapes)) > 1:
+            raise ValueError(f"the networks of a Mean predict logits of different shapes: {shapes}")
+        return Output(torch.stack(logits).mean(dim=0))
 
 
 class Classifier(nn.Module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -44,14 +44,19 @@ def _timm(name: str, classes: int, options: dict[str, Any]) -> nn.Module:
 def _torchvision(name: str, classes: int, options: dict[str, Any]) -> nn.Module:
     models = _imported("torchvision").models
     _known("torchvision", name, models.list_models(module=models))
+    network: Any
     if not options.pop("pretrained", False):
-        network: nn.Module = _made(
+        network = _made(
             "torchvision", name, models.get_model, name, weights=None, num_classes=classes, **options
         )
-        return network
+        return cast(nn.Module, network)
     network = _made("torchvision", name, models.get_model, name, weights="DEFAULT", **options)
+    weights = models.get_model_weights(name).DEFAULT
+    images, categories = weights.transforms(), len(weights.meta["categories"])
+    # As timm's networks say it.
+    network.pretrained_cfg = {"mean": images.mean, "std": images.std, "num_classes": categories}
     _new_head(network, classes)
-    return network
+    return cast(nn.Module, network)
 
 
 LIBRARIES = {"timm": _timm, "torchvision": _torchvision}

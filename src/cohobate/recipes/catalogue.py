@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from pydantic import ValidationError, create_model
 from pydantic_core import PydanticUndefined
 
-from . import methods
+from . import methods, terms
 from .job import Job
 from .objects import load_object
 from .training import Training
@@ -23,32 +23,39 @@ Recipe = Callable[..., "Plan"]
 
 RECIPES: dict[str, Recipe] = {
     "baseline": methods.baseline,
-    "kd": methods.kd,
+    **{name: terms.distillation(name) for name in terms.TERMS},
+    "fitnet_stages": methods.fitnet_stages,
+    "slkd": methods.slkd,
+    "takd": methods.takd,
+    "dgkd": methods.dgkd,
+    "born_again": methods.born_again,
     "stochastic_depth": methods.stochastic_depth,
     "self_guidance": methods.self_guidance,
 }
 
-TAUGHT = frozenset({"kd"})
-"""Methods that take ``--teacher``."""
+TAUGHT = frozenset({*terms.TERMS, "fitnet_stages", "slkd", "takd", "dgkd", "born_again"})
+"""Methods that take ``--teacher``; so does every sum of terms."""
 
 HANDED = ("network", "student", "teacher")
 """Parameters of a user's method that are networks, not options."""
 
 
 def find(name: str) -> Recipe:
-    """A recipe by name, or of a user's Method class, ``file.py:Class`` or ``module:Class``.
+    """A recipe by name, a sum of terms (``kd+at``), or of a user's Method class, ``file.py:Class``.
 
     Raises:
         ValueError: an unknown name, or the class is no Method.
     """
     if ":" in name:
         return _of_class(name)
+    if "+" in name:
+        return terms.distillation(name)
     if name in RECIPES:
         return RECIPES[name]
     near = difflib.get_close_matches(name, RECIPES, n=3, cutoff=0.0)
     raise ValueError(
         f"unknown method {name!r}; the nearest are {', '.join(near)} "
-        "(`cohobate list methods` shows all; file.py:Class takes your own)"
+        "(`cohobate list methods` shows all; terms add up, kd+at; file.py:Class takes your own)"
     )
 
 
@@ -65,7 +72,7 @@ def _of_class(spec: str) -> Recipe:
         raise ValueError(f"{spec} takes no network: its first parameter must be `network` or `student`")
 
     def recipe(job: Job, **options: Any) -> Plan:
-        given = {"teacher": (yield from job.teacher())} if needs_teacher else {}
+        given = {"teacher": job.teacher()} if needs_teacher else {}
         yield Phase("train", kind(**{network: job.network()}, **given, **options))
 
     recipe.__doc__ = kind.__doc__
@@ -77,7 +84,7 @@ def takes_teacher(name: str) -> bool:
     """Whether a method learns from a teacher that is given to it."""
     if ":" in name:
         return "teacher" in inspect.signature(inspect.unwrap(find(name))).parameters
-    return name in TAUGHT
+    return name in TAUGHT or "+" in name
 
 
 @cache
@@ -121,7 +128,7 @@ def options(name: str, given: Mapping[str, Any]) -> Training:
         if key not in model.model_fields:
             near = difflib.get_close_matches(key, model.model_fields, n=3, cutoff=0.0)
             raise ValueError(f"{name} has no option {key!r}; the nearest are {', '.join(near)}")
-    if given.get("teacher") is not None and not takes_teacher(name):
+    if given.get("teacher") and not takes_teacher(name):
         raise ValueError(f"{name} takes no teacher; leave --teacher out")
     try:
         return model(**given)
@@ -139,8 +146,12 @@ def label(name: str, config: Training) -> str:
     """The method and those of its own options that differ from their defaults."""
     fields = type(config).model_fields
     changed = [
-        f"{option}={getattr(config, option)}"
+        f"{option}={_text(getattr(config, option))}"
         for option in own_options(name)
         if getattr(config, option) != fields[option].default
     ]
     return " ".join([name, *changed])
+
+
+def _text(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

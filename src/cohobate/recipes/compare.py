@@ -18,6 +18,7 @@ from ..report.runs import read_run
 from .catalogue import label, options, takes_teacher
 from .folder import default_folder, plain, read_config, write_files
 from .run import train
+from .setups import find_setup
 from .training import Training
 
 
@@ -45,6 +46,7 @@ def compare(
     training: Training,
     out: Path | None = None,
     *,
+    setup: str | None = None,
     quiet: bool = False,
 ) -> tuple[Comparison, list[Path]]:
     """Train what is missing, read what is done, write the table and the page.
@@ -55,6 +57,7 @@ def compare(
         seeds: each trains every method once; gains are paired by seed.
         training: shared by all; its ``seed`` is not used.
         out: folder of the comparison; by default ``runs/<data>-<model>``.
+        setup: name of the set-up (:mod:`cohobate.recipes.setups`) whose options of single methods count.
 
     Returns:
         The comparison and the files written (by the first process).
@@ -64,7 +67,7 @@ def compare(
     """
     started = time.monotonic()
     root = out if out is not None else default_folder("baseline", training).parent.parent
-    configs = {spec: configure(spec, training) for spec in dict.fromkeys(methods)}
+    configs = {spec: configure(spec, training, setup) for spec in dict.fromkeys(methods)}
     folders = []
     kept: dict[str, Any] = {}
     device = distributed.pick_device(training.device)
@@ -87,12 +90,13 @@ def compare(
     return table, written
 
 
-def configure(spec: str, training: Training) -> tuple[str, Training]:
-    """The method of a spec and its checked options on top of the shared ones."""
+def configure(spec: str, training: Training, setup: str | None = None) -> tuple[str, Training]:
+    """The method of a spec and its checked options on top of the set-up's and the shared ones."""
     method, own = parse(spec)
-    given = {**{key: getattr(training, key) for key in Training.model_fields}, **own}
+    published = {} if setup is None else find_setup(setup).methods.get(method, {})
+    given = {**{key: getattr(training, key) for key in Training.model_fields}, **published, **own}
     if not takes_teacher(method):
-        given["teacher"] = None
+        given["teacher"] = ()
     return method, options(method, given)
 
 

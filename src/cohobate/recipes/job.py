@@ -12,21 +12,40 @@ from .objects import load_object
 from .training import Training
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from torch import nn
 
-    from ..core import Frozen, Phase
+    from ..core import Frozen, Output
+    from ..data.dataset import Dataset
+
+
+def _not_here(spec: str) -> nn.Module:
+    raise ValueError(f"the teacher {spec} has no weights, and is not trained here")
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run's choices, its number of classes, and the side of its images in pixels."""
+    """What a recipe is handed.
+
+    Attributes:
+        training: the options of the run.
+        dataset: its images, divided.
+        say: prints a line for the user.
+        trained: a network by name that has learned plainly from these images.
+    """
 
     training: Training
-    classes: int
-    image_size: int
+    dataset: Dataset
     say: Callable[[str], None] = lambda message: None
+    trained: Callable[[str], nn.Module] = _not_here
+
+    @property
+    def classes(self) -> int:
+        return len(self.dataset.classes)
+
+    @property
+    def image_size(self) -> int:
+        """Side of the images in pixels."""
+        return self.dataset.image_size
 
     def build(self, spec: str) -> nn.Module:
         """A network for this run's images; with ``:weights=FILE`` in its spec, one that is trained.
@@ -52,29 +71,17 @@ class Job:
 
         self.say(str(load_weights(network, path)))
 
-    def teacher(self) -> Generator[Phase, dict[str, Any], Frozen]:
-        """The teacher, frozen; one given by a model's name is trained first.
+    def teacher(self) -> Frozen:
+        """The teacher, frozen (:func:`cohobate.recipes.teachers.teacher`)."""
+        from .teachers import teacher
 
-        Raises:
-            ValueError: no teacher was given, or it has other classes.
-        """
-        from ..core import Frozen, Phase
-        from ..methods.supervised import Supervised
+        return teacher(self)
 
-        spec = self.training.teacher
-        if spec is None:
-            raise ValueError(
-                "this method needs a teacher: give --teacher a run folder, its deployed.safetensors, a "
-                "model with its weights (resnet32x4:weights=FILE), or the name of a model to train first "
-                "(`cohobate list models`)"
-            )
-        if Path(spec).is_dir() or (spec.endswith(".safetensors") and ":weights=" not in spec):
-            return Frozen(load(Path(spec), classes=self.classes), copy=False)
-        network = self.build(spec)
-        if without(spec, "weights")[1]:
-            return Frozen(network, copy=False)
-        yield Phase("teacher", Supervised(network))
-        return Frozen(network)
+    def example(self, network: nn.Module) -> Output:
+        """What the network returns for two images of this run: for its shapes."""
+        from ..models.probe import look
+
+        return look(network, (3, self.image_size, self.image_size)).output
 
 
 def make_network(spec: str, classes: int, image_size: int) -> nn.Module:

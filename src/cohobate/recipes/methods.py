@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
 from .job import Job
+from .terms import Between, CEWeight, Temperature, Weight, fitnet
 
 if TYPE_CHECKING:
     from ..core import Plan
@@ -16,6 +17,10 @@ Survival = Annotated[
     Field(gt=0, le=1, description="p_L, survival probability of the last block; linear from 1 to it."),
 ]
 
+Assistants = Annotated[
+    tuple[str, ...], Field(min_length=1, description="Models between teacher and student, large to small.")
+]
+
 
 def baseline(job: Job) -> Plan:
     """Cross-entropy alone: what every gain is measured against."""
@@ -23,22 +28,6 @@ def baseline(job: Job) -> Plan:
     from ..methods.supervised import Supervised
 
     yield Phase("train", Supervised(job.network()))
-
-
-def kd(
-    job: Job,
-    *,
-    temperature: Annotated[float, Field(gt=0, description="T, softens both predictions.")] = 4.0,
-    weight: Annotated[float, Field(ge=0, description="Factor of T^2 KL(teacher || student).")] = 0.9,
-    ce_weight: Annotated[float, Field(ge=0, description="Factor of the cross-entropy.")] = 0.1,
-) -> Plan:
-    """Softened-KL distillation from a frozen teacher (Hinton et al., 2015); needs --teacher."""
-    from ..core import Phase
-    from ..methods.distillation import Distillation
-    from ..methods.kd import KD
-
-    teacher = yield from job.teacher()
-    yield Phase("student", Distillation(job.network(), teacher, {"kd": KD(weight, temperature)}, ce_weight))
 
 
 def stochastic_depth(job: Job, *, survival: Survival = 0.5) -> Plan:
@@ -69,3 +58,138 @@ def self_guidance(
 
     method = SelfGuidance(job.network(), survival, weight, temperature, detach, backward_full, statistics)
     yield Phase("train", method)
+
+
+def fitnet_stages(
+    job: Job,
+    *,
+    hint_share: Annotated[
+        float, Field(gt=0, lt=1, description="Share of the epochs that the first stage, the hint, takes.")
+    ] = 1 / 6,
+    hint_weight: Weight = 1.0,
+    temperature: Temperature = 4.0,
+    weight: Weight = 0.9,
+    ce_weight: CEWeight = 0.1,
+) -> Plan:
+    """The hint alone up to the middle, then KD (Romero et al., 2015, two stages); needs --teacher."""
+    from ..core import Phase
+    from ..methods.distillation import Distillation
+    from ..methods.fitnet import HintTraining
+    from ..methods.kd import KD
+
+    teacher, student = job.teacher(), job.network()
+    between = Between(job, job.example(student), job.example(teacher), teacher.network)
+    epochs = job.training.epochs
+    if epochs < 2:
+        raise ValueError("fitnet_stages trains in two stages and needs at least 2 epochs, got 1")
+    first = min(max(1, round(hint_share * epochs)), epochs - 1)
+    yield Phase(
+        "hint", HintTraining(student, teacher, fitnet(between, weight=hint_weight)), {"epochs": first}
+    )
+    method = Distillation(student, teacher, {"kd": KD(weight, temperature)}, ce_weight)
+    yield Phase("student", method, {"epochs": epochs - first})
+
+
+def takd(
+    job: Job,
+    *,
+    assistants: Assistants,
+    temperature: Temperature = 4.0,
+    weight: Weight = 0.9,
+    ce_weight: CEWeight = 0.1,
+) -> Plan:
+    """Teacher, assistants, student: each taught by the one before it (Mirzadeh et al., 2020)."""
+    from ..core import Frozen, Phase
+    from ..methods.distillation import Distillation
+    from ..methods.kd import KD
+
+    teacher = job.teacher()
+    for number, name in enumerate(assistants, 1):
+        assistant = job.build(name)
+        terms = {"kd": KD(weight, temperature)}
+        yield Phase(f"assistant-{number}", Distillation(assistant, teacher, terms, ce_weight))
+        teacher = Frozen(assistant)
+    student = job.network()
+    yield Phase("student", Distillation(student, teacher, {"kd": KD(weight, temperature)}, ce_weight))
+
+
+def dgkd(
+    job: Job,
+    *,
+    assistants: Assistants,
+    temperature: Temperature = 4.0,
+    weight: Annotated[float, Field(ge=0, le=1, description="lambda, share of the guidance.")] = 0.9,
+    drop: Annotated[float, Field(ge=0, lt=1, description="Chance that a guide is silent in a batch.")] = 0.0,
+) -> Plan:
+    """As takd, each guided by all of those before it (Son et al., 2021)."""
+    from ..core import Frozen, Phase
+    from ..methods.dgkd import DGKD
+
+    guides = [job.teacher()]
+    for number, name in enumerate(assistants, 1):
+        assistant = job.build(name)
+        yield Phase(f"assistant-{number}", DGKD(assistant, guides, weight, temperature, drop))
+        guides.append(Frozen(assistant))
+    yield Phase("student", DGKD(job.network(), guides, weight, temperature, drop))
+
+
+def born_again(
+    job: Job,
+    *,
+    generations: Annotated[int, Field(ge=1, description="Students in a row, each taught by the last.")] = 3,
+    temperature: Temperature = 1.0,
+    weight: Weight = 1.0,
+    ce_weight: CEWeight = 1.0,
+) -> Plan:
+    """Equal networks, each taught by its predecessor (Furlanello et al., 2018); needs --teacher."""
+    from ..core import Frozen, Phase
+    from ..methods.distillation import Distillation
+    from ..methods.kd import KD
+
+    teacher = job.teacher()
+    for generation in range(1, generations + 1):
+        network = job.network()
+        method = Distillation(network, teacher, {"kd": KD(weight, temperature)}, ce_weight)
+        yield Phase(f"generation-{generation}", method)
+        teacher = Frozen(network)
+
+
+def slkd(
+    job: Job,
+    *,
+    sl_teachers: Annotated[int, Field(ge=1, description="Untrained copies of the teacher.")] = 2,
+    alpha: Annotated[float, Field(ge=0, le=1, description="Share of the cross-entropy, eqs. 1 to 5.")] = 0.1,
+    rho: Annotated[
+        float | None,
+        Field(ge=0, le=1, description="Weight of the first of two SL-teachers, eq. 6; none: equal."),
+    ] = None,
+    teacher_weight: Annotated[
+        float, Field(ge=0, description="lambda of eq. 7; 0: SL-teachers only (table 4).")
+    ] = 1.0,
+    sl_weight: Annotated[float, Field(ge=0, description="eta of eq. 7.")] = 3.0,
+    temperature: Temperature = 4.0,
+    fuse: Annotated[Literal["logits", "probabilities"], Field(description="What eq. 6 averages.")] = "logits",
+    form: Annotated[
+        Literal["parallel", "sequential", "per_step"],
+        Field(description="sequential: SL-teachers first (tables 5, 6); per_step: first in each step."),
+    ] = "parallel",
+    sl_lr: Annotated[
+        float | None, Field(gt=0, description="Rate of the SL-teachers; by default the student's.")
+    ] = None,
+) -> Plan:
+    """Untrained copies of the teacher learn beside the student, who follows them (Liu et al., 2023)."""
+    from ..core import Phase
+    from ..methods.slkd import SLKD, Guided, SelfLearning, SLKDInTurns
+    from .teachers import untrained
+
+    teacher, student = job.teacher(), job.network()
+    learners = untrained(job, sl_teachers)
+    rates = {} if sl_lr is None else {"groups": {"sl_teachers": {"lr": sl_lr}}}
+    common: dict[str, Any] = {"alpha": alpha, "temperature": temperature, "rho": rho, "fuse": fuse}
+    weights = {"teacher_weight": teacher_weight, "sl_weight": sl_weight}
+    if form == "sequential":
+        yield Phase("sl_teachers", SelfLearning(teacher, learners, **common), rates)
+        yield Phase("student", Guided(student, teacher, learners, **common, **weights))
+        return
+    method = SLKD(student, teacher, learners, **common, **weights)
+    yield Phase("train", method if form == "parallel" else SLKDInTurns(method), rates)

@@ -18,16 +18,18 @@ from ..core import Method, Phase, Plan
 from ..data.dataset import Dataset, fingerprint
 from ..engine import distributed
 from ..engine.checkpoint import write_json
-from ..engine.loop import phase_settings, place
+from ..engine.loop import Feeds, phase_settings, place
 from ..engine.plan import Outcome, begin, run_plan
 from ..engine.probe import choose_precision, step_seconds
 from ..engine.progress import Display
 from ..engine.signals import Stopper
+from ..methods.supervised import Supervised
 from ..report.terminal import Outlook
 from .catalogue import find, label, own_options
 from .feeds import divide, make_feeds, read_data
 from .folder import claim, default_folder, read_config
-from .job import Job
+from .job import Job, load
+from .teachers import alone, teacher_run
 from .training import Training
 
 
@@ -77,12 +79,21 @@ class Work:
     display: Display
 
 
-def make_plan(
-    method: str, config: Training, dataset: Dataset, say: Callable[[str], None] = lambda message: None
-) -> Plan:
+def make_plan(method: str, job: Job) -> Plan:
     """A fresh plan of a method by name."""
-    own = {name: getattr(config, name) for name in own_options(method)}
-    return find(method)(Job(config, len(dataset.classes), dataset.image_size, say), **own)
+    own = {name: getattr(job.training, name) for name in own_options(method)}
+    return find(method)(job, **own)
+
+
+def trained_teacher(spec: str, training: Training, dataset: Dataset, display: Display) -> nn.Module:
+    """A teacher that learned plainly from this data: trained now, unless it was before."""
+    config, folder = teacher_run(spec, training, fingerprint(dataset))
+    finished = (folder / "result.json").exists()
+    display.say(f"teacher {spec}: {'kept in' if finished else 'training it first, kept in'} {folder}")
+    if not finished:
+        with alone(folder):
+            train("baseline", config, folder, quiet=display.quiet)
+    return load(folder, len(dataset.classes))
 
 
 def train(method: str, config: Training, out: Path | None = None, *, quiet: bool = False) -> Result:
@@ -106,13 +117,17 @@ def train(method: str, config: Training, out: Path | None = None, *, quiet: bool
         for note in dataset.notes:
             display.say(f"note: {note}")
         config = _chosen(config, folder, device)
+
+        def job(say: Callable[[str], None] = lambda message: None) -> Job:
+            return Job(config, dataset, say, lambda spec: trained_teacher(spec, config, dataset, display))
+
         if config.precision == "auto":
-            first = begin(make_plan(method, config, dataset), config.seed).method
+            first = begin(make_plan(method, job()), config.seed).method
             config = _probed(first, config, dataset, device, display)
         own = {name: getattr(config, name) for name in own_options(method)}
         named = label(method, config)
         work = Work(method, named, own, config.model, config, dataset, device, folder, display)
-        return _run(make_plan(method, config, dataset, display.say), work)
+        return _run(make_plan(method, job(display.say)), work)
 
 
 def fit(
@@ -242,28 +257,40 @@ def dry_run(method: str, config: Training) -> tuple[Dataset, list[Outlook]]:
     dataset = read_data(config)
     config = _chosen(config, None, device)
     feeds = make_feeds(dataset, device, config.workers)
-    plan = make_plan(method, config, dataset)
-    outlooks = []
+    outlooks: list[Outlook] = []
+
+    def untrained(spec: str) -> nn.Module:
+        teacher, folder = teacher_run(spec, config, fingerprint(dataset))
+        network = job.build(spec)
+        if not (folder / "result.json").exists():
+            phase = Phase(f"teacher {spec}", Supervised(network))
+            outlooks.append(_outlook(phase, teacher, feeds, dataset, device))
+        return network
+
+    job = Job(config, dataset, trained=untrained)
+    plan = make_plan(method, job)
     phase = begin(plan, config.seed)
     while True:
-        settings, _ = phase_settings(config, phase)
-        place(phase.method, device, settings)
-        loader = feeds.train(phase.method, settings)
-        seconds = step_seconds(phase.method, next(iter(loader.epoch(0))), settings, rounds=2)
-        size = dataset.image_size
-        spent = cost(next(iter(phase.method.predictors().values())), (3, size, size))
-        outlooks.append(
-            Outlook(
-                phase.name,
-                settings.epochs,
-                len(loader) // settings.accumulate,
-                parameters(phase.method, trained=True),
-                spent.parameters,
-                spent.macs,
-                seconds * len(loader) * settings.epochs,
-            )
-        )
+        outlooks.append(_outlook(phase, config, feeds, dataset, device))
         try:
             phase = plan.send({"history": [], "best": None})
         except StopIteration:
             return dataset, outlooks
+
+
+def _outlook(phase: Phase, config: Training, feeds: Feeds, dataset: Dataset, device: torch.device) -> Outlook:
+    settings, _ = phase_settings(config, phase)
+    place(phase.method, device, settings)
+    loader = feeds.train(phase.method, settings)
+    seconds = step_seconds(phase.method, next(iter(loader.epoch(0))), settings, rounds=2)
+    size = dataset.image_size
+    spent = cost(next(iter(phase.method.predictors().values())), (3, size, size))
+    return Outlook(
+        phase.name,
+        settings.epochs,
+        len(loader) // settings.accumulate,
+        parameters(phase.method, trained=True),
+        spent.parameters,
+        spent.macs,
+        seconds * len(loader) * settings.epochs,
+    )

@@ -1,0 +1,78 @@
+"""Densely guided distillation: the teacher and every larger assistant guide a network together.
+
+Son, Na, Choi, Hwang: Densely Guided Knowledge Distillation Using Multiple Teacher Assistants,
+ICCV 2021.
+
+    T, TA_1, ...    guides          the teacher and the assistants trained so far
+    lambda          weight          share of the guidance; 1 - lambda is the cross-entropy's
+    tau             temperature
+
+Choices. The paper sums n + 1 distillation losses and counts the cross-entropy n + 1 times; this is
+its loss divided by n + 1, so that a rate suits any number of guides. Stochastic learning drops each
+guide of a mini-batch with probability ``drop``; 0, the default, is dense guidance without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..core import Batch, Classifier, Frozen, Method, as_output, cross_entropy
+from .kd import softened_kl
+
+
+class DGKD(Method):
+    """(1 - lambda) CE + lambda times the mean of tau^2 KL(guide || student) over the guides.
+
+    Args:
+        student: the network to train.
+        guides: the teacher and its assistants (a plain module is copied and frozen).
+        weight: lambda.
+        temperature: tau > 0.
+        drop: probability that a guide is silent in a mini-batch.
+
+    Raises:
+        ValueError: no guide, or an argument out of range.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        guides: Sequence[nn.Module],
+        weight: float = 0.9,
+        temperature: float = 4.0,
+        drop: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if not guides:
+            raise ValueError("DGKD needs at least one guide")
+        if not 0 <= weight <= 1:
+            raise ValueError(f"weight (lambda) must lie in [0, 1], got {weight}")
+        if temperature <= 0:
+            raise ValueError(f"temperature must be positive, got {temperature}")
+        if not 0 <= drop < 1:
+            raise ValueError(f"drop must lie in [0, 1), got {drop}")
+        self.student = student
+        self.guides = nn.ModuleList(g if isinstance(g, Frozen) else Frozen(g) for g in guides)
+        self.weight = weight
+        self.temperature = temperature
+        self.drop = drop
+
+    def forward(self, batch: Batch, turn: int = 0) -> dict[str, Tensor]:
+        logits = as_output(self.student(batch.x)).logits
+        speaks = torch.rand(len(self.guides), device=logits.device) >= self.drop
+        losses = {"ce": (1 - self.weight) * cross_entropy(logits, batch.y)}
+        share = self.weight / len(self.guides)
+        for i, guide in enumerate(self.guides):
+            target = guide(batch.x).logits.detach()
+            divergence = softened_kl(logits, target, temperature=self.temperature)
+            losses[f"kd_{i}"] = share * speaks[i] * divergence
+        return losses
+
+    def predictors(self) -> dict[str, nn.Module]:
+        return {"student": Classifier(self.student)}
+
+    def readouts(self, x: Tensor) -> dict[str, Tensor]:
+        return {"student": as_output(self.student(x)).logits}

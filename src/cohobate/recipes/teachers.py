@@ -1,0 +1,171 @@
+"""Teachers: found or trained once and kept, averaged, shown the images as they know them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from .training import NOT_IDENTITY, Training
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ..core import Frozen
+    from .job import Job
+
+NUMERICS = frozenset({"precision", "layout", "device", "compile"})
+"""How a kept teacher was computed; one that is there is taken as it is."""
+
+OF_THE_STUDENT = (
+    *("teacher", "teacher_epochs", "teacher_lr", "teacher_seed", "init", "keep_epochs", "log_train"),
+    *("log_test", "augmentations", "cache_teacher", "unlabelled", "unlabelled_share"),
+)
+"""Options that a teacher which is trained here does not share."""
+
+
+def teacher(job: Job) -> Frozen:
+    """The teacher of a run, frozen; the mean of several.
+
+    Raises:
+        ValueError: none was given, or one has other classes.
+        RunError: a file cannot be read.
+    """
+    from ..core import Frozen, Mean
+
+    specs = job.training.teacher
+    if not specs:
+        raise ValueError(
+            "this method needs a teacher: give --teacher a run folder, its deployed.safetensors, a "
+            "model with its weights (resnet32x4:weights=FILE), or the name of a model to train first "
+            "(`cohobate list models`)"
+        )
+    with unchanged_randomness():
+        networks = [_one(spec, job) for spec in specs]
+    return Frozen(networks[0] if len(networks) == 1 else Mean(networks), copy=False)
+
+
+def _one(spec: str, job: Job) -> nn.Module:
+    """A network that is ready to teach, shown images normalised as it knows them."""
+    from ..models.normalised import pretrained_for
+    from .job import load, without
+
+    spec, given = without(spec, "mean", "std")
+    if Path(spec).is_dir() or (spec.endswith(".safetensors") and ":weights=" not in spec):
+        network = load(Path(spec), classes=job.classes)
+        return _shown(network, given or _recorded(Path(spec)), spec, job)
+    known = without(spec, "weights", "pretrained")[0] != spec
+    if known:
+        network = job.build(spec)
+        theirs = None if "pretrained" not in spec.split(":") else pretrained_for(network, job.classes)
+        if theirs is not None or without(spec, "weights")[1]:
+            return _shown(network, given or theirs, spec, job)
+    return job.trained(spec)
+
+
+def untrained(job: Job, count: int) -> list[nn.Module]:
+    """Fresh networks of the teacher's architecture.
+
+    Raises:
+        ValueError: there are several teachers, or the one that was given cannot be built by name.
+    """
+    from ..engine.checkpoint import read_state
+    from .job import without
+
+    if len(job.training.teacher) > 1:
+        listed = ", ".join(job.training.teacher)
+        raise ValueError(f"this method copies the teacher's architecture and takes one, got {listed}")
+    spec = job.training.teacher[0]
+    path = Path(spec)
+    if path.is_dir() or (spec.endswith(".safetensors") and ":weights=" not in spec):
+        spec = read_state(path / "deployed.safetensors" if path.is_dir() else path).facts["model"]
+    bare, _ = without(spec, "weights", "pretrained", "mean", "std")
+    return [job.build(bare) for _ in range(count)]
+
+
+def _recorded(path: Path) -> Any:
+    """Mean and deviation in the header of a deployed network."""
+    from ..engine.checkpoint import read_state
+
+    facts = read_state(path / "deployed.safetensors" if path.is_dir() else path).facts
+    return facts["mean"], facts["std"]
+
+
+def _shown(network: nn.Module, theirs: Any, spec: str, job: Job) -> nn.Module:
+    from ..models.normalised import Renormalised
+
+    if theirs is None:
+        return network
+    theirs = tuple(_channels(value, spec) for value in theirs)
+    ours = job.dataset.mean, job.dataset.std
+    if theirs == ours:
+        return network
+    words = " and ".join("/".join(f"{v:.4f}" for v in channels) for channels in theirs)
+    job.say(f"the teacher {spec} sees its images normalised by its own mean and deviation, {words}")
+    return Renormalised(network, ours, theirs)
+
+
+def _channels(value: Any, spec: str) -> tuple[float, ...]:
+    """Three numbers, written 0.5/0.5/0.5 in a spec."""
+    try:
+        channels = tuple(float(v) for v in (value.split("/") if isinstance(value, str) else value))
+    except ValueError:
+        channels = ()
+    if len(channels) != 3:
+        raise ValueError(f"mean and std of {spec} are three numbers, 0.5/0.5/0.5, got {value!r}")
+    return channels
+
+
+# ---------------------------------------------------------------- trained once
+
+
+def teacher_run(spec: str, training: Training, fingerprint: str) -> tuple[Training, Path]:
+    """How a teacher is trained, and the folder that keeps it: its name tells the configuration apart."""
+    from .catalogue import options
+    from .folder import plain, read_config, recorded
+
+    given = {key: getattr(training, key) for key in Training.model_fields if key not in OF_THE_STUDENT}
+    given |= {"model": spec, "seed": training.teacher_seed}
+    given["epochs"] = training.teacher_epochs or training.epochs
+    given["lr"] = training.teacher_lr or training.lr
+    config = options("baseline", given)
+    kept = {k: v for k, v in recorded("baseline", config).items() if k not in NOT_IDENTITY | NUMERICS}
+    digest = hashlib.blake2b(json.dumps([kept, fingerprint], sort_keys=True).encode(), digest_size=5)
+    name = plain(f"{Path(config.data).name}-{spec}")
+    folder = training.teachers / f"{name}-{digest.hexdigest()}"
+    if (folder / "run.yaml").exists():
+        before = read_config(folder / "run.yaml")
+        config = config.model_copy(update={key: before[key] for key in NUMERICS})
+    return config, folder
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Only one run at a time trains what the folder keeps; the others wait for it."""
+    from ..engine import distributed
+
+    if distributed.rank() > 0:
+        distributed.barrier()
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "lock"):
+        distributed.barrier()
+        yield
+
+
+@contextmanager
+def unchanged_randomness() -> Iterator[None]:
+    """Training a teacher, or finding it trained, must leave the student's draws alike."""
+    from ..engine.randomness import random_state, restore
+
+    state = random_state()
+    try:
+        yield
+    finally:
+        restore(*state)
