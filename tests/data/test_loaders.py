@@ -264,7 +264,7 @@ def test_workers_end_when_an_epoch_is_left_early(pictures: Dataset) -> None:
 
 def test_a_reader_can_be_sent_to_a_spawned_worker(pictures: Dataset) -> None:
     reader = Reader(pictures.train, True, (1, 0))
-    job = Job(3, (3, 6))
+    job = Job((3, 3), (3, 6))
     sent_reader, sent_job = pickle.loads(pickle.dumps((reader, job)))
     assert torch.equal(reader[job], sent_reader[sent_job])
     assert reader[job].shape == (2, 72, 72, 3)

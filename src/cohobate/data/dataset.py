@@ -214,14 +214,18 @@ def _with_train(dataset: Dataset, train: Split, **changes: Any) -> Dataset:
     return replace(dataset, train=train, **changes)
 
 
-def fingerprint(dataset: Dataset) -> str:
+def fingerprint(dataset: Dataset, unlabelled: Split | None = None) -> str:
     """32 hex digits that change with the classes, the training split or the validation split.
+
+    So they do with images that are learned from without labels, where there are any.
 
     Images count by pixels and labels; files by relative path, size in bytes and label. The test
     split is left out: it is not read before the end.
     """
     digest = hashlib.blake2b(repr(dataset.classes).encode(), digest_size=16)
-    for name, split in (("train", dataset.train), ("val", dataset.val)):
+    splits = [("train", dataset.train), ("val", dataset.val)]
+    splits += [("unlabelled", unlabelled)] if unlabelled is not None else []
+    for name, split in splits:
         digest.update(f"{name} {type(split).__name__}".encode())
         if split is not None:
             digest.update(split.y.contiguous().numpy().data)

@@ -10,6 +10,8 @@ from .order import SECOND_VIEWS, EvalOrder, SecondView, TrainOrder
 from .resident import ResidentEval, ResidentTrain
 from .workers import WorkersEval, WorkersTrain
 
+TrainLoader = ResidentTrain | WorkersTrain
+
 
 def train_loader(
     dataset: Dataset,
@@ -22,12 +24,16 @@ def train_loader(
     world: int = 1,
     workers: int = 2,
     second_view: SecondView = None,
-) -> Loader:
+    augmentations: int | None = None,
+) -> TrainLoader:
     """Shuffled and augmented training batches; the last, incomplete one is dropped.
 
     Images in memory get the random crop and flip that the data set allows, on the device. Files get
     a random resized crop (8 to 100 percent of the area, ratio 3/4 to 4/3), and are mirrored where
     the data set allows it. What an epoch holds depends on (seed, epoch) alone.
+
+    With ``augmentations=n`` epoch e shows the images just as epoch ``e % n`` does, in an order of its
+    own (so n >= epochs changes nothing where there is one view). Classmates are drawn anew each epoch.
 
     Args:
         dataset: its training split is read.
@@ -40,15 +46,21 @@ def train_loader(
         workers: processes that decode files; 0 decodes in this one. Images in memory need none.
         second_view: a second entry of ``views``: ``"augmentation"``, another draw of the same
             images; ``"classmate"``, another image of the same class.
+        augmentations: different augmented versions of each image: epochs repeat them after so many;
+            0: images are not augmented at all (files: centred as in evaluation); None: every epoch
+            draws its own.
 
     Raises:
         ValueError: a batch larger than the split or not divisible by ``accumulate * world``, a rank
-            out of range, a negative seed, or no such second view.
+            out of range, a negative seed or number of augmentations, no such second view, or a
+            second augmentation of images that are not augmented.
     """
     if second_view not in SECOND_VIEWS:
         raise ValueError(f"second_view must be one of {SECOND_VIEWS}, got {second_view!r}")
+    if second_view == "augmentation" and augmentations == 0:
+        raise ValueError("augmentations 0 leaves nothing for a second view by augmentation; give 1 or more")
     split = dataset.train
-    order = TrainOrder(len(split), batch_size, accumulate, seed, rank, world)
+    order = TrainOrder(len(split), batch_size, accumulate, seed, rank, world, augmentations)
     if isinstance(split, Images):
         return ResidentTrain(split, dataset, order, device, second_view)
     return WorkersTrain(split, dataset, order, device, workers, second_view)

@@ -21,6 +21,11 @@ def _check_share(batch_size: int, rank: int, world: int) -> None:
         raise ValueError(f"rank must be 0 to world - 1, got rank {rank} of world {world}")
 
 
+def own_seed(seed: int) -> int:
+    """A seed that follows from this one and draws otherwise: for images beside the training split."""
+    return int(np.random.SeedSequence(seed, spawn_key=(1,)).generate_state(1, np.uint64)[0]) >> 1
+
+
 def _check_start(start: int, batches: int) -> None:
     if not 0 <= start <= batches:
         raise ValueError(f"start must be 0 to {batches}, the micro-batches of an epoch, got {start}")
@@ -37,9 +42,12 @@ class TrainOrder:
         seed: with the number of the epoch, the key of every draw.
         rank: this process.
         world: processes; each takes a contiguous slice of every micro-batch.
+        augmentations: augmented versions of each image, which the epochs repeat; 0: none is
+            augmented; None: every epoch has a version of its own.
 
     Raises:
-        ValueError: more images in a batch than there are, or a batch that cannot be shared out.
+        ValueError: more images in a batch than there are, a batch that cannot be shared out, or a
+            negative number.
     """
 
     images: int
@@ -48,9 +56,12 @@ class TrainOrder:
     seed: int
     rank: int
     world: int
+    augmentations: int | None = None
 
     def __post_init__(self) -> None:
         _check_share(self.batch_size, self.rank, self.world)
+        if self.augmentations is not None and self.augmentations < 0:
+            raise ValueError(f"augmentations must be 0 or more, or None, got {self.augmentations}")
         if self.accumulate < 1:
             raise ValueError(f"accumulate must be at least 1, got {self.accumulate}")
         if self.seed < 0:
@@ -74,6 +85,15 @@ class TrainOrder:
         for number in range(start, len(self)):
             first = number * micro + self.rank * share
             yield slice(first, first + share)
+
+    @property
+    def versions(self) -> int | None:
+        """Different versions of each image; None: as many as epochs."""
+        return None if self.augmentations is None else max(1, self.augmentations)
+
+    def version(self, epoch: int) -> int:
+        """Which version of the images an epoch shows: the number of the first epoch that shows it."""
+        return epoch if self.versions is None else epoch % self.versions
 
     def generator(self, epoch: int) -> torch.Generator:
         """The source of every draw of an epoch, on the CPU whatever the device of the images."""
@@ -108,6 +128,15 @@ class EvalOrder:
         _check_start(start, len(self))
         for first in self._firsts()[start:]:
             yield slice(first, min(first + self.batch_size, self.images))
+
+
+Shown = tuple[slice, Tensor]
+"""Rows, and their images (B, 3, H, W): B is the same for every batch, what is over repeats the last."""
+
+
+def filled(rows: slice, size: int) -> Tensor:
+    """The rows, and the last of them again until there are ``size``."""
+    return torch.arange(rows.start, rows.start + size).clamp(max=rows.stop - 1)
 
 
 def classmates(y: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:

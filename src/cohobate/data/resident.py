@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import repeat
 from typing import final
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from ..core import Batch
 from .dataset import Dataset, Images
-from .order import EvalOrder, SecondView, TrainOrder, view_rows
+from .order import EvalOrder, SecondView, Shown, TrainOrder, filled, view_rows
 
 
 @final
@@ -77,6 +78,10 @@ class Crops:
             rows = rows + mirrored * self.n
         return rows * self.image + top * self.line + left
 
+    def whole(self) -> Tensor:
+        """First pixel of each image as it is, (N,)."""
+        return torch.arange(self.n) * self.image + self.crop * self.line + self.crop
+
     def __call__(self, first: Tensor) -> Tensor:
         """The crops that begin at these pixels, uint8 (B, H, W, 3)."""
         lines = (first[:, None] + self._down).view(-1)
@@ -103,13 +108,42 @@ class ResidentTrain:
     def __len__(self) -> int:
         return len(self._order)
 
+    @property
+    def versions(self) -> int | None:
+        """Different versions of each image; None: as many as epochs."""
+        return self._order.versions
+
+    def version(self, epoch: int) -> int:
+        """Which version of the images an epoch shows."""
+        return self._order.version(epoch)
+
+    def in_order(self, version: int, size: int, rank: int = 0, world: int = 1) -> Iterator[Shown]:
+        """Every image once and in order, in its first view in this version; see :data:`Shown`."""
+        first = next(self._tables(version)).to(self._device)
+        for rows in EvalOrder(len(self._y), size, rank, world).spans(0):
+            yield rows, self._normalise(self._crops(first[filled(rows, size).to(self._device)]))
+
+    def _tables(self, version: int) -> Iterator[Tensor]:
+        """First pixel of each image's crop, (N,), view by view."""
+        if self._order.augmentations == 0:
+            yield from repeat(self._crops.whole())
+        generator = self._order.generator(version)
+        rows = torch.randperm(len(self._y), generator=generator)
+        back = rows.argsort()
+        while True:
+            yield self._crops.draw(rows, generator)[back]
+
+    def _firsts(self, epoch: int, shown: Iterator[Tensor], generator: torch.Generator) -> Iterator[Tensor]:
+        """First pixels of the crops that an epoch shows, view by view."""
+        if self.versions is None:
+            return (self._crops.draw(rows, generator) for rows in shown)
+        return (table[rows] for rows, table in zip(shown, self._tables(self.version(epoch)), strict=False))
+
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         generator = self._order.generator(epoch)
         index = torch.randperm(len(self._y), generator=generator)
-        views = [
-            self._crops.draw(rows, generator).to(self._device)
-            for rows in view_rows(self._second_view, self._y, index, generator)
-        ]
+        shown = view_rows(self._second_view, self._y, index, generator)
+        views = [first.to(self._device) for first in self._firsts(epoch, shown, generator)]
         y = self._y[index].to(self._device)
         index = index.to(self._device)
         for span in self._order.spans(start):

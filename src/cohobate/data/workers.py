@@ -16,7 +16,7 @@ from torch.utils.data import Dataset as TorchDataset
 from ..core import Batch
 from .dataset import Dataset, Files
 from .folder import decode
-from .order import EvalOrder, SecondView, TrainOrder, view_rows
+from .order import EvalOrder, SecondView, Shown, TrainOrder, filled, view_rows
 from .resident import Normalise
 
 SCALE = (0.08, 1.0)
@@ -66,9 +66,9 @@ def centred(picture: Image.Image, size: int) -> Image.Image:
 
 @dataclass(frozen=True)
 class Job:
-    """One item of a batch: its row, and the row that each view shows."""
+    """One item of a batch: of each view, the row whose draw it is, and the row that it shows."""
 
-    row: int
+    drawn: tuple[int, ...]
     shown: tuple[int, ...]
 
 
@@ -77,7 +77,8 @@ class Reader(TorchDataset[Tensor]):
     """Reads a job in a worker: the views of one item, uint8 (V, S, S, 3).
 
     Every draw is keyed by (seed, epoch, row, view), so neither the number of workers nor the
-    order of the jobs changes anything. ``key`` is (seed, epoch) to train, None to evaluate.
+    order of the jobs changes anything. ``key`` is (seed, epoch) to train, or (seed, version of the
+    images); None leaves them as they are.
     """
 
     def __init__(self, files: Files, flip: bool = False, key: tuple[int, int] | None = None) -> None:
@@ -85,7 +86,8 @@ class Reader(TorchDataset[Tensor]):
 
     def __getitem__(self, job: Job) -> Tensor:
         pictures = {row: decode(self.paths[row]) for row in set(job.shown)}
-        views = [self._view(pictures[row], job.row, view) for view, row in enumerate(job.shown)]
+        each = zip(job.drawn, job.shown, strict=True)
+        views = [self._view(pictures[row], drawn, view) for view, (drawn, row) in enumerate(each)]
         return torch.from_numpy(np.stack([np.asarray(view) for view in views]))
 
     def _view(self, picture: Image.Image, row: int, view: int) -> Image.Image:
@@ -102,15 +104,25 @@ def stack(items: Sequence[Tensor]) -> Tensor:
 
 @dataclass(frozen=True)
 class Jobs:
-    """The jobs of each batch, made as they are asked for."""
+    """The jobs of each batch, made as they are asked for.
 
-    views: Sequence[Tensor]
-    spans: Sequence[slice]
+    Attributes:
+        drawn: rows whose draw each view is.
+        shown: rows that each view shows.
+        places: of each batch in them.
+    """
+
+    drawn: Sequence[Tensor]
+    shown: Sequence[Tensor]
+    places: Sequence[slice] | Sequence[Tensor]
 
     def __iter__(self) -> Iterator[list[Job]]:
-        for span in self.spans:
-            shown = zip(*(rows[span].tolist() for rows in self.views), strict=True)
-            yield [Job(rows[0], rows) for rows in shown]
+        for place in self.places:
+            drawn, shown = (
+                zip(*(rows[place].tolist() for rows in views), strict=True)
+                for views in (self.drawn, self.shown)
+            )
+            yield [Job(*rows) for rows in zip(drawn, shown, strict=True)]
 
 
 def _read(reader: Reader, jobs: Iterable[list[Job]], workers: int, device: torch.device) -> Iterator[Tensor]:
@@ -151,14 +163,38 @@ class WorkersTrain:
     def __len__(self) -> int:
         return len(self._order)
 
+    @property
+    def versions(self) -> int | None:
+        """Different versions of each image; None: as many as epochs."""
+        return self._order.versions
+
+    def version(self, epoch: int) -> int:
+        """Which version of the images an epoch shows."""
+        return self._order.version(epoch)
+
+    def in_order(self, version: int, size: int, rank: int = 0, world: int = 1) -> Iterator[Shown]:
+        """Every image once and in order, in its first view in this version; see :data:`Shown`."""
+        index = torch.arange(len(self._split))
+        spans = list(EvalOrder(len(index), size, rank, world).spans(0))
+        jobs = Jobs([index], [index], [filled(rows, size) for rows in spans])
+        batches = _read(self._reader(version), jobs, self._workers, self._device)
+        for rows, pixels in zip(spans, batches, strict=True):
+            yield rows, self._normalise(pixels[:, 0])
+
+    def _reader(self, version: int) -> Reader:
+        key = None if self._order.augmentations == 0 else (self._order.seed, version)
+        return Reader(self._split, self._flip, key)
+
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         generator = self._order.generator(epoch)
         index = torch.randperm(len(self._split), generator=generator)
-        views = list(view_rows(self._second_view, self._split.y, index, generator))
+        shown = list(view_rows(self._second_view, self._split.y, index, generator))
+        # A version belongs to the image that is shown, an epoch's own draw to the place in the batch.
+        drawn = [index] * len(shown) if self.versions is None else shown
         spans = list(self._order.spans(start))
-        reader = Reader(self._split, self._flip, (self._order.seed, epoch))
         y, rows = (t.to(self._device) for t in (self._split.y[index], index))
-        batches = _read(reader, Jobs(views, spans), self._workers, self._device)
+        jobs = Jobs(drawn, shown, spans)
+        batches = _read(self._reader(self.version(epoch)), jobs, self._workers, self._device)
         for span, pixels in zip(spans, batches, strict=True):
             x = tuple(self._normalise(view) for view in pixels.unbind(1))
             yield Batch(x, y[span], rows[span])
@@ -181,6 +217,7 @@ class WorkersEval:
         index = torch.arange(len(self._split))
         spans = list(self._order.spans(start))
         y, rows = (t.to(self._device) for t in (self._split.y, index))
-        batches = _read(Reader(self._split), Jobs([index], spans), self._workers, self._device)
+        jobs = Jobs([index], [index], spans)
+        batches = _read(Reader(self._split), jobs, self._workers, self._device)
         for span, pixels in zip(spans, batches, strict=True):
             yield Batch((self._normalise(pixels[:, 0]),), y[span], rows[span])

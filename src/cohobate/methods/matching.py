@@ -8,6 +8,8 @@ an error that names both shapes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -31,6 +33,43 @@ def stage_pairs(student: Output, teacher: Output, who: str) -> list[Pair]:
             )
     count = min(len(student.stages), len(teacher.stages))
     return list(zip(student.stages[-count:], teacher.stages[-count:], strict=True))
+
+
+def preact_pairs(student: Output, teacher: Output, who: str) -> list[Pair]:
+    """As :func:`stage_pairs`, but each stage is read before its last ReLU.
+
+    Raises:
+        ValueError: ``who`` needs that and a network cannot say it.
+    """
+    for name, output in (("student", student), ("teacher", teacher)):
+        if not output.preacts:
+            raise ValueError(
+                f"{who} compares stages before their last ReLU, which the {name} does not give; take a "
+                "built-in network (`cohobate list models`) or give Output.preacts from your own"
+            )
+    assert student.preacts is not None
+    assert teacher.preacts is not None
+    count = min(len(student.preacts), len(teacher.preacts))
+    return list(zip(student.preacts[-count:], teacher.preacts[-count:], strict=True))
+
+
+def channels(pairs: Sequence[Pair]) -> tuple[list[int], list[int]]:
+    """Channels of the student and of the teacher, a number for each pair."""
+    return [student.shape[1] for student, _ in pairs], [teacher.shape[1] for _, teacher in pairs]
+
+
+def require_channels(pairs: Sequence[Pair], student: Sequence[int], teacher: Sequence[int], who: str) -> None:
+    """Refuse pairs that have other channels than ``who`` was made for.
+
+    Raises:
+        ValueError: naming ``who``, its channels and the shapes of the pairs.
+    """
+    if channels(pairs) != (list(student), list(teacher)):
+        found = ", ".join(f"{tuple(s.shape)} and {tuple(t.shape)}" for s, t in pairs)
+        raise ValueError(
+            f"{who} was made for student channels {list(student)} and teacher channels {list(teacher)}, but "
+            f"the pairs (student and teacher) are {found}; make it with the channels of these pairs"
+        )
 
 
 def pooled_pair(student: Output, teacher: Output, who: str) -> Pair:

@@ -156,7 +156,7 @@ def crd(
     dim: Annotated[int, Field(ge=1, description="Of the common embedding.")] = 128,
     negatives: Annotated[int, Field(ge=1, description="K, images of other classes drawn per image.")] = 16384,
     temperature: Annotated[float, Field(gt=0, description="T of the critic.")] = 0.07,
-    momentum: Annotated[float, Field(ge=0, lt=1, description="Share of the old memory kept.")] = 0.5,
+    memory_momentum: Annotated[float, Field(ge=0, lt=1, description="Share of the old memory kept.")] = 0.5,
     weight: Weight = 0.8,
 ) -> Term:
     """Contrast with a memory of all images (Tian et al., 2020)"""
@@ -165,7 +165,9 @@ def crd(
 
     student, teacher = pooled_pair(between.student, between.teacher, "crd")
     labels = between.job.dataset.train.y
-    return CRD(student.shape[1], teacher.shape[1], labels, weight, dim, negatives, temperature, momentum)
+    return CRD(
+        student.shape[1], teacher.shape[1], labels, weight, dim, negatives, temperature, memory_momentum
+    )
 
 
 def reviewkd(
