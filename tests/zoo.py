@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cohobate.core import Batch, Classifier, Frozen, Method, Phase, as_output, cross_entropy
+from cohobate.core import Batch, Classifier, Frozen, Mean, Method, Phase, Term, as_output, cross_entropy
 from cohobate.data.sources import arrays
 from cohobate.engine.checkpoint import Store
 from cohobate.engine.loop import Trainer
@@ -18,9 +18,21 @@ from cohobate.engine.progress import Display
 from cohobate.engine.randomness import seed_all
 from cohobate.engine.settings import Settings
 from cohobate.engine.signals import Stopper
+from cohobate.methods.at import AT
+from cohobate.methods.crd import CRD
+from cohobate.methods.dgkd import DGKD
+from cohobate.methods.dist import DIST
 from cohobate.methods.distillation import Distillation
+from cohobate.methods.dkd import DKD
+from cohobate.methods.fitnet import FitNet, HintTraining
 from cohobate.methods.kd import KD
+from cohobate.methods.logit_standardisation import Standardised
+from cohobate.methods.ofd import OFD
+from cohobate.methods.reviewkd import ReviewKD
+from cohobate.methods.rkd import RKD
 from cohobate.methods.self_guidance import SelfGuidance
+from cohobate.methods.slkd import SLKD, Guided, SelfLearning, SLKDInTurns
+from cohobate.methods.sp import SP
 from cohobate.methods.stochastic_depth import StochasticDepth
 from cohobate.methods.supervised import Supervised
 from cohobate.models.adapt import adapt
@@ -108,12 +120,37 @@ class Turns(Method):
 
 @dataclass(frozen=True)
 class Case:
-    """A method, and what is particular to it."""
+    """A method, and what is particular to it.
+
+    Attributes:
+        make: builds it.
+        network: what its predictors are.
+        soft_labels: whether it takes them.
+        refuses: by which name it refuses them; by default that of its class.
+        idle: parameters that no step moves.
+        ensembles: predictors that hold several networks.
+    """
 
     make: Callable[[], Method]
     network: Callable[[], nn.Module] = toy
     soft_labels: bool = True
+    refuses: str | None = None
     idle: tuple[str, ...] = ()
+    ensembles: tuple[str, ...] = ()
+
+
+def taught(make: Callable[[], Term], **how: Any) -> Case:
+    """One term between a narrow and a wide network, whose channels are (4, 8, 8) and (16, 32, 64)."""
+    return Case(lambda: Distillation(toy(), Frozen(toy_wide()), {"term": make()}, ce_weight=1.0), **how)
+
+
+def toy_crd() -> CRD:
+    return CRD(8, 64, torch.arange(80) % CLASSES, dim=6, negatives=32)
+
+
+def deep(name: str) -> bool:
+    """Whether a parameter of the toy student lies behind its middle stage."""
+    return name.startswith(("student.stages.2", "student.fc"))
 
 
 ZOO: dict[str, Case] = {
@@ -132,6 +169,34 @@ ZOO: dict[str, Case] = {
     "self_guidance detach=False": Case(lambda: SelfGuidance(toy(), detach=False)),
     "self_guidance backward_full=False": Case(lambda: SelfGuidance(toy(), backward_full=False)),
     "self_guidance statistics=both": Case(lambda: SelfGuidance(toy(), statistics="both")),
+    "dkd": taught(lambda: DKD(), soft_labels=False, refuses="DKD"),
+    "dist": taught(lambda: DIST()),
+    "standardised_kd": taught(lambda: Standardised(KD(9.0, 2.0))),
+    "fitnet": taught(lambda: FitNet(8, 32)),
+    "at": taught(lambda: AT()),
+    "sp": taught(lambda: SP(30.0)),
+    "rkd": taught(lambda: RKD()),
+    "overhaul": taught(lambda: OFD((4, 8, 8), (16, 32, 64), [torch.full((c,), -0.4) for c in (16, 32, 64)])),
+    "crd": taught(toy_crd),
+    "reviewkd": taught(lambda: ReviewKD((4, 8, 8, 8), (16, 32, 64, 64), mid_channels=4)),
+    "kd+at+crd": Case(
+        lambda: Distillation(toy(), Frozen(toy_wide()), {"kd": KD(), "at": AT(), "crd": toy_crd()})
+    ),
+    "kd of two teachers": Case(
+        lambda: Distillation(toy(), Frozen(Mean([toy_wide(), toy_adapted()])), {"kd": KD()})
+    ),
+    "fitnet, first stage": Case(
+        lambda: HintTraining(toy(), toy_wide(), FitNet(8, 32)),
+        idle=tuple(name for name, _ in toy().named_parameters(prefix="student") if deep(name)),
+    ),
+    "dgkd": Case(lambda: DGKD(toy(), [toy_wide(), toy_adapted()], drop=0.5)),
+    "slkd": Case(lambda: SLKD(toy(), toy(), [toy(), toy()]), ensembles=("sl_fused",)),
+    "slkd of probabilities": Case(
+        lambda: SLKD(toy(), toy(), [toy(), toy()], rho=0.3, fuse="probabilities"), ensembles=("sl_fused",)
+    ),
+    "slkd in turns": Case(lambda: SLKDInTurns(SLKD(toy(), toy(), [toy(), toy()])), ensembles=("sl_fused",)),
+    "slkd, first phase": Case(lambda: SelfLearning(toy(), [toy(), toy()]), ensembles=("sl_fused",)),
+    "slkd, second phase": Case(lambda: Guided(toy(), toy_wide(), [toy(), toy()])),
     "turns": Case(Turns, soft_labels=False, idle=("idle",)),
 }
 
@@ -140,7 +205,7 @@ def batch(images: int = 16, dtype: torch.dtype = torch.float32, device: str = "c
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(images, 3, SIZE, SIZE, generator=generator, dtype=torch.float64)
     y = torch.randint(CLASSES, (images,), generator=generator)
-    half_way = torch.tensor(0.5, device=device, dtype=dtype)
+    half_way = torch.tensor(0.5, device=device)
     return Batch((x.to(device, dtype),), y.to(device), torch.arange(images, device=device), half_way)
 
 

@@ -187,6 +187,14 @@ class Method(nn.Module):
         """Logits of every predictor, what they share computed once: for validation."""
         raise NotImplementedError(f"{type(self).__name__}.readouts")
 
+    @property
+    def reads_logits_of(self) -> Frozen | None:
+        """The frozen teacher of whom it reads ``teacher(batch.x).logits`` and nothing else.
+
+        Its logits may then come as ``batch.taught``, computed before. None: there is no such teacher.
+        """
+        return None
+
     def after_step(self) -> None:
         """Called once after each update."""
 

@@ -156,21 +156,10 @@ def test_max_minutes_again_and_again_ends_the_same() -> None:
 def test_dry_run_trains_and_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     main(["train", "kd", "--teacher", "resnet20", "--epochs", "2", "--dry-run"])
     printed = capsys.readouterr().out
-    assert re.search(r"teacher +. +2 +. +10 +. +272,474", printed)
+    assert re.search(r"teacher resnet20 +. +2 +. +10 +. +272,474", printed)
     assert re.search(r"student +. +2 +. +10 +. +78,042", printed)
     assert "1,295 training and 143 validation images, 10 classes" in printed
     assert list(Path().iterdir()) == []
-
-
-def test_teacher_then_student_and_a_teacher_from_a_run() -> None:
-    main(["train", "kd", "--teacher", "resnet14", *QUICK, "--out", "plan"])
-    lines = [json.loads(line) for line in Path("plan/metrics.jsonl").read_text().splitlines()]
-    assert [line["phase"] for line in lines] == ["teacher", "teacher", "student", "student"]
-    assert result("plan")["image_passes"] == 4 * 1280
-    main(["train", "baseline", "--model", "resnet14", *QUICK, "--out", "teacher"])
-    main(["train", "kd", "--teacher", "teacher", *QUICK, "--out", "student"])
-    main(["train", "kd", "--teacher", "teacher/deployed.safetensors", *QUICK, "--out", "student2"])
-    assert result("student")["last"] == result("student2")["last"]
 
 
 def test_init_begins_from_the_weights() -> None:
@@ -220,8 +209,8 @@ def test_compare_gives_the_teacher_to_those_who_take_one() -> None:
     common = [*QUICK, "--seeds", "0", "--out", "c"]
     main(["compare", "baseline", *common])
     main(["compare", "baseline", "kd", "--teacher", "resnet14", *common])
-    assert yaml.safe_load(Path("c/baseline/seed-0/run.yaml").read_text())["teacher"] is None
-    assert result("c/kd/seed-0")["image_passes"] == 4 * 1280
+    assert yaml.safe_load(Path("c/baseline/seed-0/run.yaml").read_text())["teacher"] == []
+    assert result("c/kd/seed-0")["image_passes"] == 2 * 1280
 
 
 def test_auto_precision_is_recorded_and_kept(capsys: pytest.CaptureFixture[str]) -> None:

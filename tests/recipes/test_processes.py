@@ -19,7 +19,7 @@ from cohobate.engine.checkpoint import read_state
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 COHOBATE = [sys.executable, "-m", "cohobate.cli"]
 TRAIN = ["train", "self_guidance", "--device", "cpu", "--epochs"]
-PLAN = ["train", "kd", "--teacher", "resnet14", "--device", "cpu", "--epochs"]
+PLAN = ["train", "takd", "--teacher", "resnet8", "--assistants", "resnet14", "--device", "cpu", "--epochs"]
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
@@ -83,10 +83,10 @@ def test_kill_9_then_the_same_command(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_twenty_kills_at_random_moments(tmp_path: Path) -> None:
-    """Half of them in a plan of two phases, where the kill may fall between teacher and student."""
+    """Half of them in a plan of two phases, where the kill may fall between assistant and student."""
     seed = int(os.environ.get("COHOBATE_KILL_SEED", "0"))
     draw = random.Random(seed)
-    commands = [[*TRAIN, "8"], [*PLAN, "6"]]
+    commands = [[*TRAIN, "8"], [*PLAN, "6", "--teachers", str(tmp_path / "teachers")]]
     durations = []
     for number, command in enumerate(commands):
         began = time.monotonic()

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..core import IGNORED
 from .dataset import Dataset, Files, Images, Split, channel_statistics
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm")
@@ -71,6 +72,37 @@ def load_folder(root: Path, image_size: int | None = None) -> Dataset:
     mean, std = channel_statistics(train.x) if isinstance(train, Images) else (IMAGENET_MEAN, IMAGENET_STD)
     crop = max(1, size // 8) if isinstance(train, Images) else 0
     return Dataset(root.absolute().name, classes, train, val, test, mean, std, crop, flip=True)
+
+
+def load_pictures(root: Path, size: int) -> Split:
+    """All images in a folder and below it, in whatever folders they lie, without labels (-100).
+
+    A folder with ``train`` in it gives what is below that, as ``val`` and ``test`` are not for
+    training. Up to 64 pixels a side the images are held in memory, as those of :func:`load_folder`.
+
+    Args:
+        root: the folder; links to folders are not followed.
+        size: side that the network sees, in pixels.
+
+    Raises:
+        FileNotFoundError: no such folder.
+        ValueError: no image, a link that leaves the folder, or an image that cannot be decoded.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"no folder {root.absolute()}")
+    folder = root / "train" if (root / "train").is_dir() else root
+    paths = tuple(_below(folder, root))
+    if not paths:
+        raise ValueError(f"{folder} has no image in it or below it; looked for {', '.join(EXTENSIONS)}")
+    return _split(paths, torch.full((len(paths),), IGNORED), size)
+
+
+def _below(folder: Path, root: Path) -> Iterator[Path]:
+    for entry in sorted(_entries(folder, root), key=lambda entry: entry.name):
+        if entry.is_dir(follow_symlinks=False):
+            yield from _below(Path(entry.path), root)
+        elif entry.is_file() and entry.name.lower().endswith(EXTENSIONS):
+            yield Path(entry.path)
 
 
 def _entries(folder: Path, root: Path) -> Iterator[os.DirEntry[str]]:

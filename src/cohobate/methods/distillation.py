@@ -40,6 +40,10 @@ class Distillation(Method):
             losses[name] = term.weight * term(student, teacher, batch)
         return losses
 
+    @property
+    def reads_logits_of(self) -> Frozen | None:
+        return self.teacher if all(term.logits_only for term in self.terms.values()) else None
+
     def predictors(self) -> dict[str, nn.Module]:
         return {"student": Classifier(self.student)}
 

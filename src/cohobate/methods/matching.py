@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..core import Output
+from ..core import Output, float32
 
 Pair = tuple[Tensor, Tensor]
 """Of the student and of the teacher."""
@@ -96,7 +96,12 @@ def to_common_size(student: Tensor, teacher: Tensor) -> Pair:
 
 
 def _pooled(x: Tensor, size: tuple[int, int]) -> Tensor:
-    return x if x.shape[2:] == size else F.adaptive_avg_pool2d(x, size)
+    return x if x.shape[2:] == size else _pool(x, size)
+
+
+@float32
+def _pool(x: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.adaptive_avg_pool2d(x, size)
 
 
 def require_same(student: Tensor, teacher: Tensor, who: str, remedy: str) -> None:

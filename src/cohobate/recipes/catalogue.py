@@ -36,6 +36,9 @@ RECIPES: dict[str, Recipe] = {
 TAUGHT = frozenset({*terms.TERMS, "fitnet_stages", "slkd", "takd", "dgkd", "born_again"})
 """Methods that take ``--teacher``; so does every sum of terms."""
 
+OF_TEACHERS = ("teacher", "cache_teacher", "unlabelled")
+"""Options of a run that mean nothing without a teacher."""
+
 HANDED = ("network", "student", "teacher")
 """Parameters of a user's method that are networks, not options."""
 
@@ -128,8 +131,10 @@ def options(name: str, given: Mapping[str, Any]) -> Training:
         if key not in model.model_fields:
             near = difflib.get_close_matches(key, model.model_fields, n=3, cutoff=0.0)
             raise ValueError(f"{name} has no option {key!r}; the nearest are {', '.join(near)}")
-    if given.get("teacher") and not takes_teacher(name):
-        raise ValueError(f"{name} takes no teacher; leave --teacher out")
+    if not takes_teacher(name):
+        for key in OF_TEACHERS:
+            if given.get(key) not in (None, (), Training.model_fields[key].default):
+                raise ValueError(f"{name} takes no teacher; leave --{key.replace('_', '-')} out")
     try:
         return model(**given)
     except ValidationError as error:

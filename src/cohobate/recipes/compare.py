@@ -15,7 +15,7 @@ from ..report.comparison import Comparison
 from ..report.comparison import compare as tabulate
 from ..report.files import comparison_files
 from ..report.runs import read_run
-from .catalogue import label, options, takes_teacher
+from .catalogue import OF_TEACHERS, label, options, takes_teacher
 from .folder import default_folder, plain, read_config, write_files
 from .run import train
 from .setups import find_setup
@@ -96,7 +96,7 @@ def configure(spec: str, training: Training, setup: str | None = None) -> tuple[
     published = {} if setup is None else find_setup(setup).methods.get(method, {})
     given = {**{key: getattr(training, key) for key in Training.model_fields}, **published, **own}
     if not takes_teacher(method):
-        given["teacher"] = ()
+        given |= {key: Training.model_fields[key].default for key in OF_TEACHERS}
     return method, options(method, given)
 
 

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache, partial
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 
-from ..core import Batch, Loader, Method
+from ..core import Batch, Frozen, Loader, Method
 from ..data.dataset import Dataset, Split, hold_out, limit
 from ..data.loaders import eval_loader, train_loader
+from ..data.order import own_seed
 from ..data.sources import load
+from ..data.unlabelled import fitting
+from ..data.unlabelled import unlabelled as unlabelled_images
 from ..engine import distributed
 from ..engine.loop import Feeds
 from ..engine.settings import Settings
+from .mixed import WithUnlabelled
+from .taught import Taught, obstacle
 from .training import Training
 
 
@@ -33,21 +40,71 @@ def divide(dataset: Dataset, config: Training) -> Dataset:
     return dataset
 
 
-def make_feeds(dataset: Dataset, device: torch.device, workers: int) -> Feeds:
-    """Loaders over the splits, each process its share."""
+def extra_images(dataset: Dataset, config: Training) -> Split | None:
+    """The unlabelled images of a run, if it has any."""
+    if config.unlabelled is None:
+        return None
+    return unlabelled_images(config.unlabelled, config.data_root, dataset)
+
+
+def make_feeds(
+    dataset: Dataset,
+    device: torch.device,
+    workers: int,
+    *,
+    augmentations: int | None = None,
+    cache_teacher: Literal["auto", "on", "off"] = "auto",
+    unlabelled: Split | None = None,
+    unlabelled_share: float = 1.0,
+) -> Feeds:
+    """Loaders over the splits, each process its share.
+
+    What concerns a teacher is for the phases whose method holds a frozen one; the phase that trains
+    the teacher goes without.
+
+    Args:
+        dataset: the labelled images.
+        device: where the batches are.
+        workers: processes that decode files.
+        augmentations: see :func:`cohobate.data.loaders.train_loader`.
+        cache_teacher: whether the teacher's logits are computed once for each version of an image;
+            auto: where that is possible.
+        unlabelled: images mixed in for the teacher's terms (:func:`cohobate.data.unlabelled.unlabelled`).
+        unlabelled_share: how many of them for each labelled image of a batch.
+
+    Raises:
+        ValueError: when a phase asks for its loader: it cannot have what was asked for.
+    """
 
     def train(method: Method, settings: Settings) -> Loader:
-        loader = train_loader(
+        options: dict[str, Any] = {
+            "device": device,
+            "rank": distributed.rank(),
+            "world": distributed.world(),
+            "workers": workers,
+            "second_view": method.second_view,
+            "augmentations": augmentations,
+        }
+        own = train_loader(
             dataset,
             batch_size=settings.batch_size,
             accumulate=settings.accumulate,
             seed=settings.seed,
-            device=device,
-            rank=distributed.rank(),
-            world=distributed.world(),
-            workers=workers,
-            second_view=method.second_view,
+            **options,
         )
+        loader: Loader = own
+        if any(isinstance(module, Frozen) for module in method.modules()):
+            shape = len(dataset.train), len(dataset.classes)
+            why_not = obstacle(method, augmentations, shape, unlabelled is not None)
+            teacher = chosen_teacher(method, cache_teacher, why_not)
+            if teacher is not None:
+                loader = Taught(own, teacher, shape, device, settings)
+            if unlabelled is not None:
+                refuse_unlabelled(method, settings)
+                others = replace(dataset, train=fitting(unlabelled, dataset))
+                size = unlabelled_batch(len(others.train), unlabelled_share, settings)
+                seed = own_seed(settings.seed)
+                loader = WithUnlabelled(loader, train_loader(others, batch_size=size, seed=seed, **options))
         if settings.label_smoothing == 0:
             return loader
         return Smoothed(loader, settings.label_smoothing, len(dataset.classes))
@@ -59,6 +116,52 @@ def make_feeds(dataset: Dataset, device: torch.device, workers: int) -> Feeds:
         test=None if dataset.test is None else cache(lambda: measured(dataset.test())),  # type: ignore[misc]
         plain_train=cache(lambda: measured(dataset.train)),
     )
+
+
+def chosen_teacher(method: Method, cache_teacher: str, why_not: str | None) -> Frozen | None:
+    """The teacher whose logits are kept, if any are.
+
+    Raises:
+        ValueError: they must be, and cannot.
+    """
+    if cache_teacher == "on" and why_not is not None:
+        raise ValueError(f"--cache-teacher on is not possible: {why_not}")
+    return method.reads_logits_of if cache_teacher != "off" and why_not is None else None
+
+
+def refuse_unlabelled(method: Method, settings: Settings) -> None:
+    """Raise a ValueError where a method, or its labels, have no place for images without labels."""
+    if method.second_view == "classmate":
+        raise ValueError(
+            f"{type(method).__name__} pairs the images of a class, and unlabelled ones have none; "
+            "leave out --unlabelled"
+        )
+    if settings.label_smoothing:
+        raise ValueError(
+            f"label_smoothing {settings.label_smoothing} turns labels into probabilities, and unlabelled "
+            "images have none; set it to 0, or leave out --unlabelled"
+        )
+
+
+def unlabelled_batch(images: int, share: float, settings: Settings) -> int:
+    """Unlabelled images of a micro-batch over all ranks: ``share`` of the labelled, rounded on each.
+
+    Raises:
+        ValueError: that is none, or more than there are.
+    """
+    world = distributed.world()
+    labelled = settings.batch_size // settings.accumulate // world
+    count = round(share * labelled)
+    if count < 1:
+        raise ValueError(
+            f"unlabelled_share {share} of {labelled} images is none; give at least {1 / labelled:.3g}"
+        )
+    if count * world > images:
+        raise ValueError(
+            f"unlabelled_share {share} needs {count * world} unlabelled images in a batch, there are "
+            f"{images}; give more, or a smaller share"
+        )
+    return count * world
 
 
 def split_loader(split: Split, dataset: Dataset, device: torch.device, workers: int) -> Loader:

@@ -186,7 +186,7 @@ def slkd(
     learners = untrained(job, sl_teachers)
     rates = {} if sl_lr is None else {"groups": {"sl_teachers": {"lr": sl_lr}}}
     common: dict[str, Any] = {"alpha": alpha, "temperature": temperature, "rho": rho, "fuse": fuse}
-    weights = {"teacher_weight": teacher_weight, "sl_weight": sl_weight}
+    weights: dict[str, Any] = {"teacher_weight": teacher_weight, "sl_weight": sl_weight}
     if form == "sequential":
         yield Phase("sl_teachers", SelfLearning(teacher, learners, **common), rates)
         yield Phase("student", Guided(student, teacher, learners, **common, **weights))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from ..engine.signals import Stopper
 from ..methods.supervised import Supervised
 from ..report.terminal import Outlook
 from .catalogue import find, label, own_options
-from .feeds import divide, make_feeds, read_data
+from .feeds import divide, extra_images, make_feeds, read_data
 from .folder import claim, default_folder, read_config
 from .job import Job, load
 from .teachers import alone, teacher_run
@@ -88,11 +89,14 @@ def make_plan(method: str, job: Job) -> Plan:
 def trained_teacher(spec: str, training: Training, dataset: Dataset, display: Display) -> nn.Module:
     """A teacher that learned plainly from this data: trained now, unless it was before."""
     config, folder = teacher_run(spec, training, fingerprint(dataset))
-    finished = (folder / "result.json").exists()
-    display.say(f"teacher {spec}: {'kept in' if finished else 'training it first, kept in'} {folder}")
-    if not finished:
+    if not (folder / "result.json").exists():
+        display.say(f"teacher {spec}: training it first, {config.epochs} epochs, to be kept in {folder}")
         with alone(folder):
             train("baseline", config, folder, quiet=display.quiet)
+    facts = json.loads((folder / "result.json").read_text())
+    split = "test" if facts["last"]["test"] else "val"
+    error = (facts["last"][split] or {}).get(facts["predictor"], {}).get("top1_error", math.nan)
+    display.say(f"teacher {spec}: {split} error {error:.2f} %, {facts['epochs']} epochs, kept in {folder}")
     return load(folder, len(dataset.classes))
 
 
@@ -198,14 +202,23 @@ def _probed(
 
 def _run(plan: Plan, work: Work) -> Result:
     dataset, config, folder = work.dataset, work.config, work.folder
-    claim(folder, work.method, config, fingerprint(dataset), dataset.notes)
+    unlabelled = extra_images(dataset, config)
+    claim(folder, work.method, config, fingerprint(dataset, unlabelled), dataset.notes)
     if (folder / "result.json").exists():
         work.display.say(f"already finished: {folder}")
         lines = (folder / "metrics.jsonl").read_text().splitlines()
         facts = json.loads((folder / "result.json").read_text())
         return Result(folder, facts, [json.loads(line) for line in lines], None)
     stopper = Stopper(config.max_minutes)
-    feeds = make_feeds(dataset, work.device, config.workers)
+    feeds = make_feeds(
+        dataset,
+        work.device,
+        config.workers,
+        augmentations=config.augmentations,
+        cache_teacher=config.cache_teacher,
+        unlabelled=unlabelled,
+        unlabelled_share=config.unlabelled_share,
+    )
     about = {
         "model": work.model,
         "classes": list(dataset.classes),

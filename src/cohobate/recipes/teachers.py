@@ -55,7 +55,7 @@ def _one(spec: str, job: Job) -> nn.Module:
     from ..models.normalised import pretrained_for
     from .job import load, without
 
-    spec, given = without(spec, "mean", "std")
+    spec, given = _statistics(spec)
     if Path(spec).is_dir() or (spec.endswith(".safetensors") and ":weights=" not in spec):
         network = load(Path(spec), classes=job.classes)
         return _shown(network, given or _recorded(Path(spec)), spec, job)
@@ -86,6 +86,17 @@ def untrained(job: Job, count: int) -> list[nn.Module]:
         spec = read_state(path / "deployed.safetensors" if path.is_dir() else path).facts["model"]
     bare, _ = without(spec, "weights", "pretrained", "mean", "std")
     return [job.build(bare) for _ in range(count)]
+
+
+def _statistics(spec: str) -> tuple[str, Any]:
+    """A spec without ``mean`` and ``std``, and their values where they are given."""
+    from .job import without
+
+    rest, mean = without(spec, "mean")
+    rest, std = without(rest, "std")
+    if len(mean) != len(std):
+        raise ValueError(f"mean and std belong together, got one of them in {spec}")
+    return rest, (mean[0], std[0]) if mean else None
 
 
 def _recorded(path: Path) -> Any:

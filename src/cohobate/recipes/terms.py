@@ -98,14 +98,9 @@ def fitnet(
     weight: Weight = 100.0,
 ) -> Term:
     """A regressed hint from the middle (Romero et al., 2015)"""
-    from ..methods.fitnet import FitNet, middle
-    from ..methods.matching import stage_pairs
+    from ..methods.fitnet import FitNet, hint_pair
 
-    pairs = stage_pairs(between.student, between.teacher, "fitnet")
-    stage = middle(len(pairs)) if stage is None else stage
-    if not -len(pairs) <= stage < len(pairs):
-        raise ValueError(f"stage must be {-len(pairs)} to {len(pairs) - 1} for these networks, got {stage}")
-    student, teacher = pairs[stage]
+    student, teacher = hint_pair(between.student, between.teacher, stage)
     return FitNet(student.shape[1], teacher.shape[1], stage, weight)
 
 
@@ -138,16 +133,15 @@ def rkd(
 
 def overhaul(between: Between, *, weight: Weight = 0.001) -> Term:
     """Features before the ReLU, above the teacher's margins (Heo et al., 2019)"""
+    from ..methods.matching import channels, preact_pairs
     from ..methods.ofd import OFD, margin
     from ..models.norms import stage_norms
 
+    student, teacher = channels(preact_pairs(between.student, between.teacher, "overhaul"))
     size = between.job.image_size
-    channels = [
-        [stage.shape[1] for stage in output.preacts or ()] for output in (between.student, between.teacher)
-    ]
-    norms = stage_norms(between.network, (3, size, size))
+    norms = stage_norms(between.network, (3, size, size))[-len(teacher) :]
     margins = [margin(norm.weight.detach(), norm.bias.detach()) for norm in norms]
-    return OFD(*channels, margins, weight)
+    return OFD(student, teacher, margins, weight)
 
 
 def crd(
@@ -180,11 +174,11 @@ def reviewkd(
     weight: Weight = 5.0,
 ) -> Term:
     """Deep stages reviewed together with shallow ones (Chen et al., 2021)"""
-    from ..methods.reviewkd import ReviewKD, levels
+    from ..methods.matching import channels
+    from ..methods.reviewkd import ReviewKD, level_pairs
 
-    student, teacher = levels(between.student, between.teacher)
-    channels = [[level.shape[1] for level in side] for side in (student, teacher)]
-    return ReviewKD(*channels, mid_channels, weight, ramp)
+    student, teacher = channels(level_pairs(between.student, between.teacher))
+    return ReviewKD(student, teacher, mid_channels, weight, ramp)
 
 
 Builder = Callable[..., "Term"]

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import plots, table
+from . import plots, slkd, table
 from .comparison import Comparison, Entry
 from .markup import Html, document, join, tag, wide_table
 from .runs import SPLITS, Run
@@ -145,6 +145,7 @@ def _run_curves(run: Run) -> Html:
         figures.append(_figure(plots.run_error_curves(run), "Top-1 error, last phase"))
     if any(line.get("losses") for line in run.metrics):
         figures.append(_figure(plots.loss_curves(run), "Loss terms, weighted as they are optimised"))
+    figures += [_figure(svg, caption) for svg, caption in slkd.figures(run)]
     if not figures:
         return tag("p", "Nothing is logged yet.")
     return tag("div", *figures, cls="figures")

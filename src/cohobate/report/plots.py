@@ -78,8 +78,8 @@ def error_curves(runs: Sequence[Run], split: str, since: float = 0.0) -> str:
     if not any(curves.values()):
         raise ValueError(f"none of the {len(runs)} runs logged an error on the {split} split")
     start = since * max(max(curve) for curve in curves.values() if curve)
-    with _style(f"{split} {since} {[run.group for run in runs]}"):
-        chart = _Chart(f"{split} error, percent")
+    with our_style(f"{split} {since} {[run.group for run in runs]}"):
+        chart = Chart(f"{split} error, percent")
         for group, colour in colours(runs).items():
             members = [run for run in runs if run.group == group]
             late = [_since(curves.get(run.folder, {}), start) for run in members]
@@ -95,8 +95,8 @@ def run_error_curves(run: Run) -> str:
     """
     if not run.predictors():
         raise ValueError(f"{run.folder} has logged no error yet")
-    with _style(f"errors {run.folder.name}"):
-        chart = _Chart("top-1 error, percent")
+    with our_style(f"errors {run.folder.name}"):
+        chart = Chart("top-1 error, percent")
         for name, colour in zip(run.predictors(), cycle(PALETTE), strict=False):
             for split, dashes in DASHES.items():
                 chart.line(run.curve(split, name), f"{name}, {split}", colour, dashes)
@@ -113,9 +113,9 @@ def loss_curves(run: Run) -> str:
     terms = list(dict.fromkeys(term for line in losses for term in line))
     if not terms:
         raise ValueError(f"{run.folder} has logged no loss yet")
-    starts = _phase_starts(run)
-    with _style(f"losses {run.folder.name}"):
-        chart = _Chart("weighted loss term")
+    starts = phase_starts(run)
+    with our_style(f"losses {run.folder.name}"):
+        chart = Chart("weighted loss term")
         for term, colour in zip(terms, cycle(PALETTE), strict=False):
             # NaN is a gap: between two phases, and where a phase lacks the term.
             curve: dict[float, float] = dict.fromkeys(starts, math.nan)
@@ -131,7 +131,7 @@ def loss_curves(run: Run) -> str:
         return chart.svg("Loss terms over the epochs")
 
 
-class _Chart:
+class Chart:
     """One pair of axes with its legend above, in our style as long as the caller holds it."""
 
     def __init__(self, y: str) -> None:
@@ -187,7 +187,7 @@ class _Chart:
         return _embeddable(out.getvalue(), title)
 
 
-def _style(salt: str) -> AbstractContextManager[None]:
+def our_style(salt: str) -> AbstractContextManager[None]:
     """Our look whatever the user's matplotlibrc; the salt keeps ids of two figures on one page apart."""
     from matplotlib import style
 
@@ -199,7 +199,7 @@ def _since(curve: Curve, start: float) -> Curve:
     return {epoch: value for epoch, value in curve.items() if epoch >= start}
 
 
-def _phase_starts(run: Run) -> dict[float, str]:
+def phase_starts(run: Run) -> dict[float, str]:
     """Half an epoch before a phase's first -> its name; nothing where there is one phase only."""
     names = [str(line["phase"]) for line in run.metrics]
     pairs = zip([None, *names], names, strict=False)

@@ -1,0 +1,72 @@
+"""Attention Transfer: the student learns where its teacher looks.
+
+Zagoruyko, Komodakis: Paying More Attention to Attention: Improving the Performance of Convolutional
+Neural Networks via Attention Transfer, ICLR 2017.
+
+    A       x                   feature map of a stage
+    Q       attention_map(x)    its spatial attention map, a vector
+    beta    weight              factor of the term
+
+Choices. Of the paper's maps, the sum of squares over the channels; a mean is the same once the map
+has length 1. Eq. 2 takes the norm of the difference of two maps; the authors' code, and the usual
+weight of 1000, take the mean of the squared difference over batch and positions, so this does too.
+Stages are summed. Maps of different sizes are pooled, as features, to the smaller of the two.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..core import Batch, Output, Term, float32
+from .matching import stage_pairs, to_common_size
+
+
+@float32
+def attention_map(x: Tensor) -> Tensor:
+    """Squares averaged over the channels, as a vector of length 1 (of 0 where the map is 0).
+
+    Args:
+        x: (B, C, H, W).
+
+    Returns:
+        (B, H W).
+    """
+    return F.normalize(x.square().mean(dim=1).flatten(1), dim=1)  # F_sum^2, then Q / |Q| of Eq. 2
+
+
+@float32
+def at_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared difference of two attention maps; the caller detaches the teacher.
+
+    Args:
+        student: (B, C, H, W).
+        teacher: (B, D, H, W).
+
+    Raises:
+        ValueError: the maps have other positions.
+    """
+    if student.shape[0] != teacher.shape[0] or student.shape[2:] != teacher.shape[2:]:
+        raise ValueError(
+            f"AT: student {tuple(student.shape)} and teacher {tuple(teacher.shape)} differ in more than "
+            "channels; pool both to one size (cohobate.methods.matching.to_common_size)"
+        )
+    return F.mse_loss(attention_map(student), attention_map(teacher))  # Eq. 2, one stage
+
+
+class AT(Term):
+    """Attention maps of every pair of stages, deepest with deepest.
+
+    Args:
+        weight: factor of the term.
+    """
+
+    def __init__(self, weight: float = 1000.0) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
+        pairs = stage_pairs(student, teacher.detach(), "AT")
+        losses = [at_loss(*to_common_size(s, t)) for s, t in pairs]
+        return torch.stack(losses).sum()  # Eq. 2, the sum over stages

@@ -1,0 +1,267 @@
+"""CRD: what the student says of an image is told from what the teacher says of images of other classes.
+
+Tian, Krishnan, Isola: Contrastive Representation Distillation, ICLR 2020.
+
+    S, T        pooled features of student and teacher
+    g^S, g^T    student_embedding, teacher_embedding    linear, then of length 1; both are trained
+    N           negatives       images that an image is contrasted with
+    M           size            images of the training set
+    tau         temperature     of the critic h
+    (none)      log_z           log Z, Z the scale of e^(g^T(T)' g^S(S) / tau)
+
+Choices.
+    Critic: eq. 19 with its exponential over Z, a constant for each direction: M times the mean of the
+        exponentials over the first batch (of all ranks). Not printed; the public code does it.
+    Directions: the student's embedding against the memory of the teacher's, and the other way round;
+        the two are summed.
+    Memory: an embedding of each image and network, kept by a moving average of ``momentum`` and made of
+        length 1 again; begun uniform in +-sqrt(3 / dim). An image is its own positive: the memory as it
+        was before this step. The memory is updated in ``forward``, in training mode only.
+    Negatives: uniform over the images of all other classes, with replacement, anew for each image and
+        step, the same for both directions. The public code draws them without replacement.
+    Settings of the public code: weight 0.8 beside a cross-entropy of weight 1; 16384 negatives,
+        temperature 0.07, momentum 0.5, 128 dimensions.
+    Several processes: images and embeddings of all ranks update the memory of each, so that it is the
+        same everywhere, bit for bit. The images of one step, over all ranks, must be distinct.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..core import Batch, Output, Term, float32
+from .matching import Pair, pooled_pair
+
+EXACT = 2**18
+"""Rows up to which float32 draws each about equally often (to 2 percent); beyond, float64 draws."""
+
+
+@float32
+def embed(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Linear, then of length 1: (B, C) -> (B, dim)."""
+    return F.normalize(F.linear(features, weight, bias), dim=1)
+
+
+def draw_negatives(first: Tensor, size: Tensor, total: int, negatives: int) -> Tensor:
+    """Rows for each anchor, uniform over those outside of its own class, with replacement.
+
+    Args:
+        first: (B,) where the rows of the anchor's class begin; the rows of a class are contiguous.
+        size: (B,) how many they are, less than ``total``.
+        total: rows of all classes.
+        negatives: rows to draw for each anchor.
+
+    Returns:
+        (B, negatives) rows.
+    """
+    dtype = torch.float32 if total <= EXACT else torch.float64
+    share = torch.rand(len(first), negatives, device=first.device, dtype=dtype)
+    row = (share * (total - size)[:, None]).long()
+    return torch.where(row >= first[:, None], row + size[:, None], row)
+
+
+@float32
+def similarities(embedding: Tensor, bank: Tensor, rows: Tensor, temperature: float) -> Tensor:
+    """Inner products over the temperature: (B, dim), (M, dim), (B, R) rows -> (B, R).
+
+    Those with all rows are computed and the asked ones picked: at 50,000 rows, 64 anchors and 16,385
+    rows each this takes a tenth of the time of picking embeddings, (B, R, dim), first.
+    """
+    return F.linear(embedding / temperature, bank).gather(1, rows)
+
+
+@float32
+def log_scale(scores: Tensor, size: int) -> Tensor:
+    """log Z, Z = M times the mean of e^score; ()."""
+    return torch.logsumexp(scores, dim=(0, 1)) + math.log(size / scores.numel())
+
+
+@float32
+def critic_loss(scores: Tensor, log_z: Tensor, size: int) -> Tensor:
+    """-L_critic, mean over the anchors.
+
+    Args:
+        scores: (B, 1 + N) similarities over the temperature, the positive first.
+        log_z: ().
+        size: M.
+    """
+    odds = _log_odds(scores, log_z, size)
+    found = F.logsigmoid(odds[:, 0]).sum() + F.logsigmoid(-odds[:, 1:]).sum()  # Eq. 10
+    return -found / len(scores)
+
+
+@float32
+def critic_gradient(scores: Tensor, log_z: Tensor, bank: Tensor, rows: Tensor, temperature: float) -> Tensor:
+    """Derivative of :func:`critic_loss` of :func:`similarities` with respect to the embedding, (B, dim)."""
+    slope = _log_odds(scores, log_z, len(bank)).sigmoid()  # h, less 1 for the positive
+    slope[:, 0] -= 1
+    # A row that was drawn twice has one slope: the sum is the same in whatever order a GPU adds.
+    slopes = scores.new_zeros(len(scores), len(bank)).scatter_add_(1, rows, slope)
+    return slopes @ bank / (temperature * len(scores))
+
+
+def _log_odds(scores: Tensor, log_z: Tensor, size: int) -> Tensor:
+    negatives = scores.shape[1] - 1
+    return scores - (log_z + math.log(negatives / size))  # Eq. 19: h = sigmoid(odds)
+
+
+@float32
+def moved(old: Tensor, new: Tensor, momentum: float) -> Tensor:
+    """Rows of a memory after they have seen new embeddings, (B, dim) each; of length 1."""
+    return F.normalize(momentum * old + (1 - momentum) * new, dim=1)
+
+
+class CRD(Term):
+    """Contrastive distillation of the pooled features, with a memory of the whole training set.
+
+    The memory is part of the state: 2 x M x dim numbers in each checkpoint.
+
+    Args:
+        student_dim: features of the student, D of its pooled (B, D).
+        teacher_dim: of the teacher.
+        labels: (M,) ids of the training set; row i is the image of ``Batch.index`` i.
+        weight: factor of the term.
+        dim: dimensions of the embeddings.
+        negatives: N, drawn for each image.
+        temperature: tau > 0.
+        momentum: share of the old memory that is kept, 0 <= momentum < 1.
+
+    Raises:
+        ValueError: an argument is out of range, or the labels are of fewer than two classes.
+    """
+
+    student_bank: Tensor
+    teacher_bank: Tensor
+    log_z: Tensor
+    begun: Tensor
+    place: Tensor
+    first: Tensor
+    size: Tensor
+
+    def __init__(
+        self,
+        student_dim: int,
+        teacher_dim: int,
+        labels: Tensor,
+        weight: float = 0.8,
+        dim: int = 128,
+        negatives: int = 16384,
+        temperature: float = 0.07,
+        momentum: float = 0.5,
+    ) -> None:
+        super().__init__()
+        for name, value in (("dim", dim), ("negatives", negatives), ("temperature", temperature)):
+            if value <= 0:
+                raise ValueError(f"{name} must be positive, got {value}")
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum must be at least 0 and below 1, got {momentum}")
+        self.weight = weight
+        self.negatives = negatives
+        self.temperature = temperature
+        self.momentum = momentum
+        self.student_embedding = nn.Linear(student_dim, dim)
+        self.teacher_embedding = nn.Linear(teacher_dim, dim)
+        self._sort(labels)
+        reach = math.sqrt(3 / dim)
+        self.register_buffer("student_bank", torch.empty(len(labels), dim).uniform_(-reach, reach))
+        self.register_buffer("teacher_bank", torch.empty(len(labels), dim).uniform_(-reach, reach))
+        self.register_buffer("log_z", torch.zeros(2))
+        self.register_buffer("begun", torch.zeros((), dtype=torch.bool))
+
+    def _sort(self, labels: Tensor) -> None:
+        """Give each image its row of the banks, where the images of a class lie side by side."""
+        if labels.ndim != 1 or labels.is_floating_point():
+            raise ValueError(
+                f"CRD needs the ids of the training set, whole numbers of shape (M,), got {labels.dtype} of "
+                f"shape {tuple(labels.shape)}"
+            )
+        classes, own, counts = torch.unique(labels, return_inverse=True, return_counts=True)
+        if len(classes) < 2:
+            raise ValueError(
+                f"CRD contrasts an image with those of other classes, but the {len(labels)} labels are of "
+                f"{len(classes)} class(es); it needs at least 2"
+            )
+        # What follows from the labels alone is not part of the state.
+        self.register_buffer("place", own.argsort(stable=True).argsort(), persistent=False)
+        self.register_buffer("first", (counts.cumsum(0) - counts)[own], persistent=False)
+        self.register_buffer("size", counts[own], persistent=False)
+
+    def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
+        ours, theirs = pooled_pair(student, teacher, "CRD")
+        index = batch.rows("CRD")
+        self._require(ours, theirs, index)
+        embeddings = (
+            embed(ours, self.student_embedding.weight, self.student_embedding.bias),
+            embed(theirs.detach(), self.teacher_embedding.weight, self.teacher_embedding.bias),
+        )
+        rows = self._rows(index)
+        banks = self.teacher_bank, self.student_bank
+        with torch.no_grad():
+            scores = [
+                similarities(e, b, rows, self.temperature) for e, b in zip(embeddings, banks, strict=True)
+            ]
+            log_z = self._log_z(scores)
+        both = zip(embeddings, banks, scores, log_z.unbind(), strict=True)
+        losses = [self._loss(*of, rows) for of in both]
+        if self.training:
+            self._remember(index, embeddings, log_z)
+        return torch.stack(losses).sum()
+
+    def _loss(self, embedding: Tensor, bank: Tensor, scores: Tensor, log_z: Tensor, rows: Tensor) -> Tensor:
+        """Of one direction, with its derivative.
+
+        The derivative is taken here because the backward pass comes when the banks have been updated:
+        autograd would need a copy of each, and inductor (up to torch 2.14 at least) leaves that copy out
+        and reads the updated ones.
+        """
+        with torch.no_grad():
+            value = critic_loss(scores, log_z, len(bank))
+            gradient = critic_gradient(scores, log_z, bank, rows, self.temperature)
+        return value + (gradient * (embedding - embedding.detach())).sum()
+
+    def _require(self, ours: Tensor, theirs: Tensor, index: Tensor) -> None:
+        for name, features, layer in (
+            ("student", ours, self.student_embedding),
+            ("teacher", theirs, self.teacher_embedding),
+        ):
+            if features.shape != (len(index), layer.in_features):
+                raise ValueError(
+                    f"CRD: the {name}'s pooled features {tuple(features.shape)} are not ({len(index)}, "
+                    f"{layer.in_features}), images of Batch.index and {name}_dim; give CRD the {name}_dim "
+                    "of this network"
+                )
+
+    def _rows(self, index: Tensor) -> Tensor:
+        """(B, 1 + N) rows of the banks: the image's own, and those it is contrasted with."""
+        drawn = draw_negatives(self.first[index], self.size[index], len(self.place), self.negatives)
+        return torch.cat([self.place[index][:, None], drawn], dim=1)
+
+    def _log_z(self, scores: list[Tensor]) -> Tensor:
+        """Of this batch if it is the first one, else that of the first."""
+        now = torch.stack([log_scale(s, len(self.place)) for s in scores])
+        ranks = of_all_ranks(now[None])
+        now = torch.logsumexp(ranks, dim=0) - math.log(len(ranks))
+        return torch.where(self.begun, self.log_z, now)
+
+    @torch.no_grad()
+    def _remember(self, index: Tensor, embeddings: Pair, log_z: Tensor) -> None:
+        self.log_z.copy_(log_z)
+        self.begun.fill_(True)
+        rows = self.place[of_all_ranks(index)]
+        for bank, new in zip((self.student_bank, self.teacher_bank), embeddings, strict=True):
+            bank.index_copy_(0, rows, moved(bank[rows], of_all_ranks(new), self.momentum).to(bank.dtype))
+
+
+def of_all_ranks(own: Tensor) -> Tensor:
+    """Rows of every process one after another, (B, ...) -> (world x B, ...); carries no gradient."""
+    own = own.detach().contiguous()
+    if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
+        return own
+    ranks = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+    dist.all_gather(ranks, own)
+    return torch.cat(ranks)

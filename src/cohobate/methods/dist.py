@@ -1,0 +1,123 @@
+"""DIST: the student's predictions need only correlate with the teacher's.
+
+Huang, You, Wang, Qian, Xu: Knowledge Distillation from A Stronger Teacher, NeurIPS 2022.
+
+    Y^s, Y^t    softmax of the logits at temperature tau, images x classes
+    rho_p       Pearson's correlation
+    L_inter     1 - rho_p of the rows: how one image relates to the classes
+    L_intra     1 - rho_p of the columns: how one class relates to the images of the batch
+    beta        beta           factor of L_inter
+    gamma       gamma          factor of L_intra
+    tau         temperature
+
+Choices.
+    Weights: beta = gamma = 2 with cross-entropy 1, tau = 4, as usual for CIFAR-100; the public code's
+        own defaults are 1, 1 and no temperature.
+    tau^2: both relations are multiplied by it, as in the public code; the paper's listing has no
+        such factor. ``beta`` and ``gamma`` belong to this scale.
+    Constant rows and columns (a classifier that starts at zero, a class that nobody predicts) have
+        no correlation: they count as uncorrelated, 1 in the loss, and give no gradient. The public
+        code adds 1e-8 to the product of the norms, which multiplies their gradient by 1e8, and
+        takes classes of tiny probability for uncorrelated; here they count in full.
+    Dense predictions: every position is a row.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..core import Batch, Output, Term, float32
+
+
+@float32
+def inter_class(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+    """tau^2 L_inter, averaged over the images; the caller detaches the teacher.
+
+    Args:
+        student_logits: (B, K) or (B, K, H, W).
+        teacher_logits: the same shape.
+        temperature: tau > 0.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    student, teacher = _probabilities(student_logits, teacher_logits, temperature)
+    return (1 - pearson(student, teacher, dim=1).mean()) * temperature**2  # L_inter
+
+
+@float32
+def intra_class(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+    """tau^2 L_intra, averaged over the classes; the caller detaches the teacher.
+
+    Args:
+        student_logits: (B, K) or (B, K, H, W).
+        teacher_logits: the same shape.
+        temperature: tau > 0.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    student, teacher = _probabilities(student_logits, teacher_logits, temperature)
+    return (1 - pearson(student, teacher, dim=0).mean()) * temperature**2  # L_intra
+
+
+@float32
+def pearson(a: Tensor, b: Tensor, dim: int) -> Tensor:
+    """Pearson's correlation of two tensors along a dimension; 0 where either is constant."""
+    return (_standard(a, dim) * _standard(b, dim)).sum(dim=dim)  # rho_p
+
+
+def _standard(x: Tensor, dim: int) -> Tensor:
+    """Centred and of norm 1; 0, without a gradient, where x is constant up to rounding."""
+    centred = x - x.mean(dim=dim, keepdim=True)
+    square = centred.square().sum(dim=dim, keepdim=True)
+    rounding = (16 * torch.finfo(x.dtype).eps) ** 2 * x.detach().square().sum(dim=dim, keepdim=True)
+    # Norms below 1e-12 too: the gradient of 1 / sqrt(square) would overflow.
+    varies = (square > rounding) & (square > 1e-24)
+    return torch.where(varies, centred * torch.where(varies, square, 1.0).rsqrt(), 0.0)
+
+
+def _probabilities(student: Tensor, teacher: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    if student.shape != teacher.shape:
+        raise ValueError(
+            f"DIST: student logits {tuple(student.shape)} and teacher logits {tuple(teacher.shape)} "
+            "differ; both networks must predict the same classes"
+        )
+    return _rows(student / temperature).softmax(dim=1), _rows(teacher / temperature).softmax(dim=1)
+
+
+def _rows(logits: Tensor) -> Tensor:
+    """(B, K) as it is, (B, K, H, W) as (B H W, K)."""
+    return logits.movedim(1, -1).flatten(end_dim=-2)
+
+
+class DIST(Term):
+    """beta L_inter + gamma L_intra between the softened predictions of student and teacher.
+
+    Args:
+        weight: factor of the term.
+        beta: factor of the relation between classes, image by image.
+        gamma: factor of the relation between images, class by class.
+        temperature: tau > 0.
+
+    Raises:
+        ValueError: the temperature is not positive.
+    """
+
+    logits_only = True
+
+    def __init__(
+        self, weight: float = 1.0, beta: float = 2.0, gamma: float = 2.0, temperature: float = 4.0
+    ) -> None:
+        super().__init__()
+        if temperature <= 0:
+            raise ValueError(f"temperature must be positive, got {temperature}")
+        self.weight = weight
+        self.beta = beta
+        self.gamma = gamma
+        self.temperature = temperature
+
+    def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
+        given = (student.logits, teacher.logits.detach(), self.temperature)
+        return self.beta * inter_class(*given) + self.gamma * intra_class(*given)

@@ -1,0 +1,139 @@
+"""FitNets: a stage of the teacher is a hint for a stage of the student.
+
+Romero, Ballas, Kahou, Chassang, Gatta, Bengio: FitNets: Hints for Thin Deep Nets, ICLR 2015.
+
+    u_h         teacher         the hint: a stage of the teacher
+    v_g         student         the guided stage of the student
+    r, W_r      Regressor       brings the guided stage to the hint's channels
+    k*          HintTraining, then knowledge distillation: the two phases of the paper's algorithm 1
+
+Choices. The paper's regressor is one convolution with the nonlinearity of the hint. Here, as in the
+public benchmark, it is a convolution, batch norm and ReLU; the convolution is 1x1 and maps of
+different sizes are pooled to the smaller of the two before it. The error of eq. 3 is averaged over
+all elements, without the 1/2, as the usual weight of 100 assumes. The hint is the middle pair of
+stages (number ``count // 2`` of them), as in the paper. In the benchmark the hint is one more term
+beside the cross-entropy, which is what :class:`FitNet` in a ``Distillation`` gives;
+:class:`HintTraining` is the paper's first phase.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..core import Batch, Classifier, Frozen, Method, Output, Term, as_output, float32
+from .matching import Pair, require_channels, require_same, stage_pairs, to_common_size
+
+
+def hint_pair(student: Output, teacher: Output, stage: int | None = None) -> Pair:
+    """The guided stage and the hint, (B, C, H, W) and (B, D, h, w).
+
+    Args:
+        student: of the student.
+        teacher: of the teacher.
+        stage: index into the pairs of stages, shallow to deep; None is the middle.
+
+    Raises:
+        ValueError: a network gives no stages, or there is no such pair.
+    """
+    pairs = stage_pairs(student, teacher, "FitNet")
+    index = len(pairs) // 2 if stage is None else stage
+    if not -len(pairs) <= index < len(pairs):
+        raise ValueError(
+            f"FitNet: the networks have {len(pairs)} pairs of stages, so stage goes from {-len(pairs)} to "
+            f"{len(pairs) - 1}, got {stage}"
+        )
+    return pairs[index]
+
+
+@float32
+def hint_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared error over all elements; the caller detaches the teacher.
+
+    Args:
+        student: the regressed stage, (B, D, H, W).
+        teacher: the hint, the same shape.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    require_same(student, teacher, "FitNet", "regress the student's stage to the hint's channels and size")
+    return F.mse_loss(student, teacher)  # Eq. 3
+
+
+class Regressor(nn.Module):
+    """1x1 convolution, batch norm, ReLU: (B, C, H, W) -> (B, D, H, W).
+
+    Args:
+        inputs: C, of the student.
+        outputs: D, of the teacher.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, 1, bias=False)
+        self.bn = nn.BatchNorm2d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.bn(self.conv(x)))
+
+
+class FitNet(Term):
+    """The hint of one pair of stages (:func:`hint_pair`).
+
+    Args:
+        student_channels: of the guided stage.
+        teacher_channels: of the hint.
+        stage: index into the pairs of stages, shallow to deep; None is the middle.
+        weight: factor of the term.
+    """
+
+    def __init__(
+        self,
+        student_channels: int,
+        teacher_channels: int,
+        stage: int | None = None,
+        weight: float = 100.0,
+    ) -> None:
+        super().__init__()
+        self.channels = (student_channels, teacher_channels)
+        self.stage = stage
+        self.weight = weight
+        self.regressor = Regressor(student_channels, teacher_channels)
+
+    def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
+        pair = hint_pair(student, teacher.detach(), self.stage)
+        require_channels([pair], self.channels[:1], self.channels[1:], "FitNet")
+        guided, hint = to_common_size(*pair)
+        return hint_loss(self.regressor(guided), hint)
+
+
+class HintTraining(Method):
+    """The first phase: the hint alone trains the student up to the guided stage.
+
+    What is deeper rests, and starts the second phase as it was made (its batch-norm statistics
+    excepted).
+
+    Args:
+        student: the network to train.
+        teacher: frozen (a plain module is copied and frozen).
+        term: the hint, scaled by its own ``weight``.
+    """
+
+    rests = True
+
+    def __init__(self, student: nn.Module, teacher: nn.Module, term: Term) -> None:
+        super().__init__()
+        self.student = student
+        self.teacher = teacher if isinstance(teacher, Frozen) else Frozen(teacher)
+        self.term = term
+
+    def forward(self, batch: Batch, turn: int = 0) -> dict[str, Tensor]:
+        student, teacher = as_output(self.student(batch.x)), self.teacher(batch.x)
+        return {"hint": self.term.weight * self.term(student, teacher, batch)}
+
+    def predictors(self) -> dict[str, nn.Module]:
+        return {"student": Classifier(self.student)}
+
+    def readouts(self, x: Tensor) -> dict[str, Tensor]:
+        return {"student": as_output(self.student(x)).logits}

@@ -1,0 +1,157 @@
+"""Knowledge Review: each stage of the teacher teaches the student's stage and all deeper ones.
+
+Chen, Liu, Zhao, Jia: Distilling Knowledge via Knowledge Review, CVPR 2021.
+
+    F_s, F_t    student, teacher    levels of both networks, shallow to deep
+    U           Fusion              attention-based fusion (ABF) of a level with what comes from deeper
+    D           hcl                 hierarchical context loss (HCL)
+    lambda      weight              factor of the term
+
+Choices. The levels are the pairs of stages and, deepest, the pooled features as a 1x1 map. As in the
+authors' code and the public benchmark: the teacher is read before the last ReLU of a stage (where it
+can say that), the student after it; all fusions have one width, the pooled features of the student or
+512 if that is less; maps are brought to a size by nearest neighbours, first what comes from deeper to
+the student's level, then their fusion to the teacher's level; HCL adds, at half the weight each, the
+maps pooled to 4x4, 2x2 and 1x1 where those are smaller, and divides by the sum of the weights;
+levels are summed. The benchmark's weight is 5, and rises over the first 20 of 240 epochs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..core import Batch, Output, Term, float32
+from .matching import Pair, pooled_pair, require_channels, require_same, stage_pairs
+
+WIDEST = 512
+CONTEXTS = (4, 2, 1)
+
+Size = tuple[int, int]
+
+
+def level_pairs(student: Output, teacher: Output) -> list[Pair]:
+    """What is compared, shallow to deep: pairs of stages, then the pooled features as 1x1 maps.
+
+    Raises:
+        ValueError: a network gives no stages or no pooled features.
+    """
+    pairs = stage_pairs(student, _before_relu(teacher), "ReviewKD")
+    ours, theirs = pooled_pair(student, teacher, "ReviewKD")
+    return [*pairs, (ours[:, :, None, None], theirs[:, :, None, None])]
+
+
+def _before_relu(output: Output) -> Output:
+    return Output(output.logits, output.pooled, output.preacts or output.stages)
+
+
+@float32
+def hcl(student: Tensor, teacher: Tensor) -> Tensor:
+    """Hierarchical context loss of one level; the caller detaches the teacher.
+
+    Args:
+        student: the fused level, (B, C, H, W).
+        teacher: the same shape.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    require_same(student, teacher, "ReviewKD", "fuse the student's level to the teacher's channels and size")
+    loss, weight, total = F.mse_loss(student, teacher), 1.0, 1.0
+    for size in CONTEXTS:
+        if size < min(student.shape[2:]):
+            weight /= 2
+            total += weight
+            ours, theirs = (F.adaptive_avg_pool2d(x, size) for x in (student, teacher))
+            loss = loss + weight * F.mse_loss(ours, theirs)
+    return loss / total
+
+
+class Fusion(nn.Module):
+    """Attention-based fusion of one level of the student with what comes from the deeper ones.
+
+    Args:
+        inputs: C, of the student's level.
+        width: M, of what is passed from level to level.
+        outputs: D, of the teacher's level.
+        deepest: whether there is no deeper level.
+    """
+
+    def __init__(self, inputs: int, width: int, outputs: int, deepest: bool) -> None:
+        super().__init__()
+        enter = nn.Conv2d(inputs, width, 1, bias=False)
+        leave = nn.Conv2d(width, outputs, 3, padding=1, bias=False)
+        for convolution in (enter, leave):
+            nn.init.kaiming_uniform_(convolution.weight, a=1)
+        self.enter = nn.Sequential(enter, nn.BatchNorm2d(width))
+        self.attend = None if deepest else nn.Conv2d(2 * width, 2, 1)
+        self.leave = nn.Sequential(leave, nn.BatchNorm2d(outputs))
+
+    def forward(self, x: Tensor, deeper: Tensor | None, size: Size) -> tuple[Tensor, Tensor]:
+        """The level as the teacher's, (B, D, *size), and what the next shallower one gets, (B, M, *size)."""
+        x = self.enter(x)
+        if self.attend is not None and deeper is not None:
+            deeper = _resized(deeper, (x.shape[2], x.shape[3]))
+            ours, theirs = self.attend(torch.cat([x, deeper], dim=1)).sigmoid().chunk(2, dim=1)
+            x = ours * x + theirs * deeper
+        x = _resized(x, size)
+        return self.leave(x), x
+
+
+def _resized(x: Tensor, size: Size) -> Tensor:
+    return x if x.shape[2:] == size else F.interpolate(x, size, mode="nearest")
+
+
+class ReviewKD(Term):
+    """HCL between the teacher's levels and the student's, fused from the deepest to the shallowest.
+
+    Args:
+        student_channels: of the levels (:func:`level_pairs`), shallow to deep, pooled features last.
+        teacher_channels: the same of the teacher.
+        mid_channels: width of the fusions; by default that of the student's pooled features, at most 512.
+        weight: factor of the term.
+        warmup: share of the phase over which the term rises from 0.
+
+    Raises:
+        ValueError: the two do not have one length, or ``warmup`` is no share.
+    """
+
+    def __init__(
+        self,
+        student_channels: Sequence[int],
+        teacher_channels: Sequence[int],
+        mid_channels: int | None = None,
+        weight: float = 5.0,
+        warmup: float = 20 / 240,
+    ) -> None:
+        super().__init__()
+        if len(student_channels) != len(teacher_channels):
+            raise ValueError(
+                "ReviewKD needs the channels of as many levels of the student as of the teacher, got "
+                f"{list(student_channels)} and {list(teacher_channels)}"
+            )
+        if not 0 <= warmup <= 1:
+            raise ValueError(f"warmup is a share of the phase, from 0 to 1, got {warmup}")
+        self.student_channels = tuple(student_channels)
+        self.teacher_channels = tuple(teacher_channels)
+        width = mid_channels or min(WIDEST, student_channels[-1])
+        deepest = len(student_channels) - 1
+        self.fusions = nn.ModuleList(
+            Fusion(inputs, width, outputs, deepest=level == deepest)
+            for level, (inputs, outputs) in enumerate(zip(student_channels, teacher_channels, strict=True))
+        )
+        self.weight = weight
+        self.warmup = warmup
+
+    def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
+        pairs = level_pairs(student, teacher.detach())
+        require_channels(pairs, self.student_channels, self.teacher_channels, "ReviewKD")
+        losses = []
+        deeper = None
+        for (ours, theirs), fuse in zip(pairs[::-1], list(self.fusions)[::-1], strict=True):
+            level, deeper = fuse(ours, deeper, (theirs.shape[2], theirs.shape[3]))
+            losses.append(hcl(level, theirs))
+        return batch.ramp(self.warmup, "ReviewKD") * torch.stack(losses).sum()

@@ -1,0 +1,432 @@
+"""SLKD: untrained copies of the teacher learn beside the student, and teach it how they learn.
+
+Liu, Li, Cheng: Improving Knowledge Distillation via Transferring Learning Ability, 2023.
+
+    S               student
+    T               teacher         trained, frozen
+    SL-T_1, SL-T_2  sl_teachers     of the teacher's architecture, untrained
+    alpha           alpha           share of the cross-entropy
+    tau             temperature     tau > 1 softens predictions
+    rho             rho             fusion weight of the first SL-teacher; or one weight each
+    lambda          teacher_weight  what the student takes from the teacher
+    eta             sl_weight       what it takes from the fused SL-teachers
+
+Choices.
+    alpha, rho: never given. 0.1 (the usual split of plain KD, whose weights the paper says it
+        keeps) and equal shares. Any number of SL-teachers, the paper has two.
+    tau^2: inside the KL term, as in KD. Eqs. 1 to 5 do not print it; without it the loss is, up to
+        its scale, ours with alpha tau^2 / (alpha tau^2 + 1 - alpha) in alpha's place.
+    Fusion: of logits, since eq. 3 divides what eq. 6 gives by tau. The text speaks of probabilities:
+        ``fuse="probabilities"`` averages the softened ones.
+    Gradients: an SL-teacher learns by eqs. 4 and 5 only, the student by eq. 7 only: what a network
+        gives as a target is detached. So one backward of the sum trains each by its own loss.
+    Time: the student is guided by the SL-teachers as they are before the step's update.
+    Sequential learning (SLKD*, tables 5 and 6): the text leaves open whether the SL-teachers learn
+        first in the whole run, :class:`SelfLearning` then :class:`Guided` (the default), or first in
+        each step, :class:`SLKDInTurns`.
+    Ablations (table 4): ``teacher_weight=0`` leaves the student the SL-teachers only; ``sl_weight=0``
+        is KD, for whose sake nobody needs SL-teachers.
+    Public code: there is none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..core import Batch, Classifier, Frozen, Method, as_output, cross_entropy, float32, run
+from .kd import softened_kl
+
+Fuse = Literal["logits", "probabilities"]
+Losses = dict[str, Tensor]
+
+
+@float32
+def fuse_logits(shares: Sequence[float], *logits: Tensor) -> Tensor:
+    """The weighted mean of several networks' logits, (B, K) each."""
+    return torch.stack([share * z for share, z in zip(shares, logits, strict=True)]).sum(0)  # Eq. 6
+
+
+@float32
+def fuse_probabilities(shares: Sequence[float], temperature: float, *logits: Tensor) -> Tensor:
+    """Logits whose softmax at ``temperature`` is the weighted mean of the networks' own, (B, K) each."""
+    weighted = [
+        F.log_softmax(z / temperature, dim=1) + math.log(share)
+        for share, z in zip(shares, logits, strict=True)
+        if share > 0
+    ]
+    return temperature * torch.stack(weighted).logsumexp(0)  # Eq. 6, of probabilities
+
+
+def sl_losses(
+    sl_teachers: Sequence[Tensor], teacher: Tensor, y: Tensor, alpha: float, temperature: float
+) -> Losses:
+    """What the SL-teachers learn by, two terms each; the caller detaches the teacher.
+
+    Args:
+        sl_teachers: logits of each, (B, K).
+        teacher: logits, (B, K).
+        y: ids or probabilities.
+        alpha: share of the cross-entropy.
+        temperature: tau.
+    """
+    losses = {}
+    for i, logits in enumerate(sl_teachers, 1):
+        losses[f"ce_sl_{i}"] = alpha * cross_entropy(logits, y)  # Eqs. 4, 5
+        losses[f"kd_sl_{i}"] = (1 - alpha) * softened_kl(logits, teacher, temperature=temperature)
+    return losses
+
+
+def student_losses(
+    student: Tensor,
+    teacher: Tensor,
+    sl_teacher: Tensor,
+    y: Tensor,
+    alpha: float,
+    temperature: float,
+    teacher_weight: float,
+    sl_weight: float,
+) -> Losses:
+    """lambda L_TS + eta L_SL-TS, term by term; the caller detaches both targets.
+
+    The two cross-entropies are one term. A weight of 0 leaves its KL out.
+
+    Args:
+        student, teacher, sl_teacher: logits, (B, K); the last of the fused SL-teachers.
+        y: ids or probabilities.
+        alpha: share of the cross-entropy.
+        temperature: tau.
+        teacher_weight: lambda.
+        sl_weight: eta.
+    """
+    losses = {"ce_student": (teacher_weight + sl_weight) * alpha * cross_entropy(student, y)}  # Eq. 7
+    if teacher_weight > 0:
+        kl = softened_kl(student, teacher, temperature=temperature)
+        losses["kd_teacher"] = teacher_weight * (1 - alpha) * kl  # Eq. 1
+    if sl_weight > 0:
+        kl = softened_kl(student, sl_teacher, temperature=temperature)
+        losses["kd_sl"] = sl_weight * (1 - alpha) * kl  # Eq. 3
+    return losses
+
+
+class Fusion(nn.Module):
+    """Several networks, and the weighted mean of their predictions: images -> logits, (B, K).
+
+    Args:
+        networks: at least one; they must not be one another.
+        rho: a weight each, which sum to 1; a number is the first one's of two; None for equal ones.
+        fuse: what is averaged. The mean of probabilities is returned as its logarithm.
+
+    Raises:
+        ValueError: no networks, one of them twice, or weights that are not theirs.
+    """
+
+    def __init__(
+        self,
+        networks: Sequence[nn.Module],
+        rho: float | Sequence[float] | None = None,
+        fuse: Fuse = "logits",
+    ) -> None:
+        super().__init__()
+        if len(networks) == 0 or len(set(networks)) < len(networks):
+            raise ValueError(
+                f"sl_teachers must be one network or several different ones, got {len(networks)} "
+                f"of which {len(set(networks))} differ"
+            )
+        if fuse not in ("logits", "probabilities"):
+            raise ValueError(f"fuse must be 'logits' or 'probabilities', got {fuse!r}")
+        self.networks = nn.ModuleList(networks)
+        self.shares = _shares(rho, len(networks))
+        self.fuse = fuse
+
+    def logits(self, x: Tensor, track: bool = True) -> list[Tensor]:
+        """Of each network; without ``track`` batch-norm statistics stay as they are."""
+        return [run(network, x, track=track).logits for network in self.networks]
+
+    def fused(self, logits: Sequence[Tensor], temperature: float = 1.0) -> Tensor:
+        """The mean of what :meth:`logits` gave; probabilities are those at ``temperature``.
+
+        Raises:
+            ValueError: the networks predict different classes.
+        """
+        if len({z.shape for z in logits}) > 1:
+            shapes = ", ".join(str(tuple(z.shape)) for z in logits)
+            raise ValueError(f"logits of shapes {shapes} cannot be fused; all must predict the same classes")
+        if self.fuse == "probabilities":
+            return fuse_probabilities(self.shares, temperature, *logits)
+        return fuse_logits(self.shares, *logits)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fused(self.logits(x))
+
+    def predictors(self) -> dict[str, nn.Module]:
+        """Each network, and where there are several their fusion."""
+        found: dict[str, nn.Module] = {
+            f"sl_teacher_{i}": Classifier(network) for i, network in enumerate(self.networks, 1)
+        }
+        return found | ({"sl_fused": self} if len(found) > 1 else {})
+
+    def readouts(self, x: Tensor) -> dict[str, Tensor]:
+        logits = self.logits(x)
+        found = {f"sl_teacher_{i}": z for i, z in enumerate(logits, 1)}
+        return found | ({"sl_fused": self.fused(logits)} if len(found) > 1 else {})
+
+
+def _shares(rho: float | Sequence[float] | None, networks: int) -> tuple[float, ...]:
+    if rho is None:
+        return (1 / networks,) * networks
+    if isinstance(rho, int | float):
+        if networks != 2:
+            raise ValueError(
+                f"rho={rho} is the first of two SL-teachers' weight, here are {networks}; give a weight each"
+            )
+        rho = (rho, 1 - rho)
+    if len(rho) != networks:
+        raise ValueError(f"rho has {len(rho)} weights for {networks} SL-teachers")
+    if min(rho) < 0 or not math.isclose(sum(rho), 1, abs_tol=1e-6):
+        raise ValueError(f"the weights in rho must lie in [0, 1] and sum to 1, got {tuple(rho)}")
+    return tuple(rho)
+
+
+class SLKD(Method):
+    """Student and SL-teachers learn side by side: eqs. 4 and 5, and eq. 7.
+
+    Terms: ``ce_student``, ``kd_teacher`` and ``kd_sl`` of the student; ``ce_sl_1``, ``kd_sl_1`` and so
+    on of the SL-teachers.
+
+    Args:
+        student: the network to train and deploy.
+        teacher: frozen (a plain module is copied and frozen).
+        sl_teachers: untrained networks of the teacher's architecture, each initialised anew.
+        alpha: share of the cross-entropy, in [0, 1].
+        temperature: tau.
+        rho: fusion weights, as in :class:`Fusion`.
+        teacher_weight: lambda; 0 for SL-teachers only (table 4).
+        sl_weight: eta.
+        fuse: what eq. 6 averages.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: nn.Module,
+        sl_teachers: Sequence[nn.Module],
+        alpha: float = 0.1,
+        temperature: float = 4.0,
+        rho: float | Sequence[float] | None = None,
+        teacher_weight: float = 1.0,
+        sl_weight: float = 3.0,
+        fuse: Fuse = "logits",
+    ) -> None:
+        super().__init__()
+        _check(alpha, temperature)
+        _check_weights(teacher_weight, sl_weight)
+        self.student = student
+        self.teacher = teacher if isinstance(teacher, Frozen) else Frozen(teacher)
+        self.sl_teachers = Fusion(sl_teachers, rho, fuse)
+        self.alpha = alpha
+        self.temperature = temperature
+        self.teacher_weight = teacher_weight
+        self.sl_weight = sl_weight
+
+    @property
+    def reads_logits_of(self) -> Frozen:
+        return self.teacher
+
+    def forward(self, batch: Batch, turn: int = 0) -> Losses:
+        teacher = _taught(self.teacher, batch)
+        learners = self.sl_teachers.logits(batch.x)
+        return self.guide(batch, teacher, learners) | self.teach(batch, teacher, learners)
+
+    def guide(self, batch: Batch, teacher: Tensor, learners: Sequence[Tensor]) -> Losses:
+        """The student's terms; ``learners`` are the SL-teachers' logits."""
+        student = as_output(self.student(batch.x)).logits
+        sl_teacher = self.sl_teachers.fused(learners, self.temperature).detach()
+        weights = self.teacher_weight, self.sl_weight
+        return student_losses(student, teacher, sl_teacher, batch.y, self.alpha, self.temperature, *weights)
+
+    def teach(self, batch: Batch, teacher: Tensor, learners: Sequence[Tensor]) -> Losses:
+        """The SL-teachers' terms."""
+        return sl_losses(learners, teacher, batch.y, self.alpha, self.temperature)
+
+    def groups(self) -> dict[str, list[nn.Parameter]]:
+        return {"student": _trained(self.student), "sl_teachers": _trained(self.sl_teachers)}
+
+    def predictors(self) -> dict[str, nn.Module]:
+        return {"student": Classifier(self.student), **self.sl_teachers.predictors()}
+
+    def readouts(self, x: Tensor) -> dict[str, Tensor]:
+        return {"student": as_output(self.student(x)).logits, **self.sl_teachers.readouts(x)}
+
+
+class SLKDInTurns(Method):
+    """Sequential within each step: the SL-teachers are updated, predict anew, and guide the student.
+
+    The second prediction leaves their batch-norm statistics as they are.
+
+    Args:
+        slkd: what would learn side by side.
+    """
+
+    turns = 2
+    rests = True
+
+    def __init__(self, slkd: SLKD) -> None:
+        super().__init__()
+        self.slkd = slkd
+
+    @property
+    def reads_logits_of(self) -> Frozen:
+        return self.slkd.teacher
+
+    def forward(self, batch: Batch, turn: int = 0) -> Losses:
+        teacher = _taught(self.slkd.teacher, batch)
+        if turn == 0:
+            return self.slkd.teach(batch, teacher, self.slkd.sl_teachers.logits(batch.x))
+        with torch.no_grad():
+            learners = self.slkd.sl_teachers.logits(batch.x, track=False)
+        return self.slkd.guide(batch, teacher, learners)
+
+    def groups(self) -> dict[str, list[nn.Parameter]]:
+        return self.slkd.groups()
+
+    def predictors(self) -> dict[str, nn.Module]:
+        return self.slkd.predictors()
+
+    def readouts(self, x: Tensor) -> dict[str, Tensor]:
+        return self.slkd.readouts(x)
+
+
+class SelfLearning(Method):
+    """The SL-teachers learn from the teacher (eqs. 4, 5): the first phase of SLKD*.
+
+    Args:
+        teacher: frozen (a plain module is copied and frozen).
+        sl_teachers, alpha, temperature, rho, fuse: as in :class:`SLKD`; the last two matter for the
+            fused prediction only, which is the first predictor where there are several.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        teacher: nn.Module,
+        sl_teachers: Sequence[nn.Module],
+        alpha: float = 0.1,
+        temperature: float = 4.0,
+        rho: float | Sequence[float] | None = None,
+        fuse: Fuse = "logits",
+    ) -> None:
+        super().__init__()
+        _check(alpha, temperature)
+        self.teacher = teacher if isinstance(teacher, Frozen) else Frozen(teacher)
+        self.sl_teachers = Fusion(sl_teachers, rho, fuse)
+        self.alpha = alpha
+        self.temperature = temperature
+
+    @property
+    def reads_logits_of(self) -> Frozen:
+        return self.teacher
+
+    def forward(self, batch: Batch, turn: int = 0) -> Losses:
+        learners = self.sl_teachers.logits(batch.x)
+        return sl_losses(learners, _taught(self.teacher, batch), batch.y, self.alpha, self.temperature)
+
+    def groups(self) -> dict[str, list[nn.Parameter]]:
+        return {"sl_teachers": _trained(self.sl_teachers)}
+
+    def predictors(self) -> dict[str, nn.Module]:
+        return dict(reversed(self.sl_teachers.predictors().items()))
+
+    def readouts(self, x: Tensor) -> dict[str, Tensor]:
+        return dict(reversed(self.sl_teachers.readouts(x).items()))
+
+
+class Guided(Method):
+    """The student learns from the teacher and from finished SL-teachers (eq. 7): the second phase of SLKD*.
+
+    Args:
+        student: the network to train and deploy.
+        teacher: frozen (a plain module is copied and frozen).
+        sl_teachers: what :class:`SelfLearning` has trained, frozen (plain modules are copied and frozen).
+        alpha, temperature, rho, teacher_weight, sl_weight, fuse: as in :class:`SLKD`.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: nn.Module,
+        sl_teachers: Sequence[nn.Module],
+        alpha: float = 0.1,
+        temperature: float = 4.0,
+        rho: float | Sequence[float] | None = None,
+        teacher_weight: float = 1.0,
+        sl_weight: float = 3.0,
+        fuse: Fuse = "logits",
+    ) -> None:
+        super().__init__()
+        _check(alpha, temperature)
+        _check_weights(teacher_weight, sl_weight)
+        self.student = student
+        self.teacher = teacher if isinstance(teacher, Frozen) else Frozen(teacher)
+        frozen = [network if isinstance(network, Frozen) else Frozen(network) for network in sl_teachers]
+        self.sl_teachers = Fusion(frozen, rho, fuse)
+        self.alpha = alpha
+        self.temperature = temperature
+        self.teacher_weight = teacher_weight
+        self.sl_weight = sl_weight
+
+    @property
+    def reads_logits_of(self) -> Frozen:
+        return self.teacher
+
+    def forward(self, batch: Batch, turn: int = 0) -> Losses:
+        student = as_output(self.student(batch.x)).logits
+        teacher = _taught(self.teacher, batch)
+        sl_teacher = self.sl_teachers.fused(self.sl_teachers.logits(batch.x), self.temperature).detach()
+        weights = self.teacher_weight, self.sl_weight
+        return student_losses(student, teacher, sl_teacher, batch.y, self.alpha, self.temperature, *weights)
+
+    def groups(self) -> dict[str, list[nn.Parameter]]:
+        return {"student": _trained(self.student)}
+
+    def predictors(self) -> dict[str, nn.Module]:
+        return {"student": Classifier(self.student)}
+
+    def readouts(self, x: Tensor) -> dict[str, Tensor]:
+        return {"student": as_output(self.student(x)).logits}
+
+
+def _taught(teacher: Frozen, batch: Batch) -> Tensor:
+    return (teacher(batch.x).logits if batch.taught is None else batch.taught).detach()
+
+
+def _trained(module: nn.Module) -> list[nn.Parameter]:
+    return [p for p in module.parameters() if p.requires_grad]
+
+
+def _check(alpha: float, temperature: float) -> None:
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha, the share of the cross-entropy, must lie in [0, 1], got {alpha}")
+    if temperature <= 0:
+        raise ValueError(f"temperature must be positive, got {temperature}")
+
+
+def _check_weights(teacher_weight: float, sl_weight: float) -> None:
+    if min(teacher_weight, sl_weight) < 0 or teacher_weight == sl_weight == 0:
+        raise ValueError(
+            "teacher_weight (lambda) and sl_weight (eta) must not be negative, nor both 0, "
+            f"got {teacher_weight} and {sl_weight}"
+        )
