@@ -67,12 +67,14 @@ class Case(NamedTuple):
         theirs: the loss times ``factor`` is ours.
         factor: of theirs.
         modules: whose gradients are cleared.
+        note: why the two values differ.
     """
 
     ours: Loss
     theirs: Loss | None = None
     factor: float = 1.0
     modules: tuple[nn.Module, ...] = ()
+    note: str = ""
 
 
 def peer() -> Any:
@@ -167,7 +169,8 @@ def sp(data: Given, losses: Any) -> Case:
         return Case(ours)
     loss = losses.SPKDLoss("maps", "maps", reduction="batchmean")
     one, two = io(maps=data.student.stages[-1]), io(maps=data.teacher.stages[-1])
-    return Case(ours, lambda: loss(one, two))
+    note = "torchdistill 1.1.5 divides the rows by their L1 norm (normalize(x, 1) is p=1), the paper by L2"
+    return Case(ours, lambda: loss(one, two), note=note)
 
 
 def rkd(data: Given, losses: Any) -> Case:
@@ -235,7 +238,8 @@ def crd(data: Given, losses: Any) -> Case:
         value: Tensor = loss(one, io(norm=embed_two(data.teacher.pooled))).sum()
         return value
 
-    return Case(of(term, data), theirs, 1.0, (term, *copies))
+    note = "torchdistill takes log(c / (c + p)), which loses the digits of a small p; ours is in log space"
+    return Case(of(term, data), theirs, 1.0, (term, *copies), note)
 
 
 CASES: dict[str, Callable[[Given, Any], Case]] = {
@@ -296,6 +300,7 @@ class Row(NamedTuple):
     ratio: tuple[float, float, float] | None
     differ: float | None
     step: float
+    note: str
 
 
 def measure(
@@ -324,7 +329,7 @@ def measure(
     share = median_interval([a / b for a, b in zip(terms[0], steps, strict=True)])
     ratio = median_interval([a / b for a, b in zip(*terms, strict=True)]) if len(terms) == 2 else None
     theirs = middle[1] if len(terms) == 2 else None
-    return Row(name, middle[0], share, theirs, ratio, differ, 1000 * statistics.median(steps))
+    return Row(name, middle[0], share, theirs, ratio, differ, 1000 * statistics.median(steps), case.note)
 
 
 HEADS = ("term", "ours, ms", "of a step", "torchdistill, ms", "ours / torchdistill", "values differ")
@@ -373,6 +378,9 @@ def main() -> None:
     for name in options.only:
         rows.append(measure(name, CASES[name](data, losses), data, step, options.pairs, device))
         show(cells(rows[-1]), options.markdown)
+    for row in rows:
+        if row.note:
+            print(f"{row.name}: {row.note}")
     print(f"a step takes {statistics.median(row.step for row in rows):.1f} ms")
 
 

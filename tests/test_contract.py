@@ -17,6 +17,7 @@ from filelock import FileLock
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch._inductor import config as inductor
+from two_processes import COMPILED
 from zoo import CLASSES, ZOO, Case, StopAfter, batch, seeded, trainer
 
 from cohobate.core import Frozen, Method, Term
@@ -279,8 +280,10 @@ def _run_two_processes(folder: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-@pytest.mark.parametrize("how", ["eager", "compiled"])
-@pytest.mark.parametrize("name", ZOO)
+BOTH = [(name, "eager") for name in ZOO] + [(name, "compiled") for name in COMPILED]
+
+
+@pytest.mark.parametrize(("name", "how"), BOTH)
 def test_two_processes_stay_in_sync(name: str, how: str, processes: dict[str, dict[str, object]]) -> None:
     found = processes[f"{name} {how}"]
     assert found["world"] == 2

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .core import Classifier as Classifier
     from .core import Frozen as Frozen
     from .core import Gate as Gate
+    from .core import Mean as Mean
     from .core import Method as Method
     from .core import Output as Output
     from .core import Phase as Phase
@@ -22,10 +23,26 @@ if TYPE_CHECKING:
     from .core import Term as Term
     from .data.sources import arrays as arrays
     from .data.sources import load as load_data  # noqa: F401
+    from .methods.at import AT as AT
+    from .methods.crd import CRD as CRD
+    from .methods.dgkd import DGKD as DGKD
+    from .methods.dist import DIST as DIST
     from .methods.distillation import Distillation as Distillation
+    from .methods.dkd import DKD as DKD
+    from .methods.fitnet import FitNet as FitNet
+    from .methods.fitnet import HintTraining as HintTraining
     from .methods.kd import KD as KD
     from .methods.kd import softened_kl as softened_kl
+    from .methods.logit_standardisation import Standardised as Standardised
+    from .methods.ofd import OFD as OFD
+    from .methods.reviewkd import ReviewKD as ReviewKD
+    from .methods.rkd import RKD as RKD
     from .methods.self_guidance import SelfGuidance as SelfGuidance
+    from .methods.slkd import SLKD as SLKD
+    from .methods.slkd import Guided as Guided
+    from .methods.slkd import SelfLearning as SelfLearning
+    from .methods.slkd import SLKDInTurns as SLKDInTurns
+    from .methods.sp import SP as SP
     from .methods.stochastic_depth import StochasticDepth as StochasticDepth
     from .methods.supervised import Supervised as Supervised
     from .models.adapt import adapt as adapt
@@ -37,12 +54,34 @@ if TYPE_CHECKING:
     from .recipes.run import Result as Result
     from .recipes.run import fit as fit
     from .recipes.run import train as train
+    from .recipes.terms import make_terms as make_terms
     from .recipes.training import Training as Training
 
 _HOMES = {
     "analysis.cost": ("Cost", "cost"),
-    "core": ("Batch", "Classifier", "Frozen", "Gate", "Method", "Output", "Phase", "Plan", "Term"),
+    "core": ("Batch", "Classifier", "Frozen", "Gate", "Mean", "Method", "Output", "Phase", "Plan", "Term"),
     "data.sources": ("arrays", "load_data"),
+    "methods.at": ("AT",),
+    "methods.crd": ("CRD",),
+    "methods.dgkd": ("DGKD",),
+    "methods.dist": ("DIST",),
+    "methods.dkd": ("DKD",),
+    "methods.fitnet": (
+        "FitNet",
+        "HintTraining",
+    ),
+    "methods.logit_standardisation": ("Standardised",),
+    "methods.ofd": ("OFD",),
+    "methods.reviewkd": ("ReviewKD",),
+    "methods.rkd": ("RKD",),
+    "methods.slkd": (
+        "SLKD",
+        "Guided",
+        "SelfLearning",
+        "SLKDInTurns",
+    ),
+    "methods.sp": ("SP",),
+    "recipes.terms": ("make_terms",),
     "methods.distillation": ("Distillation",),
     "methods.kd": ("KD", "softened_kl"),
     "methods.self_guidance": ("SelfGuidance",),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,10 +16,19 @@ import torch.distributed as dist
 from scipy.stats import chisquare
 from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
+from torch._inductor import config as inductor
 
 from cohobate.core import Batch, Output
 from cohobate.engine.distributed import average_buffers
-from cohobate.methods.crd import CRD, critic_loss, draw_negatives, log_scale, moved, similarities
+from cohobate.methods.crd import (
+    CRD,
+    critic_gradient,
+    critic_loss,
+    draw_negatives,
+    log_scale,
+    moved,
+    similarities,
+)
 
 LABELS = torch.tensor([7, 2, 7, 40, 2, 7, 2, 40, 7, 40])
 STUDENT, TEACHER = 4, 6
@@ -95,8 +105,8 @@ def test_gradient_is_that_of_the_critic() -> None:
     """dL/dv = (sum over negatives of h g - (1 - h) g of the positive) / tau, the bank a constant."""
     v, bank = torch.randn(1, 5, dtype=torch.float64), torch.randn(9, 5, dtype=torch.float64)
     v.requires_grad_()
-    rows = torch.tensor([[4, 1, 2, 1]])
-    one_direction(v, bank, rows, 0.5, torch.tensor(1.0, dtype=torch.float64)).backward()
+    rows, log_z = torch.tensor([[4, 1, 2, 1]]), torch.tensor(1.0, dtype=torch.float64)
+    one_direction(v, bank, rows, 0.5, log_z).backward()
     expected = torch.zeros(5, dtype=torch.float64)
     for i, row in enumerate(rows[0]):
         e = math.exp(float(v.detach()[0] @ bank[row]) / 0.5 - 1)
@@ -104,6 +114,29 @@ def test_gradient_is_that_of_the_critic() -> None:
         expected += (h - (i == 0)) * bank[row] / 0.5
     assert v.grad is not None
     torch.testing.assert_close(v.grad[0], expected)
+    scores = similarities(v.detach(), bank, rows, 0.5)
+    torch.testing.assert_close(critic_gradient(scores, log_z, bank, rows, 0.5)[0], expected)
+
+
+def test_the_terms_own_derivative_is_autograds() -> None:
+    """In training mode, where the memory has moved before the backward pass."""
+    term, anchors = make(), []
+    ours, theirs, index = draw()
+    torch.manual_seed(3)
+    rows = term._rows(index)
+    banks = term.teacher_bank.clone(), term.student_bank.clone()
+    for features, layer in ((ours, term.student_embedding), (theirs, term.teacher_embedding)):
+        anchors.append(torch.nn.functional.normalize(layer(features), dim=1))
+    expected = torch.zeros(())
+    for v, bank in zip(anchors, banks, strict=True):
+        scores = similarities(v, bank, rows, 0.07)
+        expected = expected + critic_loss(scores, log_scale(scores.detach(), len(LABELS)), len(LABELS))
+    parameters = list(term.parameters())
+    torch.manual_seed(3)
+    value = call(term, ours, theirs, index)
+    torch.testing.assert_close(value, expected)
+    one, two = (torch.autograd.grad(loss, parameters) for loss in (value, expected))
+    torch.testing.assert_close(one, two)
 
 
 def test_term_is_the_naive_one_over_two_steps() -> None:
@@ -317,10 +350,10 @@ def test_moved_rows_are_of_length_one() -> None:
     torch.testing.assert_close(rows.norm(dim=1), torch.ones(3))
 
 
-def test_compiled_equals_eager() -> None:
+def check_compiled(backend: str) -> None:
     eager, compiled = make(), make()
     torch._dynamo.reset()
-    counter = CompileCounterWithBackend("aot_eager")  # type: ignore[no-untyped-call]
+    counter = CompileCounterWithBackend(backend)  # type: ignore[no-untyped-call]
     compiled.compile(fullgraph=True, dynamic=False, backend=counter)
     for seed in range(3):
         ours, theirs, index = draw(seed=seed)
@@ -332,9 +365,22 @@ def test_compiled_equals_eager() -> None:
             loss.backward()
             gradients.append((loss.detach(), leaf.grad))
         torch.testing.assert_close(gradients[0], gradients[1])
+    for (name, p), q in zip(eager.named_parameters(), compiled.parameters(), strict=True):
+        torch.testing.assert_close(p.grad, q.grad, msg=name)
     for key, value in eager.state_dict().items():
         torch.testing.assert_close(value, compiled.state_dict()[key])
     assert counter.frame_count == 1
+
+
+def test_compiled_equals_eager() -> None:
+    check_compiled("aot_eager")
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler")
+def test_inductor_equals_eager() -> None:
+    """Inductor has read the updated memory in the backward pass, where aot_eager did not."""
+    with inductor.patch(fallback_random=True):
+        check_compiled("inductor")
 
 
 def two_steps(term: CRD, rank: int | None) -> None:

@@ -12,11 +12,17 @@ from torch import Tensor, nn
 
 from cohobate.core import Batch, Frozen, Output, Term
 from cohobate.methods.at import AT
+from cohobate.methods.crd import CRD
+from cohobate.methods.dist import DIST
+from cohobate.methods.dkd import DKD
 from cohobate.methods.fitnet import FitNet, hint_pair
 from cohobate.methods.kd import KD
-from cohobate.methods.matching import channels, preact_pairs
+from cohobate.methods.logit_standardisation import Standardised
+from cohobate.methods.matching import channels, pooled_pair, preact_pairs
 from cohobate.methods.ofd import OFD, margin
 from cohobate.methods.reviewkd import ReviewKD, level_pairs
+from cohobate.methods.rkd import RKD
+from cohobate.methods.sp import SP
 from cohobate.models.build import build
 from cohobate.models.norms import stage_norms
 from cohobate.models.probe import look
@@ -55,12 +61,23 @@ def reviewkd(student: Output, teacher: Output, network: nn.Module) -> Term:
     return ReviewKD(*channels(level_pairs(student, teacher)))
 
 
+def crd(student: Output, teacher: Output, network: nn.Module) -> Term:
+    ours, theirs = pooled_pair(student, teacher, "CRD")
+    return CRD(ours.shape[1], theirs.shape[1], torch.arange(40) % 5, negatives=16)
+
+
 # Name -> (example of the student's output, of the teacher's, the teacher) -> the term.
 TERMS: dict[str, Callable[[Output, Output, nn.Module], Term]] = {
     "kd": lambda student, teacher, network: KD(),
-    "at": lambda student, teacher, network: AT(),
+    "standardised kd": lambda student, teacher, network: Standardised(KD(9.0, 2.0)),
+    "dkd": lambda student, teacher, network: DKD(),
+    "dist": lambda student, teacher, network: DIST(),
     "fitnet": fitnet,
+    "at": lambda student, teacher, network: AT(),
+    "sp": lambda student, teacher, network: SP(),
+    "rkd": lambda student, teacher, network: RKD(),
     "ofd": ofd,
+    "crd": crd,
     "reviewkd": reviewkd,
 }
 

@@ -216,7 +216,7 @@ class CRD(Term):
         """Of one direction, with its derivative.
 
         The derivative is taken here because the backward pass comes when the banks have been updated:
-        autograd would need a copy of each, and inductor (up to torch 2.14 at least) leaves that copy out
+        autograd would need a copy of each, and inductor (of torch 2.11 and 2.13) leaves that copy out
         and reads the updated ones.
         """
         with torch.no_grad():

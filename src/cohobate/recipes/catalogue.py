@@ -133,7 +133,7 @@ def options(name: str, given: Mapping[str, Any]) -> Training:
             raise ValueError(f"{name} has no option {key!r}; the nearest are {', '.join(near)}")
     if not takes_teacher(name):
         for key in OF_TEACHERS:
-            if given.get(key) not in (None, (), Training.model_fields[key].default):
+            if given.get(key) and given[key] != Training.model_fields[key].default:
                 raise ValueError(f"{name} takes no teacher; leave --{key.replace('_', '-')} out")
     try:
         return model(**given)

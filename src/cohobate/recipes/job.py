@@ -14,7 +14,7 @@ from .training import Training
 if TYPE_CHECKING:
     from torch import nn
 
-    from ..core import Frozen, Output
+    from ..core import Frozen
     from ..data.dataset import Dataset
 
 
@@ -76,12 +76,6 @@ class Job:
         from .teachers import teacher
 
         return teacher(self)
-
-    def example(self, network: nn.Module) -> Output:
-        """What the network returns for two images of this run: for its shapes."""
-        from ..models.probe import look
-
-        return look(network, (3, self.image_size, self.image_size)).output
 
 
 def make_network(spec: str, classes: int, image_size: int) -> nn.Module:

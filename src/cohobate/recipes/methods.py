@@ -78,7 +78,7 @@ def fitnet_stages(
     from ..methods.kd import KD
 
     teacher, student = job.teacher(), job.network()
-    between = Between(job, job.example(student), job.example(teacher), teacher.network)
+    between = Between.of(student, teacher.network, job.dataset)
     epochs = job.training.epochs
     if epochs < 2:
         raise ValueError("fitnet_stages trains in two stages and needs at least 2 epochs, got 1")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ..core import Output, Plan, Term
+    from ..data.dataset import Dataset
 
 Weight = Annotated[float, Field(ge=0, description="Factor of the term.")]
 Temperature = Annotated[float, Field(gt=0, description="T, softens both predictions.")]
@@ -30,18 +31,26 @@ RAMP = 20 / 240
 
 @dataclass(frozen=True)
 class Between:
-    """What a term is built for: two networks, seen by what they return for two images.
+    """What a term is built for: two networks, and the data that they see.
 
     Attributes:
-        job: of the run.
-        student, teacher: examples of their outputs.
+        dataset: its training labels and the size of its images count.
+        student, teacher: what the networks return for two of them.
         network: the teacher itself.
     """
 
-    job: Job
+    dataset: Dataset
     student: Output
     teacher: Output
     network: nn.Module
+
+    @classmethod
+    def of(cls, student: nn.Module, teacher: nn.Module, dataset: Dataset) -> Between:
+        """Look at what both return."""
+        from ..models.probe import look
+
+        shape = (3, dataset.image_size, dataset.image_size)
+        return cls(dataset, look(student, shape).output, look(teacher, shape).output, teacher)
 
 
 def kd(between: Between, *, temperature: Temperature = 4.0, weight: Weight = 0.9) -> Term:
@@ -138,7 +147,7 @@ def overhaul(between: Between, *, weight: Weight = 0.001) -> Term:
     from ..models.norms import stage_norms
 
     student, teacher = channels(preact_pairs(between.student, between.teacher, "overhaul"))
-    size = between.job.image_size
+    size = between.dataset.image_size
     norms = stage_norms(between.network, (3, size, size))[-len(teacher) :]
     margins = [margin(norm.weight.detach(), norm.bias.detach()) for norm in norms]
     return OFD(student, teacher, margins, weight)
@@ -158,7 +167,7 @@ def crd(
     from ..methods.matching import pooled_pair
 
     student, teacher = pooled_pair(between.student, between.teacher, "crd")
-    labels = between.job.dataset.train.y
+    labels = between.dataset.train.y
     return CRD(
         student.shape[1], teacher.shape[1], labels, weight, dim, negatives, temperature, memory_momentum
     )
@@ -236,6 +245,33 @@ def built(between: Between, names: Sequence[str], given: Mapping[str, Any]) -> d
     return {name: TERMS[name](between, **own[name]) for name in names}
 
 
+def make_terms(
+    name: str, student: nn.Module, teacher: nn.Module, dataset: Dataset, **options: Any
+) -> dict[str, Term]:
+    """The terms of ``kd``, ``at`` or ``kd+at+crd`` between two networks, for :class:`cohobate.Distillation`.
+
+    Args:
+        name: of one term, or of several joined by ``+`` (`cohobate list methods`).
+        student: returns an Output with what the terms read.
+        teacher: the same; a plain network, or Frozen.
+        dataset: what the student will learn from.
+        **options: as on the command line: ``weight=0.5`` of one term, ``at_weight=0.5`` among several.
+
+    Raises:
+        ValueError: an unknown term or option (with the nearest), or a network that lacks what a term
+            reads.
+    """
+    from ..core import Frozen
+
+    names = split(name)
+    for option in options:
+        if option not in prefixed(names):
+            near = ", ".join(difflib.get_close_matches(option, prefixed(names), n=3, cutoff=0.0))
+            raise ValueError(f"{name} has no option {option!r}; the nearest are {near}")
+    network = teacher.network if isinstance(teacher, Frozen) else teacher
+    return built(Between.of(student, network, dataset), names, options)
+
+
 def distillation(name: str) -> Callable[..., Plan]:
     """The recipe of one term, or of several joined by ``+``.
 
@@ -249,7 +285,7 @@ def distillation(name: str) -> Callable[..., Plan]:
         from ..methods.distillation import Distillation
 
         teacher, student = job.teacher(), job.network()
-        between = Between(job, job.example(student), job.example(teacher), teacher.network)
+        between = Between.of(student, teacher.network, job.dataset)
         yield Phase("student", Distillation(student, teacher, built(between, names, given), ce_weight))
 
     recipe.__doc__ = f"{' + '.join(_described(part) for part in names)}; needs --teacher."
