@@ -306,8 +306,11 @@ def float32(function: Function) -> Function:
     @functools.wraps(function)
     def careful(*args: Any, **kwargs: Any) -> Any:
         device = next((a.device.type for a in args if isinstance(a, Tensor)), "cpu")
+        args, kwargs = tuple(map(_up, args)), {k: _up(v) for k, v in kwargs.items()}
+        if not torch.is_autocast_enabled(device):
+            return function(*args, **kwargs)
         with torch.autocast(device, enabled=False):
-            return function(*map(_up, args), **{k: _up(v) for k, v in kwargs.items()})
+            return function(*args, **kwargs)
 
     return careful  # type: ignore[return-value]
 

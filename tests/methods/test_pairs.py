@@ -26,6 +26,7 @@ from cohobate.methods.sp import SP
 from cohobate.models.build import build
 from cohobate.models.norms import stage_norms
 from cohobate.models.probe import look
+from cohobate.recipes import terms
 
 CLASSES = 10
 IMAGES = 3
@@ -121,6 +122,8 @@ def passed(request: pytest.FixtureRequest) -> Passed:
 
 def test_the_tables_are_whole() -> None:
     assert len(set(PAIRS)) == 11
+    # All that the library has: 121 steps.
+    assert len(TERMS) == len(terms.TERMS) == 11
 
 
 @pytest.mark.parametrize("name", TERMS)

@@ -42,8 +42,7 @@ def inter_class(student_logits: Tensor, teacher_logits: Tensor, temperature: flo
     Raises:
         ValueError: the shapes differ.
     """
-    student, teacher = _probabilities(student_logits, teacher_logits, temperature)
-    return (1 - pearson(student, teacher, dim=1).mean()) * temperature**2  # L_inter
+    return _inter(*_probabilities(student_logits, teacher_logits, temperature)) * temperature**2
 
 
 @float32
@@ -58,24 +57,48 @@ def intra_class(student_logits: Tensor, teacher_logits: Tensor, temperature: flo
     Raises:
         ValueError: the shapes differ.
     """
-    student, teacher = _probabilities(student_logits, teacher_logits, temperature)
-    return (1 - pearson(student, teacher, dim=0).mean()) * temperature**2  # L_intra
+    return _intra(*_probabilities(student_logits, teacher_logits, temperature)) * temperature**2
+
+
+@float32
+def _relations(
+    student_logits: Tensor, teacher_logits: Tensor, temperature: float, beta: float, gamma: float
+) -> Tensor:
+    """beta tau^2 L_inter + gamma tau^2 L_intra of probabilities that are computed once."""
+    pair = _probabilities(student_logits, teacher_logits, temperature)
+    return (beta * _inter(*pair) + gamma * _intra(*pair)) * temperature**2
+
+
+def _inter(student: Tensor, teacher: Tensor) -> Tensor:
+    return 1 - pearson(student, teacher, dim=1).mean()  # L_inter
+
+
+def _intra(student: Tensor, teacher: Tensor) -> Tensor:
+    return 1 - pearson(student, teacher, dim=0).mean()  # L_intra
 
 
 @float32
 def pearson(a: Tensor, b: Tensor, dim: int) -> Tensor:
     """Pearson's correlation of two tensors along a dimension; 0 where either is constant."""
-    return (_standard(a, dim) * _standard(b, dim)).sum(dim=dim)  # rho_p
+    (a, square_a, varies_a), (b, square_b, varies_b) = _centred(a, dim), _centred(b, dim)
+    known = varies_a & varies_b
+    product = torch.where(known, (a * b).sum(dim=dim), 0.0)
+    return product * _inverse_root(square_a, known) * _inverse_root(square_b, known)  # rho_p
 
 
-def _standard(x: Tensor, dim: int) -> Tensor:
-    """Centred and of norm 1; 0, without a gradient, where x is constant up to rounding."""
-    centred = x - x.mean(dim=dim, keepdim=True)
-    square = centred.square().sum(dim=dim, keepdim=True)
-    rounding = (16 * torch.finfo(x.dtype).eps) ** 2 * x.detach().square().sum(dim=dim, keepdim=True)
+def _centred(x: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
+    """x less its mean, the sum of the squares of that, and whether x varies by more than rounding."""
+    mean = x.mean(dim=dim, keepdim=True)
+    centred = x - mean
+    square = centred.square().sum(dim=dim)
+    largest = square.detach() + x.shape[dim] * mean.detach().squeeze(dim).square()  # the sum of x^2
+    rounding = (16 * torch.finfo(x.dtype).eps) ** 2 * largest
     # Norms below 1e-12 too: the gradient of 1 / sqrt(square) would overflow.
-    varies = (square > rounding) & (square > 1e-24)
-    return torch.where(varies, centred * torch.where(varies, square, 1.0).rsqrt(), 0.0)
+    return centred, square, (square > rounding) & (square > 1e-24)
+
+
+def _inverse_root(square: Tensor, known: Tensor) -> Tensor:
+    return torch.where(known, square, 1.0).rsqrt()
 
 
 def _probabilities(student: Tensor, teacher: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
@@ -119,5 +142,5 @@ class DIST(Term):
         self.temperature = temperature
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        given = (student.logits, teacher.logits.detach(), self.temperature)
-        return self.beta * inter_class(*given) + self.gamma * intra_class(*given)
+        target = teacher.logits.detach()
+        return _relations(student.logits, target, self.temperature, self.beta, self.gamma)

@@ -39,8 +39,9 @@ def softened_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: flo
         )
     log_q = F.log_softmax(student_logits / temperature, dim=1)  # Eq. 1
     log_p = F.log_softmax(teacher_logits / temperature, dim=1)
-    divergence = F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(dim=1)
-    return divergence.mean() * temperature**2
+    divergence = F.kl_div(log_q, log_p, reduction="sum", log_target=True)
+    positions = student_logits.numel() / student_logits.shape[1]
+    return divergence * (temperature**2 / positions)
 
 
 class KD(Term):
