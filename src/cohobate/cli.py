@@ -111,7 +111,7 @@ def _parse(
     """Options of a method from defaults, then a configuration file, then flags."""
     from pydantic import Field, create_model
 
-    from .recipes.catalogue import options, options_model
+    from .recipes.catalogue import options, options_model, some_options
 
     model = options_model(method)
     extras: dict[str, Any] = {
@@ -122,7 +122,7 @@ def _parse(
         "quiet": (bool, Field(False, description="Print the result only.")),
     }
     parser = create_model("Options", __base__=model, __doc__=model.__doc__, **extras)
-    values = dict(options(method, given)) if given else {}
+    values = some_options(method, given)
     default = parser.model_construct(**{**_defaults(parser), **values}) if given else None
     parsed = tyro.cli(parser, args=_spaced(parser, arguments), prog=program, default=default)
     extra = {key: getattr(parsed, key) for key in extras}
@@ -130,7 +130,10 @@ def _parse(
 
 
 def _defaults(model: Any) -> dict[str, Any]:
-    return {name: field.default for name, field in model.model_fields.items()}
+    return {
+        name: tyro.MISSING if field.is_required() else field.default
+        for name, field in model.model_fields.items()
+    }
 
 
 def _config_file(arguments: list[str]) -> dict[str, Any]:

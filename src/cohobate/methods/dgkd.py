@@ -68,7 +68,7 @@ class DGKD(Method):
         for i, guide in enumerate(self.guides):
             target = guide(batch.x).logits.detach()
             divergence = softened_kl(logits, target, temperature=self.temperature)
-            losses[f"kd_{i}"] = share * speaks[i] * divergence
+            losses[f"kd_{i}"] = share * (speaks[i] * divergence)
         return losses
 
     def predictors(self) -> dict[str, nn.Module]:

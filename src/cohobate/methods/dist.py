@@ -82,23 +82,18 @@ def pearson(a: Tensor, b: Tensor, dim: int) -> Tensor:
     """Pearson's correlation of two tensors along a dimension; 0 where either is constant."""
     (a, square_a, varies_a), (b, square_b, varies_b) = _centred(a, dim), _centred(b, dim)
     known = varies_a & varies_b
-    product = torch.where(known, (a * b).sum(dim=dim), 0.0)
-    return product * _inverse_root(square_a, known) * _inverse_root(square_b, known)  # rho_p
+    scale = torch.where(known, square_a, 1.0).rsqrt() * torch.where(known, square_b, 1.0).rsqrt()
+    return torch.where(known, torch.linalg.vecdot(a, b, dim=dim), 0.0) * scale  # rho_p
 
 
 def _centred(x: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
     """x less its mean, the sum of the squares of that, and whether x varies by more than rounding."""
     mean = x.mean(dim=dim, keepdim=True)
     centred = x - mean
-    square = centred.square().sum(dim=dim)
-    largest = square.detach() + x.shape[dim] * mean.detach().squeeze(dim).square()  # the sum of x^2
-    rounding = (16 * torch.finfo(x.dtype).eps) ** 2 * largest
+    square = torch.linalg.vecdot(centred, centred, dim=dim)
+    rounding = x.shape[dim] * (16 * torch.finfo(x.dtype).eps) ** 2
     # Norms below 1e-12 too: the gradient of 1 / sqrt(square) would overflow.
-    return centred, square, (square > rounding) & (square > 1e-24)
-
-
-def _inverse_root(square: Tensor, known: Tensor) -> Tensor:
-    return torch.where(known, square, 1.0).rsqrt()
+    return centred, square, square > mean.detach().squeeze(dim).square() * rounding + 1e-24
 
 
 def _probabilities(student: Tensor, teacher: Tensor, temperature: float) -> tuple[Tensor, Tensor]:

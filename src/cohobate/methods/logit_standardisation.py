@@ -39,12 +39,13 @@ def standardise(logits: Tensor, correction: int = 1) -> Tensor:
     Returns:
         The logits' shape; 0, without a gradient, where all classes are equal up to rounding.
     """
-    centred = logits - logits.mean(dim=1, keepdim=True)
-    variance = centred.square().sum(dim=1, keepdim=True) / max(logits.shape[1] - correction, 1)
-    rounding = 16 * torch.finfo(logits.dtype).eps * logits.detach().abs().amax(dim=1, keepdim=True)
+    freedom = min(correction, logits.shape[1] - 1)  # one class is constant, whatever it divides by
+    variance, mean = torch.var_mean(logits, dim=1, correction=freedom, keepdim=True)
+    rounding = (16 * torch.finfo(logits.dtype).eps) ** 2
     # Deviations below 1e-12 too: the gradient of 1 / sqrt(variance) would overflow.
-    varies = variance > rounding.square().clamp(min=1e-24)
-    return torch.where(varies, centred * torch.where(varies, variance, 1.0).rsqrt(), 0.0)  # Z(z)
+    varies = variance > mean.detach().square() * rounding + 1e-24
+    scale = torch.where(varies, variance, 1.0).rsqrt()
+    return torch.where(varies, (logits - mean) * scale, 0.0)  # Z(z)
 
 
 class Standardised(Term):

@@ -124,9 +124,27 @@ def options(name: str, given: Mapping[str, Any]) -> Training:
     """Checked options of a method.
 
     Raises:
+        ValueError: an unknown option (with the nearest), one that is missing, or a value out of range.
+    """
+    return _checked(name, options_model(name), given)
+
+
+def some_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Checked options that need not be all that the method requires: the rest is still to come.
+
+    Raises:
         ValueError: an unknown option (with the nearest), or a value out of range.
     """
-    model = options_model(name)
+    fields = options_model(name).model_fields
+    own: dict[str, Any] = {
+        field: (Any, None) if fields[field].is_required() else (fields[field].annotation, fields[field])
+        for field in own_options(name)
+    }
+    partial = create_model("Options", __base__=Training, **own)
+    return _checked(name, partial, given).model_dump(exclude_unset=True)
+
+
+def _checked(name: str, model: type[Training], given: Mapping[str, Any]) -> Training:
     for key in given:
         if key not in model.model_fields:
             near = difflib.get_close_matches(key, model.model_fields, n=3, cutoff=0.0)
@@ -138,13 +156,16 @@ def options(name: str, given: Mapping[str, Any]) -> Training:
     try:
         return model(**given)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'options'}: {e['msg']} (got {e['input']!r})"
-            if e["loc"]
-            else str(e["msg"])
-            for e in error.errors()
-        )
-        raise ValueError(f"{name}: {problems}") from error
+        raise ValueError(f"{name}: {'; '.join(map(_problem, error.errors()))}") from error
+
+
+def _problem(error: Any) -> str:
+    place = ".".join(map(str, error["loc"]))
+    if not place:
+        return str(error["msg"])
+    if error["type"] == "missing":
+        return f"{place} is required"
+    return f"{place}: {error['msg']} (got {error['input']!r})"
 
 
 def label(name: str, config: Training) -> str:

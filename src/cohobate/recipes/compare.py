@@ -93,7 +93,7 @@ def compare(
 def configure(spec: str, training: Training, setup: str | None = None) -> tuple[str, Training]:
     """The method of a spec and its checked options on top of the set-up's and the shared ones."""
     method, own = parse(spec)
-    published = {} if setup is None else find_setup(setup).methods.get(method, {})
+    published = {} if setup is None else find_setup(setup).own(method)
     given = {**{key: getattr(training, key) for key in Training.model_fields}, **published, **own}
     if not takes_teacher(method):
         given |= {key: Training.model_fields[key].default for key in OF_TEACHERS}

@@ -15,7 +15,7 @@ class Setup:
     Attributes:
         source: paper and table, and what was taken from elsewhere.
         options: of every method's run.
-        methods: method -> options of its own.
+        methods: method, or term of a sum -> options of its own.
     """
 
     source: str
@@ -26,10 +26,17 @@ class Setup:
         """All options of a method's run; a method that takes no teacher gets none."""
         from .catalogue import takes_teacher
 
-        given = {**self.options, **self.methods.get(method, {})}
+        given = {**self.options, **self.own(method)}
         if not takes_teacher(method):
             given.pop("teacher", None)
         return given
+
+    def own(self, method: str) -> dict[str, Any]:
+        """The method's own options; those of a sum of terms bear the term's name."""
+        if "+" not in method:
+            return dict(self.methods.get(method, {}))
+        terms = [part.strip() for part in method.split("+")]
+        return {f"{term}_{k}": v for term in terms for k, v in self.methods.get(term, {}).items()}
 
 
 def _slkd(teacher: str, student: str, lr: float, beta: float) -> Setup:

@@ -52,6 +52,7 @@ def teacher(job: Job) -> Frozen:
 
 def _one(spec: str, job: Job) -> nn.Module:
     """A network that is ready to teach, shown images normalised as it knows them."""
+    from ..models.build import parse
     from ..models.normalised import pretrained_for
     from .job import load, without
 
@@ -62,7 +63,7 @@ def _one(spec: str, job: Job) -> nn.Module:
     known = without(spec, "weights", "pretrained")[0] != spec
     if known:
         network = job.build(spec)
-        theirs = None if "pretrained" not in spec.split(":") else pretrained_for(network, job.classes)
+        theirs = pretrained_for(network, job.classes) if parse(spec)[1].get("pretrained") else None
         if theirs is not None or without(spec, "weights")[1]:
             return _shown(network, given or theirs, spec, job)
     return job.trained(spec)
