@@ -80,20 +80,19 @@ def _intra(student: Tensor, teacher: Tensor) -> Tensor:
 @float32
 def pearson(a: Tensor, b: Tensor, dim: int) -> Tensor:
     """Pearson's correlation of two tensors along a dimension; 0 where either is constant."""
-    (a, square_a, varies_a), (b, square_b, varies_b) = _centred(a, dim), _centred(b, dim)
-    known = varies_a & varies_b
-    scale = torch.where(known, square_a, 1.0).rsqrt() * torch.where(known, square_b, 1.0).rsqrt()
-    return torch.where(known, torch.linalg.vecdot(a, b, dim=dim), 0.0) * scale  # rho_p
+    (a, inverse_a), (b, inverse_b) = _centred(a, dim), _centred(b, dim)
+    return torch.linalg.vecdot(a, b, dim=dim) * inverse_a * inverse_b  # rho_p
 
 
-def _centred(x: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
-    """x less its mean, the sum of the squares of that, and whether x varies by more than rounding."""
+def _centred(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """x less its mean, and one over the norm of that; 0, without a gradient, where x is constant."""
     mean = x.mean(dim=dim, keepdim=True)
     centred = x - mean
     square = torch.linalg.vecdot(centred, centred, dim=dim)
+    # Up to rounding; and norms below 1e-12, where the gradient of the root would overflow.
     rounding = x.shape[dim] * (16 * torch.finfo(x.dtype).eps) ** 2
-    # Norms below 1e-12 too: the gradient of 1 / sqrt(square) would overflow.
-    return centred, square, square > mean.detach().squeeze(dim).square() * rounding + 1e-24
+    least = mean.detach().squeeze(dim).square() * rounding + 1e-24
+    return centred, torch.where(square > least, square, torch.inf).rsqrt()
 
 
 def _probabilities(student: Tensor, teacher: Tensor, temperature: float) -> tuple[Tensor, Tensor]:

@@ -44,8 +44,7 @@ def standardise(logits: Tensor, correction: int = 1) -> Tensor:
     rounding = (16 * torch.finfo(logits.dtype).eps) ** 2
     # Deviations below 1e-12 too: the gradient of 1 / sqrt(variance) would overflow.
     varies = variance > mean.detach().square() * rounding + 1e-24
-    scale = torch.where(varies, variance, 1.0).rsqrt()
-    return torch.where(varies, (logits - mean) * scale, 0.0)  # Z(z)
+    return (logits - mean) * torch.where(varies, variance, torch.inf).rsqrt()  # Z(z)
 
 
 class Standardised(Term):
