@@ -31,7 +31,8 @@ from cohobate.methods.ofd import OFD
 from cohobate.methods.reviewkd import ReviewKD
 from cohobate.methods.rkd import RKD
 from cohobate.methods.self_guidance import SelfGuidance
-from cohobate.methods.slkd import SLKD, Guided, SelfLearning, SLKDInTurns
+from cohobate.methods.slkd import SLKD
+from cohobate.methods.slkd_sequential import Guided, SelfLearning, SLKDInTurns
 from cohobate.methods.sp import SP
 from cohobate.methods.stochastic_depth import StochasticDepth
 from cohobate.methods.supervised import Supervised

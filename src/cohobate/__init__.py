@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from .methods.rkd import RKD as RKD
     from .methods.self_guidance import SelfGuidance as SelfGuidance
     from .methods.slkd import SLKD as SLKD
-    from .methods.slkd import Guided as Guided
-    from .methods.slkd import SelfLearning as SelfLearning
-    from .methods.slkd import SLKDInTurns as SLKDInTurns
+    from .methods.slkd_sequential import Guided as Guided
+    from .methods.slkd_sequential import SelfLearning as SelfLearning
+    from .methods.slkd_sequential import SLKDInTurns as SLKDInTurns
     from .methods.sp import SP as SP
     from .methods.stochastic_depth import StochasticDepth as StochasticDepth
     from .methods.supervised import Supervised as Supervised
@@ -74,12 +74,8 @@ _HOMES = {
     "methods.ofd": ("OFD",),
     "methods.reviewkd": ("ReviewKD",),
     "methods.rkd": ("RKD",),
-    "methods.slkd": (
-        "SLKD",
-        "Guided",
-        "SelfLearning",
-        "SLKDInTurns",
-    ),
+    "methods.slkd": ("SLKD",),
+    "methods.slkd_sequential": ("Guided", "SelfLearning", "SLKDInTurns"),
     "methods.sp": ("SP",),
     "recipes.terms": ("make_terms",),
     "methods.distillation": ("Distillation",),

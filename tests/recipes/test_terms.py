@@ -16,7 +16,8 @@ from cohobate.core import Batch, Frozen, Method, Phase, Plan, Term
 from cohobate.methods.dgkd import DGKD
 from cohobate.methods.distillation import Distillation
 from cohobate.methods.fitnet import HintTraining
-from cohobate.methods.slkd import SLKD, Guided, SelfLearning, SLKDInTurns
+from cohobate.methods.slkd import SLKD
+from cohobate.methods.slkd_sequential import Guided, SelfLearning, SLKDInTurns
 from cohobate.models.build import build
 from cohobate.recipes import terms
 from cohobate.recipes.catalogue import RECIPES, find, options, options_model, own_options, takes_teacher

@@ -81,7 +81,8 @@ def _intra(student: Tensor, teacher: Tensor) -> Tensor:
 def pearson(a: Tensor, b: Tensor, dim: int) -> Tensor:
     """Pearson's correlation of two tensors along a dimension; 0 where either is constant."""
     (a, inverse_a), (b, inverse_b) = _centred(a, dim), _centred(b, dim)
-    return torch.linalg.vecdot(a, b, dim=dim) * inverse_a * inverse_b  # rho_p
+    product: Tensor = torch.linalg.vecdot(a, b, dim=dim)
+    return product * inverse_a * inverse_b  # rho_p
 
 
 def _centred(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:

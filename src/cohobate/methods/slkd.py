@@ -22,8 +22,8 @@ Choices.
         gives as a target is detached. So one backward of the sum trains each by its own loss.
     Time: the student is guided by the SL-teachers as they are before the step's update.
     Sequential learning (SLKD*, tables 5 and 6): the text leaves open whether the SL-teachers learn
-        first in the whole run, :class:`SelfLearning` then :class:`Guided` (the default), or first in
-        each step, :class:`SLKDInTurns`.
+        first in the whole run, ``SelfLearning`` then ``Guided`` (the default), or first in each step,
+        ``SLKDInTurns``: :mod:`cohobate.methods.slkd_sequential`.
     Ablations (table 4): ``teacher_weight=0`` leaves the student the SL-teachers only; ``sl_weight=0``
         is KD, for whose sake nobody needs SL-teachers.
     Public code: there is none.
@@ -227,8 +227,8 @@ class SLKD(Method):
         fuse: Fuse = "logits",
     ) -> None:
         super().__init__()
-        _check(alpha, temperature)
-        _check_weights(teacher_weight, sl_weight)
+        check(alpha, temperature)
+        check_weights(teacher_weight, sl_weight)
         self.student = student
         self.teacher = teacher if isinstance(teacher, Frozen) else Frozen(teacher)
         self.sl_teachers = Fusion(sl_teachers, rho, fuse)
@@ -242,7 +242,7 @@ class SLKD(Method):
         return self.teacher
 
     def forward(self, batch: Batch, turn: int = 0) -> Losses:
-        teacher = _taught(self.teacher, batch)
+        teacher = teacher_logits(self.teacher, batch)
         learners = self.sl_teachers.logits(batch.x)
         return self.guide(batch, teacher, learners) | self.teach(batch, teacher, learners)
 
@@ -258,7 +258,7 @@ class SLKD(Method):
         return sl_losses(learners, teacher, batch.y, self.alpha, self.temperature)
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
-        return {"student": _trained(self.student), "sl_teachers": _trained(self.sl_teachers)}
+        return {"student": trained(self.student), "sl_teachers": trained(self.sl_teachers)}
 
     def predictors(self) -> dict[str, nn.Module]:
         return {"student": Classifier(self.student), **self.sl_teachers.predictors()}
@@ -267,164 +267,26 @@ class SLKD(Method):
         return {"student": as_output(self.student(x)).logits, **self.sl_teachers.readouts(x)}
 
 
-class SLKDInTurns(Method):
-    """Sequential within each step: the SL-teachers are updated, predict anew, and guide the student.
-
-    The second prediction leaves their batch-norm statistics as they are.
-
-    Args:
-        slkd: what would learn side by side.
-    """
-
-    turns = 2
-    rests = True
-
-    def __init__(self, slkd: SLKD) -> None:
-        super().__init__()
-        self.slkd = slkd
-
-    @property
-    def reads_logits_of(self) -> Frozen:
-        return self.slkd.teacher
-
-    def forward(self, batch: Batch, turn: int = 0) -> Losses:
-        teacher = _taught(self.slkd.teacher, batch)
-        if turn == 0:
-            return self.slkd.teach(batch, teacher, self.slkd.sl_teachers.logits(batch.x))
-        with torch.no_grad():
-            learners = self.slkd.sl_teachers.logits(batch.x, track=False)
-        return self.slkd.guide(batch, teacher, learners)
-
-    def groups(self) -> dict[str, list[nn.Parameter]]:
-        return self.slkd.groups()
-
-    def predictors(self) -> dict[str, nn.Module]:
-        return self.slkd.predictors()
-
-    def readouts(self, x: Tensor) -> dict[str, Tensor]:
-        return self.slkd.readouts(x)
-
-
-class SelfLearning(Method):
-    """The SL-teachers learn from the teacher (eqs. 4, 5): the first phase of SLKD*.
-
-    Args:
-        teacher: frozen (a plain module is copied and frozen).
-        sl_teachers, alpha, temperature, rho, fuse: as in :class:`SLKD`; the last two matter for the
-            fused prediction only, which is the first predictor where there are several.
-
-    Raises:
-        ValueError: an argument is out of range.
-    """
-
-    def __init__(
-        self,
-        teacher: nn.Module,
-        sl_teachers: Sequence[nn.Module],
-        alpha: float = 0.1,
-        temperature: float = 4.0,
-        rho: float | Sequence[float] | None = None,
-        fuse: Fuse = "logits",
-    ) -> None:
-        super().__init__()
-        _check(alpha, temperature)
-        self.teacher = teacher if isinstance(teacher, Frozen) else Frozen(teacher)
-        self.sl_teachers = Fusion(sl_teachers, rho, fuse)
-        self.alpha = alpha
-        self.temperature = temperature
-
-    @property
-    def reads_logits_of(self) -> Frozen:
-        return self.teacher
-
-    def forward(self, batch: Batch, turn: int = 0) -> Losses:
-        learners = self.sl_teachers.logits(batch.x)
-        return sl_losses(learners, _taught(self.teacher, batch), batch.y, self.alpha, self.temperature)
-
-    def groups(self) -> dict[str, list[nn.Parameter]]:
-        return {"sl_teachers": _trained(self.sl_teachers)}
-
-    def predictors(self) -> dict[str, nn.Module]:
-        return dict(reversed(self.sl_teachers.predictors().items()))
-
-    def readouts(self, x: Tensor) -> dict[str, Tensor]:
-        return dict(reversed(self.sl_teachers.readouts(x).items()))
-
-
-class Guided(Method):
-    """The student learns from the teacher and from finished SL-teachers (eq. 7): the second phase of SLKD*.
-
-    Args:
-        student: the network to train and deploy.
-        teacher: frozen (a plain module is copied and frozen).
-        sl_teachers: what :class:`SelfLearning` has trained, frozen (plain modules are copied and frozen).
-        alpha, temperature, rho, teacher_weight, sl_weight, fuse: as in :class:`SLKD`.
-
-    Raises:
-        ValueError: an argument is out of range.
-    """
-
-    def __init__(
-        self,
-        student: nn.Module,
-        teacher: nn.Module,
-        sl_teachers: Sequence[nn.Module],
-        alpha: float = 0.1,
-        temperature: float = 4.0,
-        rho: float | Sequence[float] | None = None,
-        teacher_weight: float = 1.0,
-        sl_weight: float = 3.0,
-        fuse: Fuse = "logits",
-    ) -> None:
-        super().__init__()
-        _check(alpha, temperature)
-        _check_weights(teacher_weight, sl_weight)
-        self.student = student
-        self.teacher = teacher if isinstance(teacher, Frozen) else Frozen(teacher)
-        frozen = [network if isinstance(network, Frozen) else Frozen(network) for network in sl_teachers]
-        self.sl_teachers = Fusion(frozen, rho, fuse)
-        self.alpha = alpha
-        self.temperature = temperature
-        self.teacher_weight = teacher_weight
-        self.sl_weight = sl_weight
-
-    @property
-    def reads_logits_of(self) -> Frozen:
-        return self.teacher
-
-    def forward(self, batch: Batch, turn: int = 0) -> Losses:
-        student = as_output(self.student(batch.x)).logits
-        teacher = _taught(self.teacher, batch)
-        sl_teacher = self.sl_teachers.fused(self.sl_teachers.logits(batch.x), self.temperature).detach()
-        weights = self.teacher_weight, self.sl_weight
-        return student_losses(student, teacher, sl_teacher, batch.y, self.alpha, self.temperature, *weights)
-
-    def groups(self) -> dict[str, list[nn.Parameter]]:
-        return {"student": _trained(self.student)}
-
-    def predictors(self) -> dict[str, nn.Module]:
-        return {"student": Classifier(self.student)}
-
-    def readouts(self, x: Tensor) -> dict[str, Tensor]:
-        return {"student": as_output(self.student(x)).logits}
-
-
-def _taught(teacher: Frozen, batch: Batch) -> Tensor:
+def teacher_logits(teacher: Frozen, batch: Batch) -> Tensor:
+    """Computed before (``batch.taught``), or now; a constant."""
     return (teacher(batch.x).logits if batch.taught is None else batch.taught).detach()
 
 
-def _trained(module: nn.Module) -> list[nn.Parameter]:
+def trained(module: nn.Module) -> list[nn.Parameter]:
+    """What an optimizer may move."""
     return [p for p in module.parameters() if p.requires_grad]
 
 
-def _check(alpha: float, temperature: float) -> None:
+def check(alpha: float, temperature: float) -> None:
+    """Raise a ValueError where eqs. 1 to 5 have no meaning."""
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha, the share of the cross-entropy, must lie in [0, 1], got {alpha}")
     if temperature <= 0:
         raise ValueError(f"temperature must be positive, got {temperature}")
 
 
-def _check_weights(teacher_weight: float, sl_weight: float) -> None:
+def check_weights(teacher_weight: float, sl_weight: float) -> None:
+    """Raise a ValueError where eq. 7 has no meaning."""
     if min(teacher_weight, sl_weight) < 0 or teacher_weight == sl_weight == 0:
         raise ValueError(
             "teacher_weight (lambda) and sl_weight (eta) must not be negative, nor both 0, "

@@ -179,7 +179,8 @@ def slkd(
 ) -> Plan:
     """Untrained copies of the teacher learn beside the student, who follows them (Liu et al., 2023)."""
     from ..core import Phase
-    from ..methods.slkd import SLKD, Guided, SelfLearning, SLKDInTurns
+    from ..methods.slkd import SLKD
+    from ..methods.slkd_sequential import Guided, SelfLearning, SLKDInTurns
     from .teachers import untrained
 
     teacher, student = job.teacher(), job.network()

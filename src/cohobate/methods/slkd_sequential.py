@@ -1,0 +1,168 @@
+"""SLKD*, the sequential form: the SL-teachers learn first, in the whole run or in each step.
+
+Liu, Li, Cheng: Improving Knowledge Distillation via Transferring Learning Ability, 2023, section 4.3
+(tables 5 and 6). Equations, symbols and choices: :mod:`cohobate.methods.slkd`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..core import Batch, Classifier, Frozen, Method, as_output
+from .slkd import (
+    SLKD,
+    Fuse,
+    Fusion,
+    Losses,
+    check,
+    check_weights,
+    sl_losses,
+    student_losses,
+    teacher_logits,
+    trained,
+)
+
+
+class SLKDInTurns(Method):
+    """Sequential within each step: the SL-teachers are updated, predict anew, and guide the student.
+
+    The second prediction leaves their batch-norm statistics as they are.
+
+    Args:
+        slkd: what would learn side by side.
+    """
+
+    turns = 2
+    rests = True
+
+    def __init__(self, slkd: SLKD) -> None:
+        super().__init__()
+        self.slkd = slkd
+
+    @property
+    def reads_logits_of(self) -> Frozen:
+        return self.slkd.teacher
+
+    def forward(self, batch: Batch, turn: int = 0) -> Losses:
+        teacher = teacher_logits(self.slkd.teacher, batch)
+        if turn == 0:
+            return self.slkd.teach(batch, teacher, self.slkd.sl_teachers.logits(batch.x))
+        with torch.no_grad():
+            learners = self.slkd.sl_teachers.logits(batch.x, track=False)
+        return self.slkd.guide(batch, teacher, learners)
+
+    def groups(self) -> dict[str, list[nn.Parameter]]:
+        return self.slkd.groups()
+
+    def predictors(self) -> dict[str, nn.Module]:
+        return self.slkd.predictors()
+
+    def readouts(self, x: Tensor) -> dict[str, Tensor]:
+        return self.slkd.readouts(x)
+
+
+class SelfLearning(Method):
+    """The SL-teachers learn from the teacher (eqs. 4, 5): the first phase of SLKD*.
+
+    Args:
+        teacher: frozen (a plain module is copied and frozen).
+        sl_teachers, alpha, temperature, rho, fuse: as in :class:`SLKD`; the last two matter for the
+            fused prediction only, which is the first predictor where there are several.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        teacher: nn.Module,
+        sl_teachers: Sequence[nn.Module],
+        alpha: float = 0.1,
+        temperature: float = 4.0,
+        rho: float | Sequence[float] | None = None,
+        fuse: Fuse = "logits",
+    ) -> None:
+        super().__init__()
+        check(alpha, temperature)
+        self.teacher = teacher if isinstance(teacher, Frozen) else Frozen(teacher)
+        self.sl_teachers = Fusion(sl_teachers, rho, fuse)
+        self.alpha = alpha
+        self.temperature = temperature
+
+    @property
+    def reads_logits_of(self) -> Frozen:
+        return self.teacher
+
+    def forward(self, batch: Batch, turn: int = 0) -> Losses:
+        learners = self.sl_teachers.logits(batch.x)
+        return sl_losses(learners, teacher_logits(self.teacher, batch), batch.y, self.alpha, self.temperature)
+
+    def groups(self) -> dict[str, list[nn.Parameter]]:
+        return {"sl_teachers": trained(self.sl_teachers)}
+
+    def predictors(self) -> dict[str, nn.Module]:
+        return dict(reversed(self.sl_teachers.predictors().items()))
+
+    def readouts(self, x: Tensor) -> dict[str, Tensor]:
+        return dict(reversed(self.sl_teachers.readouts(x).items()))
+
+
+class Guided(Method):
+    """The student learns from the teacher and from finished SL-teachers (eq. 7): the second phase of SLKD*.
+
+    Args:
+        student: the network to train and deploy.
+        teacher: frozen (a plain module is copied and frozen).
+        sl_teachers: what :class:`SelfLearning` has trained, frozen (plain modules are copied and frozen).
+        alpha, temperature, rho, teacher_weight, sl_weight, fuse: as in :class:`SLKD`.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: nn.Module,
+        sl_teachers: Sequence[nn.Module],
+        alpha: float = 0.1,
+        temperature: float = 4.0,
+        rho: float | Sequence[float] | None = None,
+        teacher_weight: float = 1.0,
+        sl_weight: float = 3.0,
+        fuse: Fuse = "logits",
+    ) -> None:
+        super().__init__()
+        check(alpha, temperature)
+        check_weights(teacher_weight, sl_weight)
+        self.student = student
+        self.teacher = teacher if isinstance(teacher, Frozen) else Frozen(teacher)
+        frozen = [network if isinstance(network, Frozen) else Frozen(network) for network in sl_teachers]
+        self.sl_teachers = Fusion(frozen, rho, fuse)
+        self.alpha = alpha
+        self.temperature = temperature
+        self.teacher_weight = teacher_weight
+        self.sl_weight = sl_weight
+
+    @property
+    def reads_logits_of(self) -> Frozen:
+        return self.teacher
+
+    def forward(self, batch: Batch, turn: int = 0) -> Losses:
+        student = as_output(self.student(batch.x)).logits
+        teacher = teacher_logits(self.teacher, batch)
+        sl_teacher = self.sl_teachers.fused(self.sl_teachers.logits(batch.x), self.temperature).detach()
+        weights = self.teacher_weight, self.sl_weight
+        return student_losses(student, teacher, sl_teacher, batch.y, self.alpha, self.temperature, *weights)
+
+    def groups(self) -> dict[str, list[nn.Parameter]]:
+        return {"student": trained(self.student)}
+
+    def predictors(self) -> dict[str, nn.Module]:
+        return {"student": Classifier(self.student)}
+
+    def readouts(self, x: Tensor) -> dict[str, Tensor]:
+        return {"student": as_output(self.student(x)).logits}
