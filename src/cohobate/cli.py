@@ -322,11 +322,11 @@ def _list(arguments: list[str]) -> None:
         """
         after: list[str] = []
         if what == "methods":
-            from .recipes.catalogue import RECIPES, own_options
+            from .recipes.catalogue import RECIPES, described, own_options
 
             table = Table("method", "what it does", "its options")
-            for name, recipe in RECIPES.items():
-                table.add_row(name, (recipe.__doc__ or "").strip(), " ".join(own_options(name)))
+            for name in RECIPES:
+                table.add_row(name, described(name), " ".join(own_options(name)))
             after = ["terms add up: kd+at, dkd+crd ...; file.py:Class   a method of your own"]
         elif what == "models":
             from .recipes.networks import built_in, libraries
@@ -336,11 +336,12 @@ def _list(arguments: list[str]) -> None:
             after = [f"{name}:NAME   any of its networks ({have})" for name, have in libraries().items()]
             after.append("file.py:function   your own; `cohobate inspect MODEL` shows the map of any of them")
         elif what == "setups":
+            from .recipes.catalogue import text
             from .recipes.setups import SETUPS
 
             table = Table("set-up", "what it is", "its options")
             for name, setup in SETUPS.items():
-                listed = " ".join(f"{key}={value}" for key, value in setup.options.items())
+                listed = " ".join(f"{key}={text(value)}" for key, value in setup.options.items())
                 table.add_row(name, setup.source, listed)
         else:
             from .data.sources import NAMES

@@ -110,9 +110,14 @@ def options_model(name: str) -> type[Training]:
         empty = default is inspect.Parameter.empty
         hint = hints.get(parameter.name, Any if empty else type(default))
         fields[parameter.name] = (hint, PydanticUndefined if empty else default)
-    doc = inspect.cleandoc(recipe.__doc__ or name)
-    model = create_model("Options", __base__=Training, __doc__=doc, **fields)
+    model = create_model("Options", __base__=Training, __doc__=described(name), **fields)
     return model
+
+
+def described(name: str) -> str:
+    """What a method does, and whether it needs a teacher."""
+    text = inspect.cleandoc(find(name).__doc__ or name)
+    return f"{text} Needs --teacher." if takes_teacher(name) else text
 
 
 def own_options(name: str) -> list[str]:
@@ -172,12 +177,13 @@ def label(name: str, config: Training) -> str:
     """The method and those of its own options that differ from their defaults."""
     fields = type(config).model_fields
     changed = [
-        f"{option}={_text(getattr(config, option))}"
+        f"{option}={text(getattr(config, option))}"
         for option in own_options(name)
         if getattr(config, option) != fields[option].default
     ]
     return " ".join([name, *changed])
 
 
-def _text(value: Any) -> str:
+def text(value: Any) -> str:
+    """A value of an option, as it is written on the command line."""
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

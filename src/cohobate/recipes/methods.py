@@ -71,7 +71,7 @@ def fitnet_stages(
     weight: Weight = 0.9,
     ce_weight: CEWeight = 0.1,
 ) -> Plan:
-    """The hint alone up to the middle, then KD (Romero et al., 2015, two stages); needs --teacher."""
+    """The hint alone up to the middle, then KD (Romero et al., 2015, two stages)."""
     from ..core import Phase
     from ..methods.distillation import Distillation
     from ..methods.fitnet import HintTraining
@@ -141,7 +141,7 @@ def born_again(
     weight: Weight = 1.0,
     ce_weight: CEWeight = 1.0,
 ) -> Plan:
-    """Equal networks, each taught by its predecessor (Furlanello et al., 2018); needs --teacher."""
+    """Equal networks, each taught by its predecessor (Furlanello et al., 2018)."""
     from ..core import Frozen, Phase
     from ..methods.distillation import Distillation
     from ..methods.kd import KD

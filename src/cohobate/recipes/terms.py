@@ -288,7 +288,7 @@ def distillation(name: str) -> Callable[..., Plan]:
         between = Between.of(student, teacher.network, job.dataset)
         yield Phase("student", Distillation(student, teacher, built(between, names, given), ce_weight))
 
-    recipe.__doc__ = f"{' + '.join(_described(part) for part in names)}; needs --teacher."
+    recipe.__doc__ = f"{' + '.join(_described(part) for part in names)}."
     recipe.__signature__ = _signature(names)  # type: ignore[attr-defined]
     recipe.__annotations__ = _hints(names)
     return recipe
