@@ -347,8 +347,8 @@ def _list(arguments: list[str]) -> None:
             from .data.sources import NAMES
 
             table = Table("data", "what it is")
-            for name, text in NAMES.items():
-                table.add_row(name, text)
+            for name, words in NAMES.items():
+                table.add_row(name, words)
             table.add_row("FOLDER", "train/<class>/, val/<class>/ and test/<class>/ with images")
         _print(table)
         for line in after:
