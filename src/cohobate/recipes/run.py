@@ -89,7 +89,8 @@ def make_plan(method: str, job: Job) -> Plan:
 def trained_teacher(spec: str, training: Training, dataset: Dataset, display: Display) -> nn.Module:
     """A teacher that learned plainly from this data: trained now, unless it was before."""
     config, folder = teacher_run(spec, training, fingerprint(dataset))
-    if not (folder / "result.json").exists():
+    # The first process looks for all: another run may be finishing this very teacher.
+    if not distributed.gathered((folder / "result.json").exists())[0]:
         display.say(f"teacher {spec}: training it first, {config.epochs} epochs, to be kept in {folder}")
         with alone(folder):
             train("baseline", config, folder, quiet=display.quiet)
