@@ -1,0 +1,63 @@
+"""A plan of several phases that is stopped goes on in the phase where it was, to the same bits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from zoo import StopAfter
+
+from cohobate.engine.checkpoint import read_state
+from cohobate.engine.errors import Stopped
+from cohobate.engine.signals import Stopper
+from cohobate.models.build import build
+from cohobate.recipes import run
+from cohobate.recipes.catalogue import options
+
+PLANS: dict[str, dict[str, Any]] = {
+    "takd": {"assistants": ("resnet8",)},
+    "fitnet_stages": {"hint_share": 0.5},
+    "slkd": {"form": "sequential"},
+    "kd+crd": {"crd_negatives": 32, "crd_dim": 8},
+}
+
+
+def train(method: str, out: Path, teacher: Path, stop: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four steps an epoch, two epochs a phase."""
+    monkeypatch.setattr(run, "Stopper", lambda minutes: Stopper(None) if stop is None else StopAfter(stop))
+    epochs = 4 if method == "fitnet_stages" else 2
+    given = {"teacher": (f"resnet8:weights={teacher}",), "epochs": epochs, "train_images": 128}
+    config = options(method, {**given, **PLANS[method], "batch_size": 32, "device": "cpu", "lr": 0.05})
+    run.train(method, config, out, quiet=True)
+
+
+def end(folder: Path) -> tuple[dict[str, torch.Tensor], list[Any]]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return read_state(folder / "deployed.safetensors").tensors, [(x["phase"], x["losses"]) for x in lines]
+
+
+@pytest.mark.parametrize("stop", [3, 14])
+@pytest.mark.parametrize("method", PLANS)
+def test_a_stopped_plan_ends_in_the_same_bits(
+    method: str, stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Step 3 is in the first phase of the plan, step 14 in its second one."""
+    if method == "kd+crd":
+        stop = min(stop, 6)  # one phase, with a memory
+    teacher = tmp_path / "teacher.safetensors"
+    save_file(build("resnet8", 10).state_dict(), teacher)
+    train(method, tmp_path / "whole", teacher, None, monkeypatch)
+    with pytest.raises(Stopped):
+        train(method, tmp_path / "cut", teacher, stop, monkeypatch)
+    torch.manual_seed(99)
+    train(method, tmp_path / "cut", teacher, None, monkeypatch)
+    (one, lines), (two, others) = end(tmp_path / "whole"), end(tmp_path / "cut")
+    assert lines == others
+    assert len({phase for phase, _ in lines}) == (1 if method == "kd+crd" else 2)
+    assert one.keys() == two.keys()
+    for key in one:
+        assert torch.equal(one[key], two[key]), key
