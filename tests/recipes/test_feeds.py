@@ -28,7 +28,8 @@ from cohobate.methods.distillation import Distillation
 from cohobate.methods.kd import KD, softened_kl
 from cohobate.methods.supervised import Supervised
 from cohobate.recipes import taught
-from cohobate.recipes.feeds import make_feeds
+from cohobate.recipes.catalogue import options
+from cohobate.recipes.feeds import extra_images, make_feeds, read_data
 from cohobate.recipes.mixed import WithUnlabelled
 from cohobate.recipes.taught import Taught, obstacle
 
@@ -401,3 +402,17 @@ def test_what_they_do_not_go_with_is_named() -> None:
     small = arrays(np.zeros((4, 4, 4), np.uint8), np.arange(4) % 2).train
     with pytest.raises(ValueError, match=r"the unlabelled images are 4 x 4, those of arrays 8 x 8"):
         loader(kd(), unlabelled=replace(small))
+
+
+def test_unlabelled_images_of_the_runs_own_data_leave_out_those_that_are_held_out() -> None:
+    config = options("kd", {"unlabelled": "digits", "train_images": 100})
+    dataset = read_data(config)
+    extra = extra_images(dataset, config)
+    assert isinstance(extra, Images)
+    assert isinstance(dataset.val, Images)
+    assert len(dataset.train) == 100
+    assert len(extra) == 1295
+    assert (extra.y == IGNORED).all()
+    shown = {image.numpy().tobytes() for image in extra.x}
+    assert not shown & {image.numpy().tobytes() for image in dataset.val.x}
+    assert extra_images(dataset, options("kd", {})) is None

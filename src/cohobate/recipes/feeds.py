@@ -41,9 +41,12 @@ def divide(dataset: Dataset, config: Training) -> Dataset:
 
 
 def extra_images(dataset: Dataset, config: Training) -> Split | None:
-    """The unlabelled images of a run, if it has any."""
+    """The unlabelled images of a run, if it has any; of its own data, those that are not held out."""
     if config.unlabelled is None:
         return None
+    if config.unlabelled == config.data:
+        whole = load(config.data, config.data_root, config.image_size)
+        return fitting(hold_out(whole, config.val_fraction, config.split_seed).train, dataset)
     return unlabelled_images(config.unlabelled, config.data_root, dataset)
 
 
