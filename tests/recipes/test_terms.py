@@ -370,7 +370,7 @@ def test_takd_without_assistants_is_kd(weights: Path) -> None:
     assert phase.method.ce_weight == 0.1
     assert phase.method.terms["kd"].weight == 0.9
     for method in ("takd", "dgkd"):
-        with pytest.raises(ValueError, match=rf"{method}: assistants: Field required"):
+        with pytest.raises(ValueError, match=rf"{method}: assistants is required"):
             options(method, {"teacher": ("resnet14",)})
         with pytest.raises(ValueError, match=rf"{method}: assistants: .*at least 1 item"):
             options(method, {"teacher": ("resnet14",), "assistants": ()})
