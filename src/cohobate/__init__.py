@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .core import Phase as Phase
     from .core import Plan as Plan
     from .core import Term as Term
+    from .data.dataset import hold_out as hold_out
     from .data.sources import arrays as arrays
     from .data.sources import load as load_data  # noqa: F401
     from .methods.at import AT as AT
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "analysis.cost": ("Cost", "cost"),
     "core": ("Batch", "Classifier", "Frozen", "Gate", "Mean", "Method", "Output", "Phase", "Plan", "Term"),
+    "data.dataset": ("hold_out",),
     "data.sources": ("arrays", "load_data"),
     "methods.at": ("AT",),
     "methods.crd": ("CRD",),

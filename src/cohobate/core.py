@@ -147,10 +147,12 @@ class Term(nn.Module):
         weight: factor of the term.
         logits_only: whether the teacher's logits are all that it reads of the teacher, so that they
             may come from a store.
+        remembers: how many training images it keeps something of; None where it does not.
     """
 
     weight: float = 1.0
     logits_only: bool = False
+    remembers: int | None = None
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         raise NotImplementedError(f"{type(self).__name__}.forward")

@@ -111,3 +111,21 @@ def test_progress_rises_from_0_towards_1() -> None:
     cohobate.fit(Watched(toy()), toy_data(), epochs=2, **QUICK)
     steps = len(seen)
     assert seen == pytest.approx([i / steps for i in range(steps)])
+
+
+def test_a_memory_of_other_images_is_refused() -> None:
+    """``fit`` holds images out: what remembers rows must be made of those that are left."""
+    x = torch.randint(0, 256, (100, 8, 8, 3), dtype=torch.uint8)
+    data = cohobate.arrays(x, torch.arange(100) % 10)
+    student, teacher = cohobate.build("resnet8", classes=10), cohobate.build("resnet8", classes=10)
+
+    def method(seen: cohobate.data.dataset.Dataset) -> cohobate.Distillation:
+        options = {"negatives": 8, "dim": 4}
+        terms = cohobate.make_terms("crd", student, teacher, seen, **options)
+        return cohobate.Distillation(student, teacher, terms)
+
+    settings = {"epochs": 1, "batch_size": 30, "device": "cpu", "quiet": True}
+    with pytest.raises(ValueError, match="CRD was made for 100 training images, the run has 90; hold out"):
+        cohobate.fit(method(data), data, **settings)
+    held = cohobate.hold_out(data, 0.1, seed=0)
+    assert len(cohobate.fit(method(held), held, **settings).history) == 1

@@ -161,6 +161,7 @@ class CRD(Term):
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum must be at least 0 and below 1, got {momentum}")
         self.weight = weight
+        self.remembers = len(labels)
         self.negatives = negatives
         self.temperature = temperature
         self.momentum = momentum

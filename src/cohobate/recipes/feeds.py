@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 
-from ..core import Batch, Frozen, Loader, Method
+from ..core import Batch, Frozen, Loader, Method, Term
 from ..data.dataset import Dataset, Split, hold_out, limit
 from ..data.loaders import eval_loader, train_loader
 from ..data.order import own_seed
@@ -80,6 +80,7 @@ def make_feeds(
     """
 
     def train(method: Method, settings: Settings) -> Loader:
+        require_memory(method, len(dataset.train))
         options: dict[str, Any] = {
             "device": device,
             "rank": distributed.rank(),
@@ -119,6 +120,16 @@ def make_feeds(
         test=None if dataset.test is None else cache(lambda: measured(dataset.test())),  # type: ignore[misc]
         plain_train=cache(lambda: measured(dataset.train)),
     )
+
+
+def require_memory(method: Method, images: int) -> None:
+    """Raise a ValueError where a term remembers another number of images than it will see."""
+    for term in method.modules():
+        if isinstance(term, Term) and term.remembers not in (None, images):
+            raise ValueError(
+                f"{type(term).__name__} was made for {term.remembers} training images, the run has {images}; "
+                "hold out the validation split first (cohobate.hold_out), and make the term from what is left"
+            )
 
 
 def chosen_teacher(method: Method, cache_teacher: str, why_not: str | None) -> Frozen | None:

@@ -254,7 +254,8 @@ def make_terms(
         name: of one term, or of several joined by ``+`` (`cohobate list methods`).
         student: returns an Output with what the terms read.
         teacher: the same; a plain network, or Frozen.
-        dataset: what the student will learn from.
+        dataset: what the student will learn from, its validation split held out (:func:`cohobate.hold_out`)
+            where a term remembers its images (``crd``).
         **options: as on the command line: ``weight=0.5`` of one term, ``at_weight=0.5`` among several.
 
     Raises:
