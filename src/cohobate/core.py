@@ -226,6 +226,11 @@ class Frozen(nn.Module):
         # A tuple hides the network from nn.Module's registration.
         self._held = (network.eval().requires_grad_(False),)
 
+    @classmethod
+    def of(cls, network: nn.Module) -> Frozen:
+        """The network if it is frozen already, else a frozen copy of it."""
+        return network if isinstance(network, Frozen) else cls(network)
+
     @property
     def network(self) -> nn.Module:
         return self._held[0]

@@ -134,6 +134,8 @@ def test_mean_and_deviation_in_the_name_of_a_teacher() -> None:
         teacher(job("resnet8:weights=t.safetensors:mean=0.5/0.5:std=0.2/0.3/0.25"))
     with pytest.raises(ValueError, match="mean and std belong together"):
         teacher(job("resnet8:weights=t.safetensors:mean=0.5/0.5/0.5"))
+    with pytest.raises(ValueError, match="of a teacher that has its weights; resnet8 learns from our images"):
+        teacher(job("resnet8:mean=0.5/0.5/0.5:std=0.2/0.2/0.2"))
 
 
 def test_a_run_that_saw_other_images_is_renormalised() -> None:

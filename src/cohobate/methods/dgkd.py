@@ -55,7 +55,7 @@ class DGKD(Method):
         if not 0 <= drop < 1:
             raise ValueError(f"drop must lie in [0, 1), got {drop}")
         self.student = student
-        self.guides = nn.ModuleList(g if isinstance(g, Frozen) else Frozen(g) for g in guides)
+        self.guides = nn.ModuleList(map(Frozen.of, guides))
         self.weight = weight
         self.temperature = temperature
         self.drop = drop

@@ -28,7 +28,7 @@ class Distillation(Method):
     ) -> None:
         super().__init__()
         self.student = student
-        self.teacher = teacher if isinstance(teacher, Frozen) else Frozen(teacher)
+        self.teacher = Frozen.of(teacher)
         self.terms = nn.ModuleDict(terms)
         self.ce_weight = ce_weight
 

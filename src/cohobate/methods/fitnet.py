@@ -125,7 +125,7 @@ class HintTraining(Method):
     def __init__(self, student: nn.Module, teacher: nn.Module, term: Term) -> None:
         super().__init__()
         self.student = student
-        self.teacher = teacher if isinstance(teacher, Frozen) else Frozen(teacher)
+        self.teacher = Frozen.of(teacher)
         self.term = term
 
     def forward(self, batch: Batch, turn: int = 0) -> dict[str, Tensor]:

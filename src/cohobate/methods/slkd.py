@@ -230,7 +230,7 @@ class SLKD(Method):
         check(alpha, temperature)
         check_weights(teacher_weight, sl_weight)
         self.student = student
-        self.teacher = teacher if isinstance(teacher, Frozen) else Frozen(teacher)
+        self.teacher = Frozen.of(teacher)
         self.sl_teachers = Fusion(sl_teachers, rho, fuse)
         self.alpha = alpha
         self.temperature = temperature

@@ -87,7 +87,7 @@ class SelfLearning(Method):
     ) -> None:
         super().__init__()
         check(alpha, temperature)
-        self.teacher = teacher if isinstance(teacher, Frozen) else Frozen(teacher)
+        self.teacher = Frozen.of(teacher)
         self.sl_teachers = Fusion(sl_teachers, rho, fuse)
         self.alpha = alpha
         self.temperature = temperature
@@ -139,8 +139,8 @@ class Guided(Method):
         check(alpha, temperature)
         check_weights(teacher_weight, sl_weight)
         self.student = student
-        self.teacher = teacher if isinstance(teacher, Frozen) else Frozen(teacher)
-        frozen = [network if isinstance(network, Frozen) else Frozen(network) for network in sl_teachers]
+        self.teacher = Frozen.of(teacher)
+        frozen = list(map(Frozen.of, sl_teachers))
         self.sl_teachers = Fusion(frozen, rho, fuse)
         self.alpha = alpha
         self.temperature = temperature

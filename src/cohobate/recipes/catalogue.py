@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -13,7 +12,7 @@ from pydantic_core import PydanticUndefined
 
 from . import methods, terms
 from .job import Job
-from .objects import load_object
+from .objects import load_object, nearest
 from .training import Training
 
 if TYPE_CHECKING:
@@ -55,9 +54,8 @@ def find(name: str) -> Recipe:
         return terms.distillation(name)
     if name in RECIPES:
         return RECIPES[name]
-    near = difflib.get_close_matches(name, RECIPES, n=3, cutoff=0.0)
     raise ValueError(
-        f"unknown method {name!r}; the nearest are {', '.join(near)} "
+        f"unknown method {name!r}; the nearest are {nearest(name, RECIPES)} "
         "(`cohobate list methods` shows all; terms add up, kd+at; file.py:Class takes your own)"
     )
 
@@ -152,8 +150,8 @@ def some_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
 def _checked(name: str, model: type[Training], given: Mapping[str, Any]) -> Training:
     for key in given:
         if key not in model.model_fields:
-            near = difflib.get_close_matches(key, model.model_fields, n=3, cutoff=0.0)
-            raise ValueError(f"{name} has no option {key!r}; the nearest are {', '.join(near)}")
+            near = nearest(key, model.model_fields)
+            raise ValueError(f"{name} has no option {key!r}; the nearest are {near}")
     if not takes_teacher(name):
         for key in OF_TEACHERS:
             if given.get(key) and given[key] != Training.model_fields[key].default:

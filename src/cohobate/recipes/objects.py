@@ -1,10 +1,12 @@
-"""Code of the user's own, named on the command line: ``file.py:name`` or ``package.module:name``."""
+"""What is named on the command line: code of the user's own, and names that are nearly right."""
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -46,3 +48,8 @@ def _from_module(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise ValueError(f"no module {name!r} ({error}); a file is named file.py:name") from error
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The three known names that look most like ``name``."""
+    return ", ".join(difflib.get_close_matches(name, list(known), n=3, cutoff=0.0))

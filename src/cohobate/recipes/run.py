@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import tempfile
@@ -30,6 +29,7 @@ from .catalogue import find, label, own_options
 from .feeds import divide, extra_images, make_feeds, read_data
 from .folder import claim, default_folder, read_config
 from .job import Job, load
+from .objects import nearest
 from .teachers import alone, teacher_run
 from .training import Training
 
@@ -152,8 +152,8 @@ def fit(
     """
     unknown = [key for key in settings if key not in Training.model_fields]
     if unknown:
-        near = difflib.get_close_matches(unknown[0], Training.model_fields, n=3, cutoff=0.0)
-        raise ValueError(f"unknown setting {unknown[0]!r}; the nearest are {', '.join(near)}")
+        near = nearest(unknown[0], Training.model_fields)
+        raise ValueError(f"unknown setting {unknown[0]!r}; the nearest are {near}")
     name = type(method).__name__
     config = Training.model_validate({"model": name, "data": dataset.name, **settings})
     device = distributed.pick_device(config.device)

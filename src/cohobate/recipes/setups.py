@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from .objects import nearest
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,6 @@ def find_setup(name: str) -> Setup:
         ValueError: an unknown name, with the nearest.
     """
     if name not in SETUPS:
-        near = ", ".join(difflib.get_close_matches(name, SETUPS, n=3, cutoff=0.0))
+        near = nearest(name, SETUPS)
         raise ValueError(f"unknown set-up {name!r}; the nearest are {near} (`cohobate list setups`)")
     return SETUPS[name]

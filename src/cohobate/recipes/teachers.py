@@ -52,20 +52,23 @@ def teacher(job: Job) -> Frozen:
 
 def _one(spec: str, job: Job) -> nn.Module:
     """A network that is ready to teach, shown images normalised as it knows them."""
+    from ..engine.checkpoint import read_state
     from ..models.build import parse
     from ..models.normalised import pretrained_for
     from .job import load, without
 
     spec, given = _statistics(spec)
-    if Path(spec).is_dir() or (spec.endswith(".safetensors") and ":weights=" not in spec):
-        network = load(Path(spec), classes=job.classes)
-        return _shown(network, given or _recorded(Path(spec)), spec, job)
-    known = without(spec, "weights", "pretrained")[0] != spec
-    if known:
+    if (deployed := _deployed(spec)) is not None:
+        network = load(deployed, classes=job.classes)
+        facts = read_state(deployed).facts
+        return _shown(network, given or (facts["mean"], facts["std"]), spec, job)
+    if without(spec, "weights", "pretrained")[0] != spec:
         network = job.build(spec)
         theirs = pretrained_for(network, job.classes) if parse(spec)[1].get("pretrained") else None
         if theirs is not None or without(spec, "weights")[1]:
             return _shown(network, given or theirs, spec, job)
+    if given is not None:
+        raise ValueError(f"mean and std are of a teacher that has its weights; {spec} learns from our images")
     return job.trained(spec)
 
 
@@ -82,9 +85,8 @@ def untrained(job: Job, count: int) -> list[nn.Module]:
         listed = ", ".join(job.training.teacher)
         raise ValueError(f"this method copies the teacher's architecture and takes one, got {listed}")
     spec = job.training.teacher[0]
-    path = Path(spec)
-    if path.is_dir() or (spec.endswith(".safetensors") and ":weights=" not in spec):
-        spec = read_state(path / "deployed.safetensors" if path.is_dir() else path).facts["model"]
+    if (deployed := _deployed(spec)) is not None:
+        spec = read_state(deployed).facts["model"]
     bare, _ = without(spec, "weights", "pretrained", "mean", "std")
     return [job.build(bare) for _ in range(count)]
 
@@ -100,12 +102,12 @@ def _statistics(spec: str) -> tuple[str, Any]:
     return rest, (mean[0], std[0]) if mean else None
 
 
-def _recorded(path: Path) -> Any:
-    """Mean and deviation in the header of a deployed network."""
-    from ..engine.checkpoint import read_state
-
-    facts = read_state(path / "deployed.safetensors" if path.is_dir() else path).facts
-    return facts["mean"], facts["std"]
+def _deployed(spec: str) -> Path | None:
+    """The file of a deployed network, if the spec is one or a run's folder."""
+    path = Path(spec)
+    if path.is_dir():
+        return path / "deployed.safetensors"
+    return path if spec.endswith(".safetensors") and ":weights=" not in spec else None
 
 
 def _shown(network: nn.Module, theirs: Any, spec: str, job: Job) -> nn.Module:

@@ -5,7 +5,6 @@ The defaults are the settings of the public CIFAR-100 benchmark that SLKD's tabl
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 from pydantic import Field
 
 from .job import Job
+from .objects import nearest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -219,8 +219,7 @@ def split(name: str) -> list[str]:
     names = [part.strip() for part in name.split("+")]
     for part in names:
         if part not in TERMS:
-            near = ", ".join(difflib.get_close_matches(part, TERMS, n=3, cutoff=0.0))
-            raise ValueError(f"unknown term {part!r} in {name!r}; the nearest are {near}")
+            raise ValueError(f"unknown term {part!r} in {name!r}; the nearest are {nearest(part, TERMS)}")
     if len(set(names)) < len(names):
         raise ValueError(f"a term stands twice in {name!r}")
     return names
@@ -267,7 +266,7 @@ def make_terms(
     names = split(name)
     for option in options:
         if option not in prefixed(names):
-            near = ", ".join(difflib.get_close_matches(option, prefixed(names), n=3, cutoff=0.0))
+            near = nearest(option, prefixed(names))
             raise ValueError(f"{name} has no option {option!r}; the nearest are {near}")
     network = teacher.network if isinstance(teacher, Frozen) else teacher
     return built(Between.of(student, network, dataset), names, options)
