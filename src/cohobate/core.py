@@ -1,4 +1,4 @@
-"""The words that every room speaks: batch, output, term, method, phase, teacher, gate.
+"""The words that every room speaks: batch, output, term, method, phase, teacher, group, gate.
 
 Only torch is imported here.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from copy import deepcopy
+from itertools import combinations
 from posixpath import join, normpath
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
@@ -79,7 +80,7 @@ class Batch(NamedTuple):
         if self.progress is None:
             raise ValueError(
                 f"{who} rises over the first {share:.3g} of a run and needs Batch.progress, a tensor of "
-                "() from 0 to 1; give it, or warmup=0"
+                "() from 0 to 1; give it, or a share of 0"
             )
         return (self.progress / share).clamp(max=1.0)
 
@@ -168,11 +169,14 @@ class Method(nn.Module):
             another image of its class; None for one view.
         turns: optimizer steps of one update.
         rests: whether a step may leave a parameter without a gradient.
+        peers: names of the read-outs that learn side by side: the mean of their errors is measured,
+            and how much they agree.
     """
 
     second_view: Literal["augmentation", "classmate"] | None = None
     turns: int = 1
     rests: bool = False
+    peers: tuple[str, ...] = ()
 
     def forward(self, batch: Batch, turn: int = 0) -> dict[str, Tensor]:
         raise NotImplementedError(f"{type(self).__name__}.forward")
@@ -269,6 +273,67 @@ class Mean(nn.Module):
         if len(set(shapes)) > 1:
             raise ValueError(f"the networks of a Mean predict logits of different shapes: {shapes}")
         return Output(torch.stack(logits).mean(dim=0))
+
+
+class Group(nn.Module):
+    """Networks that learn side by side: one pass gives the outputs of all.
+
+    Attributes:
+        shared: how many stages, the first ones, are the same in all of them.
+    """
+
+    shared: int = 0
+
+    def __len__(self) -> int:
+        raise NotImplementedError(f"{type(self).__name__}.__len__")
+
+    def forward(self, x: Tensor) -> tuple[Output, ...]:
+        """(B, C, H, W) -> one Output each."""
+        raise NotImplementedError(f"{type(self).__name__}.forward")
+
+    def alone(self, i: int) -> nn.Module:
+        """Network i as a plain network."""
+        raise NotImplementedError(f"{type(self).__name__}.alone")
+
+
+class Separate(Group):
+    """A group that shares nothing.
+
+    Args:
+        networks: one or more, of the same classes, none of them twice.
+
+    Raises:
+        ValueError: no network, one of them twice, or two that begin with the same weights: peers that
+            begin alike stay alike.
+    """
+
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        if not networks or len(set(networks)) < len(networks):
+            raise ValueError(f"a group is of different networks, got {len(set(networks))} of {len(networks)}")
+        for one, two in combinations(range(len(networks)), 2):
+            if _same_weights(networks[one], networks[two]):
+                raise ValueError(
+                    f"networks {one + 1} and {two + 1} of {len(networks)} begin with the same weights, so "
+                    "they would never differ; draw those of each anew"
+                )
+        self.networks = nn.ModuleList(networks)
+
+    def __len__(self) -> int:
+        return len(self.networks)
+
+    def forward(self, x: Tensor) -> tuple[Output, ...]:
+        return tuple(as_output(network(x)) for network in self.networks)
+
+    def alone(self, i: int) -> nn.Module:
+        return self.networks[i]
+
+
+def _same_weights(one: nn.Module, two: nn.Module) -> bool:
+    pairs = dict(one.named_parameters()), dict(two.named_parameters())
+    return pairs[0].keys() == pairs[1].keys() and all(
+        p.shape == pairs[1][name].shape and torch.equal(p, pairs[1][name]) for name, p in pairs[0].items()
+    )
 
 
 class Classifier(nn.Module):

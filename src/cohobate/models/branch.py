@@ -20,17 +20,17 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..core import Output
+from ..core import Group, Output
 from .adapt import Adapted
 from .cutting import cut, fill, stage_names, tensors
-from .probe import Shape, noise
+from .probe import Shape, mode, noise
 from .resnet import initialise
 
 Fresh = bool | Callable[[nn.Module], object]
 """Whether tails draw new weights; a function draws those of a whole network, in place."""
 
 
-class Branched(nn.Module):
+class Branched(Group):
     """A trunk and its tails; made by :func:`branch`.
 
     Parameters keep the paths of the source network, behind ``trunk.`` or ``tails.0.``, ``tails.1.`` ...
@@ -40,13 +40,19 @@ class Branched(nn.Module):
         tails: each takes those values and returns an :class:`Output`, the trunk's stages included.
     """
 
-    def __init__(self, trunk: fx.GraphModule, tails: Iterable[fx.GraphModule], source: nn.Module) -> None:
+    def __init__(
+        self, trunk: fx.GraphModule, tails: Iterable[fx.GraphModule], source: nn.Module, shared: int = 0
+    ) -> None:
         super().__init__()
+        self.shared = shared
         self.trunk = trunk
         self.tails = nn.ModuleList(tails)
         self.training = self.tails.training = source.training
         # A tuple hides the source from nn.Module's registration.
         self._source = (source,)
+
+    def __len__(self) -> int:
+        return len(self.tails)
 
     def forward(self, x: Tensor) -> tuple[Output, ...]:
         """(B, C, H, W) -> one Output for each tail; the trunk runs once."""
@@ -121,10 +127,19 @@ def branch(
     if tails < 1:
         raise ValueError(f"a network branches into one tail or more, got tails={tails}")
     trunk, tail = cut(network, at, shape)
-    branched = Branched(trunk, [tail, *(deepcopy(tail) for _ in range(tails - 1))], deepcopy(network))
+    shared = _shared(trunk, tail, noise(network, shape))
+    branched = Branched(trunk, [tail, *(deepcopy(tail) for _ in range(tails - 1))], deepcopy(network), shared)
     for other in branched.tails[1:] if fresh else ():
         fill(other, tensors(_redrawn(network, fresh)))
     return branched
+
+
+def _shared(trunk: nn.Module, tail: nn.Module, images: Tensor) -> int:
+    """How many of the stages that a tail shows are the trunk's."""
+    with torch.no_grad(), mode(trunk, False), mode(tail, False):
+        values = trunk(images)
+        stages = tail(*values).stages
+    return sum(any(stage is value for value in values) for stage in stages)
 
 
 def branch_points(network: nn.Module, shape: Shape = (3, 32, 32)) -> list[Point]:
