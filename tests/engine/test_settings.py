@@ -22,7 +22,7 @@ def rates(count: int, **settings: Any) -> list[float]:
 
 def test_steps_fall_at_the_papers_epochs() -> None:
     """Self-Guidance: 0.1, / 10 at half and three quarters: epochs 150 and 225 of 300."""
-    found = rates(300, schedule="step", milestones=(0.5, 0.75), gamma=0.1)
+    found = rates(300, schedule="step", milestones=(0.5, 0.75), step_factor=0.1)
     assert found == pytest.approx([1.0] * 150 + [0.1] * 75 + [0.01] * 75)
 
 

@@ -72,7 +72,8 @@ def test_a_pair_of_slkd(pair: tuple[str, str]) -> None:
     config = options("slkd", setup.of("slkd"))
     assert (config.model, config.teacher, config.data) == (student, (teacher,), "cifar100")
     assert (config.epochs, config.batch_size, config.optimizer, config.momentum) == (240, 64, "sgd", 0.9)
-    assert (config.weight_decay, config.nesterov, config.schedule, config.gamma) == (5e-4, False, "step", 0.1)
+    assert (config.weight_decay, config.nesterov) == (5e-4, False)
+    assert (config.schedule, config.step_factor) == ("step", 0.1)
     assert (config.lr, config.teacher_lr, config.teacher_epochs) == (rate, 0.05, None)
     # The whole training set learns, as in the paper.
     assert config.val_fraction == 0

@@ -36,7 +36,7 @@ class Settings(BaseModel):
         default="step", description="Shape of the learning rate."
     )
     milestones: tuple[Fraction, ...] = Field(default=(0.5, 0.75), description="step: where it falls.")
-    gamma: Fraction = Field(default=0.1, description="step: factor at each milestone.")
+    step_factor: Fraction = Field(default=0.1, description="step: factor at each milestone.")
     power: float = Field(default=2.0, gt=0, description="power: exponent of the remaining share.")
     final: Fraction = Field(default=0.0, description="cosine, power: last rate as a share of the first.")
     warmup: Fraction = Field(default=0.0, description="Share of the run in which the rate rises from 0.")
@@ -84,7 +84,7 @@ def factor(settings: Settings, progress: float) -> float:
     if settings.schedule == "constant":
         return 1.0
     if settings.schedule == "step":
-        return float(settings.gamma ** sum(progress >= m for m in settings.milestones))
+        return float(settings.step_factor ** sum(progress >= m for m in settings.milestones))
     remaining = 1 - (progress - settings.warmup) / (1 - settings.warmup)
     if settings.schedule == "cosine":
         shape = 0.5 * (1 - math.cos(math.pi * remaining))

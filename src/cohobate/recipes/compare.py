@@ -74,7 +74,7 @@ def compare(
     with distributed.process_group(device):
         for seed in dict.fromkeys(seeds):
             for method, shared in configs.values():
-                minutes = _left(training.max_minutes, started)
+                minutes = minutes_left(training.max_minutes, started)
                 config = shared.model_copy(update={"seed": seed, "max_minutes": minutes, **kept})
                 folder = root / plain(label(method, config)) / f"seed-{seed}"
                 train(method, config, folder, quiet=quiet)
@@ -100,7 +100,8 @@ def configure(spec: str, training: Training, setup: str | None = None) -> tuple[
     return method, options(method, given)
 
 
-def _left(minutes: float | None, started: float) -> float | None:
+def minutes_left(minutes: float | None, started: float) -> float | None:
+    """What is left of the minutes given; raises :class:`Stopped` when they are over."""
     if minutes is None:
         return None
     left = minutes - (time.monotonic() - started) / 60

@@ -34,10 +34,10 @@ def comparison_page(comparison: Comparison, runs: Sequence[Run]) -> str:
     return document(
         f"{c.model} on {c.data}",
         f"{_count(len(order), 'method')}, {c.epochs} epochs, measured against {c.baseline}",
-        _section("Results", _results(c, colours)),
-        _section("Curves", _comparison_curves(c, runs)),
-        _section("Every seed", _seeds(c, colours)),
-        _section("How it was made", *_origin(runs)),
+        section("Results", _results(c, colours)),
+        section("Curves", _comparison_curves(c, runs)),
+        section("Every seed", _seeds(c, colours)),
+        section("How it was made", *origin(runs)),
     )
 
 
@@ -47,9 +47,9 @@ def run_page(run: Run) -> str:
     return document(
         run.name,
         f"{config.get('model', 'unknown model')} on {config.get('data', 'unknown data')}, {_progress(run)}",
-        _section("Metrics", *_run_metrics(run)),
-        _section("Curves", _run_curves(run)),
-        _section("How it was made", *_origin([run])),
+        section("Metrics", *_run_metrics(run)),
+        section("Curves", _run_curves(run)),
+        section("How it was made", *origin([run])),
     )
 
 
@@ -87,9 +87,9 @@ def _comparison_curves(comparison: Comparison, runs: Sequence[Run]) -> Html:
     figures = []
     for split in SPLITS:
         if any(run.curve(split, run.predictor) for run in runs if run.predictor):
-            figures.append(_figure(plots.error_curves(runs, split), f"{split} error"))
+            figures.append(figure(plots.error_curves(runs, split), f"{split} error"))
             later = plots.error_curves(runs, split, since=LATER_SHARE)
-            figures.append(_figure(later, f"{split} error, the second half enlarged"))
+            figures.append(figure(later, f"{split} error, the second half enlarged"))
     if not figures:
         return tag("p", "No run has logged an error over its epochs.")
     words = (
@@ -142,10 +142,10 @@ def _run_metrics(run: Run) -> list[Html]:
 def _run_curves(run: Run) -> Html:
     figures = []
     if run.predictors():
-        figures.append(_figure(plots.run_error_curves(run), "Top-1 error, last phase"))
+        figures.append(figure(plots.run_error_curves(run), "Top-1 error, last phase"))
     if any(line.get("losses") for line in run.metrics):
-        figures.append(_figure(plots.loss_curves(run), "Loss terms, weighted as they are optimised"))
-    figures += [_figure(svg, caption) for svg, caption in slkd.figures(run)]
+        figures.append(figure(plots.loss_curves(run), "Loss terms, weighted as they are optimised"))
+    figures += [figure(svg, caption) for svg, caption in slkd.figures(run)]
     if not figures:
         return tag("p", "Nothing is logged yet.")
     return tag("div", *figures, cls="figures")
@@ -159,7 +159,7 @@ def _progress(run: Run) -> str:
     return f"{line['epoch']} epochs{phase}, seed {run.config.get('seed', 'unknown')}"
 
 
-def _origin(runs: Sequence[Run]) -> list[Html]:
+def origin(runs: Sequence[Run]) -> list[Html]:
     """Commands, configuration and provenance: what all runs share apart from what sets them apart."""
     commands = dict.fromkeys(str(run.provenance["command"]) for run in runs if run.provenance.get("command"))
     names = ["/".join(run.folder.parts[-2:]) for run in runs]
@@ -216,11 +216,13 @@ def _keyed(label: str, colours: Mapping[str, str]) -> Html:
     return join(name, " ", tag("span", options, cls="options")) if options else name
 
 
-def _section(title: str, *children: str) -> Html:
+def section(title: str, *children: str) -> Html:
+    """A part of a page below its heading."""
     return tag("section", tag("h2", title), *children)
 
 
-def _figure(svg: str, title: str) -> Html:
+def figure(svg: str, title: str) -> Html:
+    """A drawing and what it is."""
     return tag("figure", Html(svg), tag("figcaption", title))
 
 

@@ -89,17 +89,18 @@ def to_markdown(comparison: Comparison) -> str:
     """The table, its caption, its notes."""
     rows = [row(comparison, entry) for entry in comparison.entries]
     head = list(rows[0])
-    lines = [_cells(head), _cells(["---", *["---:"] * (len(head) - 1)])]
-    lines += [_cells([_marked(text) for text in found.values()]) for found in rows]
-    notes = [f"- {_marked(note)}" for note in comparison.notes]
-    return "\n".join([_marked(caption(comparison)), "", *lines, *([""] if notes else []), *notes, ""])
+    lines = [cells(head), cells(["---", *["---:"] * (len(head) - 1)])]
+    lines += [cells([marked(text) for text in found.values()]) for found in rows]
+    notes = [f"- {marked(note)}" for note in comparison.notes]
+    return "\n".join([marked(caption(comparison)), "", *lines, *([""] if notes else []), *notes, ""])
 
 
-def _cells(texts: Sequence[str]) -> str:
+def cells(texts: Sequence[str]) -> str:
+    """A row of a Markdown table."""
     return f"| {' | '.join(texts)} |"
 
 
-def _marked(text: str) -> str:
+def marked(text: str) -> str:
     """Plain text as Markdown that fits in one cell."""
     for symbol in ("\\", "|", "*", "`"):
         text = text.replace(symbol, f"\\{symbol}")

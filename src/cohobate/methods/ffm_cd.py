@@ -1,0 +1,230 @@
+"""FFM + CD: a fusion module weighs the branches, a loss keeps their classifiers apart.
+
+Li, Huang, Chen, Luo, Cai, Pan: Online Knowledge Distillation via Multi-branch Diversity Enhancement,
+ACCV 2020.
+
+    s_i         stages[-1]      feature map of the last block of branch i
+    f_i         FeatureFusion   importance of branch i for an image; they sum to 1
+    t_e         targets         what the auxiliary branches learn from (in :class:`TwoLevel`)
+    W_i         classifiers     weight of the last layer of branch i, (K, D)
+    gamma       gamma           weight of L_cd
+    alpha, beta                 of eqs. 6 to 8: :class:`cohobate.methods.okddip.TwoLevel`
+
+The method is ``Diversified(TwoLevel(group, FeatureFusion(...), alpha=1, beta=2), classifiers, gamma)``.
+
+Choices.
+    FFM: two 3x3 convolutions, batch norm and ReLU after each, average pooling, a linear layer and softmax.
+        The paper gives neither their number nor their widths: by default the channels of one branch, 128
+        at most.
+    |W_i^T W_j| of eq. 5: its product is a matrix, and the bars are undefined.
+        ``product="classes"`` (default): inner products over the features of every class of one classifier
+            with every class of the other, as in tri-training, which eq. 5 follows: zero for classifiers on
+            disjoint features. ``"features"``: the D x D matrix. ``"outer"``: all products of the flattened
+            weights, L1(W_i) L1(W_j): the only one whose size fits the printed range of gamma (0.048 at
+            5e-8, 95 at 1e-4 for ResNet-32 on CIFAR-100), but a penalty without a cross term.
+        ``norm="sum"`` (default) of the absolute entries; ``"mean"`` of them; ``"frobenius"``.
+        Weights only, no bias.
+    gamma: 5e-8, as printed, under ``outer``; under another reading :func:`matched_gamma` gives the one
+        with which the term begins at the same size. 5e-8 itself would make it 1e-4 of the loss or less.
+    Pairs: those of the classifiers that are handed over; by the printed sum the leader's is among them.
+    Symbols of eqs. 6 to 8, gradients, leader: as told in okddip.py. Public code: there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from ..core import Batch, Frozen, Method, Output, float32
+from .one import importance
+
+Product = Literal["classes", "features", "outer"]
+Norm = Literal["sum", "mean", "frobenius"]
+WIDEST = 128
+"""Channels of the fusion module where nobody gives them, at most."""
+
+
+class FeatureFusion(nn.Module):
+    """f of eq. 4: weights of the branches from all their last feature maps.
+
+    Args:
+        channels: of one branch's map.
+        peers: auxiliary branches, m - 1.
+        widths: channels of each 3x3 convolution; by default two of ``channels``, 128 at most.
+
+    Shapes: Outputs with stages[-1] (B, channels, H, W) -> (B, 1, m - 1), summing to 1.
+
+    Raises:
+        ValueError: no width, or one below 1; when it runs, maps of other channels or sizes.
+    """
+
+    def __init__(self, channels: int, peers: int, widths: Sequence[int] | None = None) -> None:
+        super().__init__()
+        widths = (min(channels, WIDEST),) * 2 if widths is None else tuple(widths)
+        if not widths or min(widths) < 1:
+            raise ValueError(
+                f"the fusion module has one convolution or more, each with a width, got {widths}"
+            )
+        self.channels = channels
+        layers: list[nn.Module] = []
+        for inputs, outputs in zip((channels * peers, *widths), widths, strict=False):
+            conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+            nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+            layers += [conv, nn.BatchNorm2d(outputs), nn.ReLU()]
+        self.block = nn.Sequential(*layers)
+        self.fc = nn.Linear(widths[-1], peers)
+
+    def forward(self, peers: Sequence[Output]) -> Tensor:
+        maps = [peer.stages[-1] for peer in peers]
+        sizes = {tuple(each.shape[1:]) for each in maps}
+        if len(sizes) > 1 or maps[0].shape[1] != self.channels:
+            raise ValueError(
+                f"the fusion module takes maps of {self.channels} channels and one size, got {sizes}"
+            )
+        fused = self.block(torch.cat(maps, dim=1)).mean(dim=(2, 3))
+        return importance(self.fc(fused))  # Eq. 4, f_i
+
+
+@float32
+def classifier_diversity(weights: Tensor, product: Product = "classes", norm: Norm = "sum") -> Tensor:
+    """L_cd (eq. 5): how much the classifiers of every pair look at the same; the smaller, the more diverse.
+
+    Args:
+        weights: (m, K, D), of m classifiers.
+        product: which product of two of them (see Choices above).
+        norm: what makes a number of it.
+
+    Raises:
+        ValueError: fewer than two classifiers, or an unknown reading.
+    """
+    check_readings(len(weights), product, norm)
+    pairs = list(combinations(range(len(weights)), 2))
+    one = torch.stack([weights[i] for i, _ in pairs])
+    two = torch.stack([weights[j] for _, j in pairs])
+    if product == "outer":
+        sizes = _size(one, norm) * _size(two, norm)
+    else:
+        sizes = _size(one @ two.mT if product == "classes" else one.mT @ two, norm)
+    return sizes.sum()  # Eq. 5
+
+
+def _size(matrices: Tensor, norm: Norm) -> Tensor:
+    """(P, ., .) -> (P,)."""
+    if norm == "frobenius":
+        return torch.linalg.vector_norm(matrices, dim=(1, 2))
+    return matrices.abs().sum(dim=(1, 2)) if norm == "sum" else matrices.abs().mean(dim=(1, 2))
+
+
+def matched_gamma(
+    classifiers: Sequence[nn.Module], product: Product, norm: Norm, printed: float = 5e-8
+) -> float:
+    """The gamma with which L_cd begins as large as the printed one makes it under ``outer`` and ``sum``.
+
+    Args:
+        classifiers: as for :class:`Diversified`, with the weights that training begins with.
+        product, norm: the reading that is used.
+        printed: gamma of the paper.
+
+    Raises:
+        ValueError: as :class:`Diversified`.
+    """
+    with torch.no_grad():
+        weights = stacked(classifiers)
+        fits = classifier_diversity(weights, "outer", "sum")
+        return printed * float(fits / classifier_diversity(weights, product, norm))
+
+
+class Diversified(Method):
+    """Any method over networks that learn side by side, and gamma L_cd (eq. 5) as its term ``cd``.
+
+    Args:
+        method: owns the networks.
+        classifiers: their last layers, modules of ``method``: linear, or 1x1 convolutions.
+        gamma: weight of the term.
+        product: which product of two classifiers.
+        norm: what makes a number of it.
+
+    Raises:
+        ValueError: a classifier is not the method's, has no weight or another shape than the first; fewer
+            than two; gamma is negative.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        classifiers: Sequence[nn.Module],
+        gamma: float = 5e-8,
+        product: Product = "classes",
+        norm: Norm = "sum",
+    ) -> None:
+        super().__init__()
+        if gamma < 0:
+            raise ValueError(f"gamma must not be negative, got {gamma}")
+        check_readings(len(classifiers), product, norm)
+        stacked(classifiers)
+        names = {module: name for name, module in method.named_modules()}
+        for i, classifier in enumerate(classifiers, 1):
+            if classifier not in names:
+                raise ValueError(f"classifier {i} of {len(classifiers)} is no module of the method")
+        self.method = method
+        # Paths, for a module that is registered twice would be saved twice.
+        self.classifiers = tuple(names[classifier] for classifier in classifiers)
+        self.gamma = gamma
+        self.product = product
+        self.norm = norm
+        self.second_view, self.turns, self.rests = method.second_view, method.turns, method.rests
+        self.peers = method.peers
+
+    def forward(self, batch: Batch, turn: int = 0) -> dict[str, Tensor]:
+        losses = self.method(batch, turn)
+        weights = stacked([self.method.get_submodule(path) for path in self.classifiers])
+        return {**losses, "cd": self.gamma * classifier_diversity(weights, self.product, self.norm)}
+
+    @property
+    def reads_logits_of(self) -> Frozen | None:
+        return self.method.reads_logits_of
+
+    def groups(self) -> dict[str, list[nn.Parameter]]:
+        return self.method.groups()
+
+    def predictors(self) -> dict[str, nn.Module]:
+        return self.method.predictors()
+
+    def readouts(self, x: Tensor) -> dict[str, Tensor]:
+        return self.method.readouts(x)
+
+    def after_step(self) -> None:
+        self.method.after_step()
+
+
+def stacked(classifiers: Sequence[nn.Module]) -> Tensor:
+    """Their weights, (m, K, D).
+
+    Raises:
+        ValueError: one has no weight, or another shape than the first.
+    """
+    weights = []
+    for classifier in classifiers:
+        weight = getattr(classifier, "weight", None)
+        if not isinstance(weight, Tensor) or weight.dim() < 2:
+            raise ValueError(
+                f"{type(classifier).__name__} is no classifier with a weight of (classes, features)"
+            )
+        weights.append(weight.flatten(1))
+    shapes = [tuple(weight.shape) for weight in weights]
+    if len(set(shapes)) > 1:
+        raise ValueError(f"classifiers of one shape can be told apart by eq. 5, got {shapes}")
+    return torch.stack(weights)
+
+
+def check_readings(classifiers: int, product: str, norm: str) -> None:
+    """Raise a ValueError where eq. 5 has no such reading."""
+    if classifiers < 2:
+        raise ValueError(f"classifier diversification is between two classifiers or more, got {classifiers}")
+    for name, value, kind in (("product", product, Product), ("norm", norm, Norm)):
+        if value not in get_args(kind):
+            raise ValueError(f"{name} must be one of {', '.join(get_args(kind))}, got {value!r}")

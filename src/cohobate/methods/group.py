@@ -1,0 +1,65 @@
+"""What the methods of several networks share: their names, their predictors, their cross-entropy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..core import Classifier, Group, Mean, Output, cross_entropy
+
+
+def peer_names(count: int) -> tuple[str, ...]:
+    """``peer_1``, ``peer_2``, ..."""
+    return tuple(f"peer_{i}" for i in range(1, count + 1))
+
+
+def predictors(group: Group, members: Sequence[int]) -> dict[str, nn.Module]:
+    """Each member as a plain network, ``peer_1`` the first; where there are several, their ensemble.
+
+    Args:
+        group: the networks.
+        members: which of them, numbered from 0.
+    """
+    networks = [group.alone(i) for i in members]
+    found: dict[str, nn.Module] = dict(zip(peer_names(len(networks)), map(Classifier, networks), strict=True))
+    return found | ({"ensemble": Classifier(Mean(networks))} if len(networks) > 1 else {})
+
+
+def readouts(outputs: Sequence[Output]) -> dict[str, Tensor]:
+    """What :func:`predictors` predict, from the members' outputs: (B, K) each."""
+    logits = [output.logits for output in outputs]
+    found = dict(zip(peer_names(len(logits)), logits, strict=True))
+    return found | ({"ensemble": torch.stack(logits).mean(dim=0)} if len(logits) > 1 else {})
+
+
+def stack_logits(outputs: Sequence[Output]) -> Tensor:
+    """(m, B, K) or (m, B, K, H, W), of m networks.
+
+    Raises:
+        ValueError: they predict different classes.
+    """
+    logits = [output.logits for output in outputs]
+    shapes = [tuple(each.shape) for each in logits]
+    if len(set(shapes)) > 1:
+        raise ValueError(f"networks that learn from one another must predict the same classes, got {shapes}")
+    return torch.stack(logits)
+
+
+def summed_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """The sum over m networks of :func:`cohobate.core.cross_entropy`, as one call.
+
+    Args:
+        logits: (m, B, K) or (m, B, K, H, W).
+        y: ids, (B,) or (B, H, W), where -100 is ignored; or probabilities of one network's logits' shape.
+    """
+    count = len(logits)
+    # Every network has the same kept positions: the mean over all is the mean of their means.
+    return count * cross_entropy(logits.flatten(0, 1), y.expand(count, *y.shape).flatten(0, 1))
+
+
+def check_several(group: Group, who: str) -> None:
+    """Raise a ValueError, in the name of ``who``, where nobody is there to learn from."""
+    if len(group) < 2:
+        raise ValueError(f"{who} needs two networks or more, got {len(group)}")

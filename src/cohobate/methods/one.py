@@ -1,0 +1,166 @@
+"""ONE: a gate weighs the branches of one network into their own teacher.
+
+Zhu, Gong: Knowledge Distillation by On-the-Fly Native Ensemble, NeurIPS 2018.
+
+    theta_i     group           branch i: the shared trunk and its own tail
+    g_i         gate            importance of branch i for an image; they sum to 1
+    z_i, z_e    logits          of branch i, and of the gated ensemble
+    T           temperature
+
+Choices.
+    Gate: average pooling of the last stage that all branches share, a linear layer, batch norm, ReLU and
+        softmax, as the authors' code has it.
+    Target: z_e is a constant in the KL terms, as there; its own cross-entropy moves gate and branches.
+        ``detach=False`` lets the KL terms move it too (a later re-implementation).
+    Ramp: the KL terms rise by exp(-5 (1 - t)^2) over the first 80 of 300 epochs, as there; the paper does
+        not speak of it. ``ramp=0``: at their full weight from the start.
+    Deployed: the first branch. The paper's number is the mean error of all, ``peer_mean``.
+    Reference settings: three branches of which the last stage is split; SGD without Nesterov's form,
+        weight decay 1e-4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..core import Batch, Group, Method, Output, cross_entropy, float32
+from .group import check_several, peer_names, predictors, readouts, stack_logits, summed_cross_entropy
+from .kd import softened_kl
+
+RAMP = 80 / 300
+"""Share of the run over which the distillation rises."""
+
+
+@float32
+def importance(scores: Tensor) -> Tensor:
+    """Weights of the branches, (B, 1, m), from their scores, (B, m): one ensemble for all of them."""
+    return torch.softmax(scores, dim=1)[:, None]  # g_i
+
+
+@float32
+def weighted(weights: Tensor, logits: Tensor) -> Tensor:
+    """Ensembles of logits, a weight for each image and network.
+
+    Args:
+        weights: (B, E, m), of E ensembles; over m they sum to 1.
+        logits: (m, B, K) or (m, B, K, H, W).
+
+    Returns:
+        (E, B, K) or (E, B, K, H, W).
+    """
+    return torch.einsum("bem,mb...->eb...", weights, logits)  # z_e = sum_i g_i z_i
+
+
+@float32
+def summed_kl(logits: Tensor, targets: Tensor, temperature: float) -> Tensor:
+    """Sum over networks of T^2 KL(target || network); the caller detaches the targets.
+
+    Args:
+        logits: (m, B, K) or (m, B, K, H, W).
+        targets: logits, one for each network or one for all (first size 1).
+        temperature: T > 0.
+    """
+    both = logits.flatten(0, 1), targets.expand_as(logits).flatten(0, 1)
+    return len(logits) * softened_kl(*both, temperature=temperature)
+
+
+def ramp_up(batch: Batch, share: float, who: str) -> Tensor | float:
+    """exp(-5 (1 - t)^2), t from 0 to 1 over the first ``share`` of the phase (Laine and Aila, 2017).
+
+    Raises:
+        ValueError: the batch does not say how far the phase is.
+    """
+    t = batch.ramp(share, who)
+    return torch.exp(-5 * (1 - t) ** 2) if isinstance(t, Tensor) else t
+
+
+class BranchGate(nn.Module):
+    """Importance of each branch for an image, read from a stage that all share.
+
+    Args:
+        channels: of that stage.
+        branches: how many to weigh.
+        stage: its number, from 0.
+
+    Shapes: Outputs whose ``stages[stage]`` is (B, channels, H, W) -> (B, 1, branches), summing to 1.
+    """
+
+    def __init__(self, channels: int, branches: int, stage: int) -> None:
+        super().__init__()
+        self.stage = stage
+        self.fc = nn.Linear(channels, branches)
+        self.bn = nn.BatchNorm1d(branches)
+
+    def forward(self, branches: Sequence[Output]) -> Tensor:
+        shared = branches[0].stages[self.stage].mean(dim=(2, 3))
+        return importance(self.bn(self.fc(shared)).relu())
+
+
+class ONE(Method):
+    """Cross-entropy of every branch and of their gated ensemble, who teaches them.
+
+    Terms: ``ce_peers`` and ``kl_peers``, summed over the branches, and ``ce_ensemble``.
+
+    Args:
+        group: two or more branches of one network.
+        gate: Outputs of the branches -> weights, (B, 1, m).
+        weight: factor of the KL terms.
+        temperature: T.
+        ramp: share of the run over which the KL terms rise.
+        detach: whether the ensemble is a constant in the KL terms.
+
+    Raises:
+        ValueError: one branch only, or an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        group: Group,
+        gate: nn.Module,
+        weight: float = 1.0,
+        temperature: float = 3.0,
+        ramp: float = RAMP,
+        detach: bool = True,
+    ) -> None:
+        super().__init__()
+        check_several(group, "ONE")
+        check(temperature, ramp, weight=weight)
+        self.group = group
+        self.gate = gate
+        self.weight = weight
+        self.temperature = temperature
+        self.ramp = ramp
+        self.detach = detach
+        self.peers = peer_names(len(group))
+
+    def forward(self, batch: Batch, turn: int = 0) -> dict[str, Tensor]:
+        branches = self.group(batch.x)
+        logits = stack_logits(branches)
+        ensemble = weighted(self.gate(branches), logits)
+        target = ensemble.detach() if self.detach else ensemble
+        kl = summed_kl(logits, target, temperature=self.temperature)
+        return {
+            "ce_peers": summed_cross_entropy(logits, batch.y),
+            "ce_ensemble": cross_entropy(ensemble[0], batch.y),
+            "kl_peers": self.weight * ramp_up(batch, self.ramp, "ONE") * kl,
+        }
+
+    def predictors(self) -> dict[str, nn.Module]:
+        return predictors(self.group, range(len(self.group)))
+
+    def readouts(self, x: Tensor) -> dict[str, Tensor]:
+        return readouts(self.group(x))
+
+
+def check(temperature: float, ramp: float, **weights: float) -> None:
+    """Raise a ValueError where the losses have no meaning."""
+    if temperature <= 0:
+        raise ValueError(f"temperature must be positive, got {temperature}")
+    if not 0 <= ramp <= 1:
+        raise ValueError(f"ramp, a share of the run, must lie in [0, 1], got {ramp}")
+    for name, weight in weights.items():
+        if weight < 0:
+            raise ValueError(f"{name} must not be negative, got {weight}")
