@@ -135,7 +135,7 @@ def matched_gamma(
     with torch.no_grad():
         weights = stacked(classifiers)
         fits = classifier_diversity(weights, "outer", "sum")
-        return printed * float(fits / classifier_diversity(weights, product, norm))
+        return float(printed * fits / classifier_diversity(weights, product, norm))
 
 
 class Diversified(Method):

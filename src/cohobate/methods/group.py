@@ -47,6 +47,11 @@ def stack_logits(outputs: Sequence[Output]) -> Tensor:
     return torch.stack(logits)
 
 
+def others(logits: Tensor) -> Tensor:
+    """Of every network, what the other ones say: (m, ...) -> (m - 1, m, ...), column i without network i."""
+    return torch.stack([logits.roll(k, dims=0) for k in range(1, len(logits))])
+
+
 def summed_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     """The sum over m networks of :func:`cohobate.core.cross_entropy`, as one call.
 

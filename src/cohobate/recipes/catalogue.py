@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from pydantic import ValidationError, create_model
 from pydantic_core import PydanticUndefined
 
-from . import methods, terms
+from . import methods, peers, terms
 from .job import Job
 from .objects import load_object, nearest
 from .training import Training
@@ -30,6 +30,16 @@ RECIPES: dict[str, Recipe] = {
     "born_again": methods.born_again,
     "stochastic_depth": methods.stochastic_depth,
     "self_guidance": methods.self_guidance,
+    "dml": peers.dml,
+    "one": peers.one,
+    "cl_ilr": peers.cl_ilr,
+    "okddip": peers.okddip,
+    "ffm_cd": peers.multi_branch("ffm", diverse=True),
+    "ffm": peers.multi_branch("ffm", diverse=False),
+    "sa": peers.multi_branch("sa", diverse=False),
+    "sa_cd": peers.multi_branch("sa", diverse=True),
+    "gate": peers.multi_branch("gate", diverse=False),
+    "gate_cd": peers.multi_branch("gate", diverse=True),
 }
 
 TAUGHT = frozenset({*terms.TERMS, "fitnet_stages", "slkd", "takd", "dgkd", "born_again"})
