@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 import torch
 from filelock import FileLock
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch._inductor import config as inductor
 from two_processes import COMPILED
 from zoo import CLASSES, ZOO, Case, StopAfter, batch, seeded, trainer
 
-from cohobate.core import Frozen, Method, Term
+from cohobate.core import Frozen, Group, Method
 from cohobate.engine.errors import Stopped
 from cohobate.engine.evaluate import evaluating
 from cohobate.models.adapt import Adapted
@@ -28,14 +28,14 @@ from cohobate.models.resnet import ResNet
 from cohobate.models.wrn import WideResNet
 from cohobate.recipes.feeds import smooth
 
-NETWORKS = ResNet | WideResNet | Adapted
+NETWORKS = ResNet | WideResNet | Adapted | Group | fx.GraphModule
 
 cases = pytest.mark.parametrize("case", ZOO.values(), ids=ZOO.keys())
 State = dict[str, Tensor]
 
 
 def test_the_whole_zoo_is_here() -> None:
-    assert len(ZOO) == 35
+    assert len(ZOO) == 43
 
 
 def losses(method: Method, seed: int = 1, **how: object) -> dict[str, Tensor]:
@@ -228,11 +228,12 @@ def test_autocast_rounds_the_networks_only(case: Case, device: str) -> None:
     """Terms under autocast equal the terms, computed in float32, of networks under autocast."""
     whole = seeded(case.make).to(device)
     apart = deepcopy(whole)
-    terms = [m for m in apart.modules() if isinstance(m, Term)]
-    regressors = [m for term in terms for m in term.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     taught = [m.network for m in apart.modules() if isinstance(m, Frozen)]
     networks = [m for top in (apart, *taught) for m in top.modules() if isinstance(m, NETWORKS)]
-    for network in [*networks, *regressors]:
+    inside = {m for network in networks for m in network.modules()}
+    # Regressors of terms, attention modules.
+    layers = [m for m in apart.modules() if isinstance(m, nn.Conv2d | nn.Linear) and m not in inside]
+    for network in [*networks, *layers]:
         forward = network.forward
         network.forward = torch.autocast(device, torch.bfloat16)(forward)  # type: ignore[method-assign]
     with torch.autocast(device, torch.bfloat16):

@@ -19,7 +19,7 @@ from cohobate.analysis.diversity import (
 )
 
 MEASURES = (interrater_agreement, disagreement, q_statistic)
-# Of ten images: all three right about four, 1 and 2 about two, 3 alone about one, 1 alone about one, none two.
+# Ten images: all are right about four, 1 and 2 about two, 3 alone and 1 alone about one, none about two.
 BY_HAND = torch.tensor([[1, 1, 1]] * 4 + [[1, 1, 0]] * 2 + [[0, 0, 1]] + [[1, 0, 0]] + [[0, 0, 0]] * 2)
 
 

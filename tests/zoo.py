@@ -10,7 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cohobate.core import Batch, Classifier, Frozen, Mean, Method, Phase, Term, as_output, cross_entropy
+from cohobate.core import (
+    Batch,
+    Classifier,
+    Frozen,
+    Mean,
+    Method,
+    Phase,
+    Separate,
+    Term,
+    as_output,
+    cross_entropy,
+)
 from cohobate.data.sources import arrays
 from cohobate.engine.checkpoint import Store
 from cohobate.engine.loop import Trainer
@@ -19,15 +30,20 @@ from cohobate.engine.randomness import seed_all
 from cohobate.engine.settings import Settings
 from cohobate.engine.signals import Stopper
 from cohobate.methods.at import AT
+from cohobate.methods.cl_ilr import CLILR
 from cohobate.methods.crd import CRD
 from cohobate.methods.dgkd import DGKD
 from cohobate.methods.dist import DIST
 from cohobate.methods.distillation import Distillation
 from cohobate.methods.dkd import DKD
+from cohobate.methods.dml import DML
+from cohobate.methods.ffm_cd import Diversified, FeatureFusion
 from cohobate.methods.fitnet import FitNet, HintTraining
 from cohobate.methods.kd import KD
 from cohobate.methods.logit_standardisation import Standardised
 from cohobate.methods.ofd import OFD
+from cohobate.methods.okddip import SelfAttention, TwoLevel
+from cohobate.methods.one import ONE, BranchGate
 from cohobate.methods.reviewkd import ReviewKD
 from cohobate.methods.rkd import RKD
 from cohobate.methods.self_guidance import SelfGuidance
@@ -37,6 +53,7 @@ from cohobate.methods.sp import SP
 from cohobate.methods.stochastic_depth import StochasticDepth
 from cohobate.methods.supervised import Supervised
 from cohobate.models.adapt import adapt
+from cohobate.models.branch import Branched, branch
 from cohobate.models.resnet import Basic, Bottleneck, ResNet
 from cohobate.models.wrn import WideResNet
 from cohobate.recipes.feeds import make_feeds
@@ -97,7 +114,7 @@ def toy_adapted() -> nn.Module:
 class Turns(Method):
     """Two networks in turns, a parameter that rests, labels that must be ids.
 
-    No method of a paper needs all of these yet; the contract must hold for them nevertheless.
+    No method of a paper needs all of these; the contract must hold for them nevertheless.
     """
 
     turns = 2
@@ -149,6 +166,16 @@ def toy_crd() -> CRD:
     return CRD(8, 64, torch.arange(80) % CLASSES, dim=6, negatives=32)
 
 
+def toy_branches(tails: int, at: int = 2) -> Branched:
+    return branch(toy(), at, tails, (3, SIZE, SIZE))
+
+
+def toy_ffm_cd() -> Diversified:
+    group = toy_branches(4, at=1)
+    method = TwoLevel(group, FeatureFusion(8, 3, widths=(6, 4)), beta=2.0)
+    return Diversified(method, [tail.get_submodule("fc") for tail in group.tails], gamma=0.01)
+
+
 def deep(name: str) -> bool:
     """Whether a parameter of the toy student lies behind its middle stage."""
     return name.startswith(("student.stages.2", "student.fc"))
@@ -198,6 +225,20 @@ ZOO: dict[str, Case] = {
     "slkd in turns": Case(lambda: SLKDInTurns(SLKD(toy(), toy(), [toy(), toy()])), ensembles=("sl_fused",)),
     "slkd, first phase": Case(lambda: SelfLearning(toy(), [toy(), toy()]), ensembles=("sl_fused",)),
     "slkd, second phase": Case(lambda: Guided(toy(), toy_wide(), [toy(), toy()])),
+    "dml": Case(lambda: DML(Separate([toy(), toy(), toy()])), ensembles=("ensemble",)),
+    "dml in turns": Case(lambda: DML(Separate([toy(), toy()]), in_turns=True), ensembles=("ensemble",)),
+    "cl_ilr": Case(lambda: CLILR(toy_branches(3)), ensembles=("ensemble",)),
+    "one": Case(lambda: ONE(toy_branches(3), BranchGate(8, 3, stage=1)), ensembles=("ensemble",)),
+    "okddip": Case(lambda: TwoLevel(toy_branches(4), SelfAttention(8)), ensembles=("ensemble",)),
+    "okddip of networks": Case(
+        lambda: TwoLevel(Separate([toy(), toy(), toy()]), SelfAttention(8, 2), detach=False),
+        ensembles=("ensemble",),
+    ),
+    "gate": Case(
+        lambda: TwoLevel(toy_branches(3), BranchGate(8, 2, stage=1), leader_target="all"),
+        ensembles=("ensemble",),
+    ),
+    "ffm_cd": Case(toy_ffm_cd, ensembles=("ensemble",)),
     "turns": Case(Turns, soft_labels=False, idle=("idle",)),
 }
 

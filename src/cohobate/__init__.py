@@ -11,31 +11,44 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .analysis.cost import Cost as Cost
     from .analysis.cost import cost as cost
+    from .analysis.diversity import disagreement as disagreement
+    from .analysis.diversity import interrater_agreement as interrater_agreement
+    from .analysis.diversity import q_statistic as q_statistic
     from .core import Batch as Batch
     from .core import Classifier as Classifier
     from .core import Frozen as Frozen
     from .core import Gate as Gate
+    from .core import Group as Group
     from .core import Mean as Mean
     from .core import Method as Method
     from .core import Output as Output
     from .core import Phase as Phase
     from .core import Plan as Plan
+    from .core import Separate as Separate
     from .core import Term as Term
     from .data.dataset import hold_out as hold_out
     from .data.sources import arrays as arrays
     from .data.sources import load as load_data  # noqa: F401
     from .methods.at import AT as AT
+    from .methods.cl_ilr import CLILR as CLILR
     from .methods.crd import CRD as CRD
     from .methods.dgkd import DGKD as DGKD
     from .methods.dist import DIST as DIST
     from .methods.distillation import Distillation as Distillation
     from .methods.dkd import DKD as DKD
+    from .methods.dml import DML as DML
+    from .methods.ffm_cd import Diversified as Diversified
+    from .methods.ffm_cd import FeatureFusion as FeatureFusion
     from .methods.fitnet import FitNet as FitNet
     from .methods.fitnet import HintTraining as HintTraining
     from .methods.kd import KD as KD
     from .methods.kd import softened_kl as softened_kl
     from .methods.logit_standardisation import Standardised as Standardised
     from .methods.ofd import OFD as OFD
+    from .methods.okddip import SelfAttention as SelfAttention
+    from .methods.okddip import TwoLevel as TwoLevel
+    from .methods.one import ONE as ONE
+    from .methods.one import BranchGate as BranchGate
     from .methods.reviewkd import ReviewKD as ReviewKD
     from .methods.rkd import RKD as RKD
     from .methods.self_guidance import SelfGuidance as SelfGuidance
@@ -55,25 +68,35 @@ if TYPE_CHECKING:
     from .recipes.run import Result as Result
     from .recipes.run import fit as fit
     from .recipes.run import train as train
+    from .recipes.sweep import sweep as sweep
     from .recipes.terms import make_terms as make_terms
     from .recipes.training import Training as Training
 
 _HOMES = {
     "analysis.cost": ("Cost", "cost"),
-    "core": ("Batch", "Classifier", "Frozen", "Gate", "Mean", "Method", "Output", "Phase", "Plan", "Term"),
+    "analysis.diversity": ("disagreement", "interrater_agreement", "q_statistic"),
+    "core": (
+        *("Batch", "Classifier", "Frozen", "Gate", "Group", "Mean", "Method", "Output", "Phase", "Plan"),
+        *("Separate", "Term"),
+    ),
     "data.dataset": ("hold_out",),
     "data.sources": ("arrays", "load_data"),
     "methods.at": ("AT",),
+    "methods.cl_ilr": ("CLILR",),
     "methods.crd": ("CRD",),
     "methods.dgkd": ("DGKD",),
     "methods.dist": ("DIST",),
     "methods.dkd": ("DKD",),
+    "methods.dml": ("DML",),
+    "methods.ffm_cd": ("Diversified", "FeatureFusion"),
     "methods.fitnet": (
         "FitNet",
         "HintTraining",
     ),
     "methods.logit_standardisation": ("Standardised",),
     "methods.ofd": ("OFD",),
+    "methods.okddip": ("SelfAttention", "TwoLevel"),
+    "methods.one": ("ONE", "BranchGate"),
     "methods.reviewkd": ("ReviewKD",),
     "methods.rkd": ("RKD",),
     "methods.slkd": ("SLKD",),
@@ -92,6 +115,7 @@ _HOMES = {
     "recipes.compare": ("compare",),
     "recipes.job": ("load",),
     "recipes.run": ("Result", "fit", "train"),
+    "recipes.sweep": ("sweep",),
     "recipes.training": ("Training",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

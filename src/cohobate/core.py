@@ -169,14 +169,14 @@ class Method(nn.Module):
             another image of its class; None for one view.
         turns: optimizer steps of one update.
         rests: whether a step may leave a parameter without a gradient.
-        peers: names of the read-outs that learn side by side: the mean of their errors is measured,
-            and how much they agree.
+        peer_readouts: names of the read-outs that learn side by side: the mean of their errors is
+            measured, and how much they agree.
     """
 
     second_view: Literal["augmentation", "classmate"] | None = None
     turns: int = 1
     rests: bool = False
-    peers: tuple[str, ...] = ()
+    peer_readouts: tuple[str, ...] = ()
 
     def forward(self, batch: Batch, turn: int = 0) -> dict[str, Tensor]:
         raise NotImplementedError(f"{type(self).__name__}.forward")

@@ -45,9 +45,12 @@ class Fails(Supervised):
 
 def test_non_finite_loss_names_the_term_and_keeps_the_last_good_state(tmp_path: Path) -> None:
     running = trainer(seeded(lambda: Fails("nan")), tmp_path)
-    with pytest.raises(NonFiniteLoss, match=r"the loss term 'ce' of phase 'train' became nan in epoch 2"):
+    said = r"the loss term 'ce' of phase 'train' became nan in epoch 2"
+    with pytest.raises(NonFiniteLoss, match=said) as failed:
         running.run()
-    kept = read_state(tmp_path / "train" / "last.safetensors")
+    last = tmp_path / "train" / "last.safetensors"
+    assert f"the last good state is {last}" in str(failed.value)
+    kept = read_state(last)
     assert kept.facts["epoch"] == 1
     assert all(torch.isfinite(t).all() for t in kept.tensors.values() if t.is_floating_point())
     # The step that went wrong moved nothing.

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from cohobate import cli
+from cohobate.cli import training
 from cohobate.engine.settings import factor
 from cohobate.models.build import build
 from cohobate.recipes.catalogue import TAUGHT, options
@@ -46,7 +47,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def planned(monkeypatch: pytest.MonkeyPatch) -> list[Training]:
     """The options of every `cohobate train ... --dry-run`, instead of the plan."""
     seen: list[Training] = []
-    monkeypatch.setattr(cli, "_show_plan", lambda method, config, own: seen.append(config))
+    monkeypatch.setattr(training, "_show_plan", lambda method, config, own: seen.append(config))
     return seen
 
 

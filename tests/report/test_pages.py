@@ -197,7 +197,8 @@ def test_what_was_not_logged_cannot_be_drawn(make_run: MakeRun, tmp_path: Path) 
 def test_files_of_a_comparison_and_of_a_run(runs: list[Run]) -> None:
     files = comparison_files(compare(runs, "base"), runs)
     curves = ["curves-val.svg", "curves-test.svg"]
-    assert list(files) == ["table.md", "table.csv", "table.json", *curves, "index.html"]
+    tables = ["table.md", "table.csv", "table.json", "readouts.csv"]
+    assert list(files) == [*tables, *curves, "index.html"]
     assert len(json.loads(files["table.json"])["entries"]) == 3
     assert ElementTree.fromstring(files["curves-val.svg"]).tag == "{http://www.w3.org/2000/svg}svg"
     assert run_files(runs[0]) == {"report.html": run_page(runs[0])}

@@ -30,7 +30,7 @@ def entry(comparison: Comparison, label: str) -> Entry:
 
 
 def markdown_rows(text: str) -> list[dict[str, str]]:
-    """The table as a Markdown reader sees it: cells are cut at bars that are not escaped."""
+    """A table as a Markdown reader sees it: cells are cut at bars that are not escaped."""
     cut = [re.split(r"(?<!\\)\|", line)[1:-1] for line in text.splitlines() if line.startswith("|")]
     head, _, *rows = [[cell.strip() for cell in line] for line in cut]
     assert all(len(cells) == len(head) for cells in rows)
@@ -204,11 +204,13 @@ def odd(make_run: MakeRun) -> Comparison:
 
 
 def test_markdown_parses_back(odd: Comparison) -> None:
-    base, kd = markdown_rows(to_markdown(odd))
+    main, readouts = to_markdown(odd).split("Every read-out")
+    base, kd = markdown_rows(main)
     assert base["method"] == "base"
     assert kd["method"] == 'kd \\|x\\|, "&lt;b&gt;" \\*[red]\\*'
     assert kd["test error, last epoch"] == "9.05 ± 0.07"
     assert (kd["parameters trained"], kd["MACs"], kd["n"]) == ("0.27 M", "40.6 M", "2")
+    assert [found["method"] for found in markdown_rows(readouts)] == [base["method"]] * 2 + [kd["method"]] * 2
     assert to_markdown(odd).startswith(
         "cifar10, resnet20, 4 epochs of batch size 128, seeds 0, 1, 45,000 training"
     )

@@ -50,9 +50,9 @@ def shares_right(correct: Tensor) -> Tensor:
 
 
 def interrater_agreement(correct: Tensor) -> Tensor:
-    """Interrater agreement s, (): 1 where all are right about the same images, 0 where they err independently.
+    """Interrater agreement s, (): 1 where all are right about the same images, about 0 where by chance.
 
-    Smaller is more diverse; below 0 they err together less often than by chance. NaN where it is undefined.
+    Smaller is more diverse, down to -1 / (T - 1) or so. NaN where it is undefined.
 
     Args:
         correct: (N, T), see :func:`shares_right`, which says what is raised.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -226,11 +227,23 @@ class Trainer:
         for name, loss in losses.items():
             if not torch.isfinite(loss):
                 step = min(self.step + 1, self.steps)
+                last = self.store.last
+                kept = f"the last good state is {last}" if last.exists() else "no good state was saved yet"
                 raise NonFiniteLoss(
                     f"the loss term {name!r} of phase {self.name!r} became {loss.item()} in epoch "
-                    f"{self.epoch + 1}, at or before step {step}; the last good state is "
-                    f"{self.store.last}; lower lr or the weight of {name!r}, or set clip"
+                    f"{self.epoch + 1}, at or before step {step}{self._largest()}; {kept}; lower lr or the "
+                    "weight of a term, or set clip"
                 )
+
+    def _largest(self) -> str:
+        """Of the terms that were finite before one was not: it tells more than which of them gave way."""
+        means = {name: total.item() / max(1, self.step) for name, total in self.totals.items()}
+        if not means or not all(map(math.isfinite, means.values())):
+            means = dict(self.history[-1]["losses"]) if self.history else {}
+        if not means:
+            return ""
+        name = max(means, key=lambda term: abs(means[term]))
+        return f" (before it the largest term was {name!r}, {means[name]:.3g} on average)"
 
     def _stop_wanted(self) -> bool:
         if distributed.world() == 1:
@@ -289,8 +302,9 @@ class Trainer:
 
     def measure(self, loader: Loader) -> Measured:
         """Every read-out over a loader, with the weights as they are; without each class's error."""
-        with evaluating(self.method):
-            measured = evaluate(self.method.readouts, loader, self.device, self.settings.precision)
+        method, precision = self.method, self.settings.precision
+        with evaluating(method):
+            measured = evaluate(method.readouts, loader, self.device, precision, method.peer_readouts)
         for values in measured.values():
             del values["class_error"]
         return measured

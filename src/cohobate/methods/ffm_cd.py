@@ -115,7 +115,8 @@ def classifier_diversity(weights: Tensor, product: Product = "classes", norm: No
 def _size(matrices: Tensor, norm: Norm) -> Tensor:
     """(P, ., .) -> (P,)."""
     if norm == "frobenius":
-        return torch.linalg.vector_norm(matrices, dim=(1, 2))
+        sizes: Tensor = torch.linalg.vector_norm(matrices, dim=(1, 2))
+        return sizes
     return matrices.abs().sum(dim=(1, 2)) if norm == "sum" else matrices.abs().mean(dim=(1, 2))
 
 
@@ -132,10 +133,9 @@ def matched_gamma(
     Raises:
         ValueError: as :class:`Diversified`.
     """
-    with torch.no_grad():
-        weights = stacked(classifiers)
-        fits = classifier_diversity(weights, "outer", "sum")
-        return float(printed * fits / classifier_diversity(weights, product, norm))
+    weights = stacked(classifiers).detach()
+    fits = classifier_diversity(weights, "outer", "sum")
+    return printed * float(fits / classifier_diversity(weights, product, norm))
 
 
 class Diversified(Method):
@@ -177,7 +177,7 @@ class Diversified(Method):
         self.product = product
         self.norm = norm
         self.second_view, self.turns, self.rests = method.second_view, method.turns, method.rests
-        self.peers = method.peers
+        self.peer_readouts = method.peer_readouts
 
     def forward(self, batch: Batch, turn: int = 0) -> dict[str, Tensor]:
         losses = self.method(batch, turn)

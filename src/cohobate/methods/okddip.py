@@ -135,7 +135,7 @@ class TwoLevel(Method):
         self.ramp = ramp
         self.detach = detach
         self.leader_target = leader_target
-        self.peers = peer_names(len(group) - 1)
+        self.peer_readouts = peer_names(len(group) - 1)
 
     def forward(self, batch: Batch, turn: int = 0) -> dict[str, Tensor]:
         leader, *peers = self.group(batch.x)

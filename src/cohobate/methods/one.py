@@ -134,7 +134,7 @@ class ONE(Method):
         self.temperature = temperature
         self.ramp = ramp
         self.detach = detach
-        self.peers = peer_names(len(group))
+        self.peer_readouts = peer_names(len(group))
 
     def forward(self, batch: Batch, turn: int = 0) -> dict[str, Tensor]:
         branches = self.group(batch.x)

@@ -150,7 +150,9 @@ def some_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """
     fields = options_model(name).model_fields
     own: dict[str, Any] = {
-        field: (Any, None) if fields[field].is_required() else (fields[field].annotation, fields[field])
+        field: (Any, None)
+        if fields[field].is_required() and field not in given
+        else (fields[field].annotation, fields[field])
         for field in own_options(name)
     }
     partial = create_model("Options", __base__=Training, **own)

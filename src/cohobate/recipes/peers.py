@@ -299,7 +299,7 @@ def classifiers(job: Job, group: Branched) -> list[nn.Module]:
     head = find_head(look(network, (3, job.image_size, job.image_size)))
     if head is None:
         raise ValueError(
-            f"the CD loss compares classifiers, and the logits of {job.training.model} are not what one linear "
-            "layer gives; take the method without it (gate, sa, ffm)"
+            f"the CD loss compares classifiers, and the logits of {job.training.model} are not what one "
+            "linear layer gives; take the method without it (gate, sa, ffm)"
         )
     return [tail.get_submodule(head) for tail in group.tails]

@@ -7,67 +7,21 @@ before it is averaged, and its uncertainty is that of the differences.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .readouts import ReadOut, read_outs
 from .runs import Run
+from .stats import Gain, Stat
 
-CONFIDENCE = 0.95
+__all__ = ["Comparison", "Entry", "Gain", "Seed", "Stat", "compare", "listed"]
+
 NOTED = (
     *("optimizer", "lr", "weight_decay", "schedule", "precision", "device"),
     *("machine", "gpu", "torch", "threads", "processes", "cohobate", "commit", "data_fingerprint"),
 )
 """Settings and provenance that may differ between runs, but not unsaid."""
-
-
-@dataclass(frozen=True)
-class Stat:
-    """Mean and sample standard deviation (None for n = 1) of n values."""
-
-    mean: float
-    std: float | None
-    n: int
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Stat:
-        std = statistics.stdev(values) if len(values) > 1 else None
-        return cls(statistics.fmean(values), std, len(values))
-
-
-@dataclass(frozen=True)
-class Gain:
-    """Baseline error minus method error, in points, averaged over the seeds that both have.
-
-    Attributes:
-        mean: positive where the method is better.
-        se: standard error of the mean difference; None for one pair.
-        interval: 95 percent, Student's t; None for one pair, and where every pair differs by the
-            same amount: a spread of zero in a few seeds gives no scale to judge the mean by.
-        pairs: how many seeds both have.
-    """
-
-    mean: float
-    se: float | None
-    interval: tuple[float, float] | None
-    pairs: int
-
-    @classmethod
-    def of(cls, differences: Sequence[float]) -> Gain:
-        stat = Stat.of(differences)
-        if stat.std is None:
-            return cls(stat.mean, None, None, stat.n)
-        se = stat.std / stat.n**0.5
-        if se < 1e-9:  # what rounding leaves of equal differences
-            return cls(stat.mean, 0.0, None, stat.n)
-        half = _t_quantile(stat.n - 1) * se
-        return cls(stat.mean, se, (stat.mean - half, stat.mean + half), stat.n)
-
-    @property
-    def is_clear(self) -> bool:
-        """Whether the interval excludes 0."""
-        return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1]
 
 
 @dataclass(frozen=True)
@@ -96,6 +50,7 @@ class Entry:
         gain: over the baseline at the last epoch; None for the baseline itself and where no seed
             is shared.
         train_ratio: train seconds over the baseline's, seed by seed; None where no seed is shared.
+        readouts: everything that was measured of it at the last epoch, the deployed read-out too.
     """
 
     label: str
@@ -109,6 +64,7 @@ class Entry:
     macs: Stat
     train_seconds: Stat
     train_ratio: Stat | None
+    readouts: tuple[ReadOut, ...]
     seeds: tuple[Seed, ...]
 
 
@@ -134,6 +90,11 @@ class Comparison:
     @property
     def has_best(self) -> bool:
         return all(entry.best is not None for entry in self.entries)
+
+    @property
+    def has_readouts(self) -> bool:
+        """Whether more than what is deployed was measured of any method."""
+        return any(len(entry.readouts) > 1 for entry in self.entries)
 
 
 def compare(runs: Sequence[Run], baseline: str) -> Comparison:
@@ -161,7 +122,7 @@ def compare(runs: Sequence[Run], baseline: str) -> Comparison:
     return Comparison(
         baseline=baseline,
         split=split,
-        entries=tuple(_entry(groups[label][0], found, seeds[baseline]) for label, found in seeds.items()),
+        entries=tuple(_entry(groups[label], split, found, seeds[baseline]) for label, found in seeds.items()),
         notes=tuple(_notes(runs, split, seeds)),
         **settings,
     )
@@ -225,7 +186,8 @@ def _measured(run: Run, epoch: Mapping[str, Any], split: str) -> dict[str, float
     return dict(metrics)
 
 
-def _entry(run: Run, seeds: tuple[Seed, ...], baseline: tuple[Seed, ...]) -> Entry:
+def _entry(runs: Sequence[Run], split: str, seeds: tuple[Seed, ...], baseline: tuple[Seed, ...]) -> Entry:
+    run = runs[0]
     by_seed = {seed.seed: seed for seed in baseline}
     pairs = [(by_seed[seed.seed], seed) for seed in seeds if seed.seed in by_seed]
     gains = [base.last["top1_error"] - seed.last["top1_error"] for base, seed in pairs]
@@ -243,6 +205,7 @@ def _entry(run: Run, seeds: tuple[Seed, ...], baseline: tuple[Seed, ...]) -> Ent
         macs=Stat.of([seed.macs for seed in seeds]),
         train_seconds=Stat.of([seed.train_seconds for seed in seeds]),
         train_ratio=Stat.of(ratios) if ratios else None,
+        readouts=tuple(read_outs(runs, split)),
         seeds=seeds,
     )
 
@@ -267,12 +230,6 @@ def _notes(runs: Sequence[Run], split: str, seeds: Mapping[str, Sequence[Seed]])
         if len(values) > 1:
             notes.append(f"Not the same in every run: {key.replace('_', ' ')} ({', '.join(values)}).")
     return notes
-
-
-def _t_quantile(freedom: int) -> float:
-    from scipy.stats import t  # type: ignore[import-untyped, unused-ignore]
-
-    return float(t.ppf((1 + CONFIDENCE) / 2, freedom))
 
 
 def listed(numbers: set[int]) -> str:

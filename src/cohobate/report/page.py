@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import plots, slkd, table
+from . import peers, plots, slkd, table
 from .comparison import Comparison, Entry
 from .markup import Html, document, join, tag, wide_table
 from .runs import SPLITS, Run
@@ -35,6 +35,7 @@ def comparison_page(comparison: Comparison, runs: Sequence[Run]) -> str:
         f"{c.model} on {c.data}",
         f"{_count(len(order), 'method')}, {c.epochs} epochs, measured against {c.baseline}",
         section("Results", _results(c, colours)),
+        *_readouts(c, colours),
         section("Curves", _comparison_curves(c, runs)),
         section("Every seed", _seeds(c, colours)),
         section("How it was made", *origin(runs)),
@@ -61,6 +62,15 @@ def _results(comparison: Comparison, colours: Mapping[str, str]) -> Html:
         wide_table(table.row(comparison, comparison.entries[0]), rows),
         tag("ul", *(tag("li", note) for note in notes), cls="notes"),
     )
+
+
+def _readouts(comparison: Comparison, colours: Mapping[str, str]) -> list[Html]:
+    found = table.readout_rows(comparison)
+    if not found:
+        return []
+    rows = [list((row | {"method": _keyed(row["method"], colours)}).values()) for row in found]
+    caption = tag("p", table.readout_caption(comparison), cls="caption")
+    return [section("Every read-out", caption, wide_table(found[0], rows))]
 
 
 def _result_row(comparison: Comparison, entry: Entry, colours: Mapping[str, str]) -> list[str]:
@@ -90,11 +100,14 @@ def _comparison_curves(comparison: Comparison, runs: Sequence[Run]) -> Html:
             figures.append(figure(plots.error_curves(runs, split), f"{split} error"))
             later = plots.error_curves(runs, split, since=LATER_SHARE)
             figures.append(figure(later, f"{split} error, the second half enlarged"))
+    for split in peers.splits_of_peers(runs):
+        caption = f"{split} agreement s of the peers: smaller is more diverse"
+        figures.append(figure(peers.agreement_curves(runs, split), caption))
     if not figures:
         return tag("p", "No run has logged an error over its epochs.")
     words = (
         "Thin: a seed. Bold: the mean over seeds, as far as all of them have come. "
-        "The deployed predictor, in the last phase of a plan."
+        "Errors are those of the deployed predictor, in the last phase of a plan."
     )
     return join(tag("p", words, cls="caption"), tag("div", *figures, cls="figures"))
 
@@ -130,7 +143,10 @@ def _run_metrics(run: Run) -> list[Html]:
         for split in SPLITS
         for predictor, metrics in ((result[name] or {}).get(split) or {}).items()
     ]
-    names = list(dict.fromkeys(key for _, metrics in measured for key in metrics))
+    scalars = [
+        key for _, metrics in measured for key, value in metrics.items() if not isinstance(value, list)
+    ]
+    names = list(dict.fromkeys(scalars))
     rows = [[where, *(_number(metrics.get(key)) for key in names)] for where, metrics in measured]
     head = ["split, epoch, predictor", *map(_metric_name, names)]
     deployed = f"Deployed: {result['predictor']}."
@@ -145,7 +161,7 @@ def _run_curves(run: Run) -> Html:
         figures.append(figure(plots.run_error_curves(run), "Top-1 error, last phase"))
     if any(line.get("losses") for line in run.metrics):
         figures.append(figure(plots.loss_curves(run), "Loss terms, weighted as they are optimised"))
-    figures += [figure(svg, caption) for svg, caption in slkd.figures(run)]
+    figures += [figure(svg, caption) for svg, caption in (*slkd.figures(run), *peers.figures(run))]
     if not figures:
         return tag("p", "Nothing is logged yet.")
     return tag("div", *figures, cls="figures")

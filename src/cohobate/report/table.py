@@ -5,18 +5,32 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from .comparison import Comparison, Entry, Stat, compare, listed
+from .readouts import DIVERSITY, ReadOut
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["Comparison", "caption", "compare", "row", "to_csv", "to_json", "to_markdown", "to_rich"]
+__all__ = [
+    "Comparison",
+    "caption",
+    "compare",
+    "readout_caption",
+    "readout_rows",
+    "readouts_csv",
+    "row",
+    "to_csv",
+    "to_json",
+    "to_markdown",
+    "to_rich",
+]
 
 NOTHING = "—"
+NAMES = ("method", "read-out")
 SIZES = ("parameters trained", "deployed", "MACs")
 
 
@@ -50,8 +64,53 @@ def row(comparison: Comparison, entry: Entry) -> dict[str, str]:
     }
 
 
-def error(stat: Stat) -> str:
-    return f"{stat.mean:.2f}" if stat.std is None else f"{stat.mean:.2f} ± {stat.std:.2f}"
+def error(stat: Stat, digits: int = 2) -> str:
+    spread = "" if stat.std is None else f" ± {stat.std:.{digits}f}"
+    return f"{stat.mean:.{digits}f}{spread}"
+
+
+def readout_caption(comparison: Comparison) -> str:
+    """What the numbers of :func:`readout_rows` are."""
+    text = (
+        f"Every read-out on the {comparison.split} split at the last epoch: error in percent, "
+        "mean ± sample standard deviation over seeds."
+    )
+    if _columns_of_peers(comparison):
+        text += (
+            " Of the peers, in the row of their mean error and not in percent: agreement s (1: right about "
+            "the same images; about 0: by chance), disagreement (share of images that exactly one of two "
+            "gets right) and Yule's Q (about 0: by chance), the last two as means over pairs."
+        )
+    return text
+
+
+def readout_rows(comparison: Comparison) -> list[dict[str, str]]:
+    """A line a read-out, heading -> text; empty where no method has more than the one that is deployed."""
+    if not comparison.has_readouts:
+        return []
+    columns = _columns_of_peers(comparison)
+    return [
+        {
+            "method": entry.label,
+            "read-out": f"{found.name} (deployed)" if found.deployed else found.name,
+            "top-1 error": error(found.top1_error),
+            "top-5 error": _or_nothing(found.top5_error, 2),
+            **{heading: _or_nothing(getattr(found, key), 3) for key, heading in columns.items()},
+        }
+        for entry in comparison.entries
+        for found in entry.readouts
+    ]
+
+
+def _columns_of_peers(comparison: Comparison) -> dict[str, str]:
+    """The diversity measures and their headings, where any method has them."""
+    readouts = [found for entry in comparison.entries for found in entry.readouts]
+    columns = dict(zip(DIVERSITY, ("agreement s", "disagreement", "Q"), strict=True))
+    return {key: text for key, text in columns.items() if any(getattr(r, key) is not None for r in readouts)}
+
+
+def _or_nothing(stat: Stat | None, digits: int) -> str:
+    return NOTHING if stat is None else error(stat, digits)
 
 
 def gain(entry: Entry) -> str:
@@ -86,13 +145,19 @@ def duration(seconds: float) -> str:
 
 
 def to_markdown(comparison: Comparison) -> str:
-    """The table, its caption, its notes."""
+    """The table, its caption, its notes; and that of every read-out, where there are several."""
     rows = [row(comparison, entry) for entry in comparison.entries]
-    head = list(rows[0])
-    lines = [cells(head), cells(["---", *["---:"] * (len(head) - 1)])]
-    lines += [cells([marked(text) for text in found.values()]) for found in rows]
     notes = [f"- {marked(note)}" for note in comparison.notes]
-    return "\n".join([marked(caption(comparison)), "", *lines, *([""] if notes else []), *notes, ""])
+    lines = [marked(caption(comparison)), "", *_lines(rows), *([""] if notes else []), *notes, ""]
+    if readouts := readout_rows(comparison):
+        lines += [marked(readout_caption(comparison)), "", *_lines(readouts), ""]
+    return "\n".join(lines)
+
+
+def _lines(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    head = list(rows[0])
+    aligned = ["---" if name in NAMES else "---:" for name in head]
+    return [cells(head), cells(aligned), *(cells([marked(text) for text in row.values()]) for row in rows)]
 
 
 def cells(texts: Sequence[str]) -> str:
@@ -109,7 +174,15 @@ def marked(text: str) -> str:
 
 def to_csv(comparison: Comparison) -> str:
     """One line a method, full precision; an empty cell is a number that cannot be given."""
-    rows = [_csv_row(comparison, entry) for entry in comparison.entries]
+    return _csv([_csv_row(comparison, entry) for entry in comparison.entries])
+
+
+def readouts_csv(comparison: Comparison) -> str:
+    """One line a read-out, full precision; an empty cell is a number that cannot be given."""
+    return _csv([_csv_readout(entry, found) for entry in comparison.entries for found in entry.readouts])
+
+
+def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
     out = io.StringIO()
     writer = csv.DictWriter(out, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -148,6 +221,17 @@ def _csv_row(comparison: Comparison, entry: Entry) -> dict[str, Any]:
         "train_seconds_mean": entry.train_seconds.mean,
         "train_ratio_mean": entry.train_ratio.mean if entry.train_ratio else None,
     }
+
+
+def _csv_readout(entry: Entry, found: ReadOut) -> dict[str, Any]:
+    stats = {key: getattr(found, key) for key in ("top1_error", "top5_error", *DIVERSITY)}
+    numbers = {
+        f"{key}_{part}": None if stat is None else getattr(stat, part)
+        for key, stat in stats.items()
+        for part in ("mean", "std")
+    }
+    about = {"label": entry.label, "method": entry.method, "readout": found.name, "deployed": found.deployed}
+    return {**about, "n": found.top1_error.n, **numbers}
 
 
 def to_json(comparison: Comparison) -> str:

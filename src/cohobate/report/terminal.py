@@ -135,19 +135,20 @@ def plan_table(title: str, outlooks: Sequence[Outlook]) -> Table:
 
 
 def result_table(facts: Mapping[str, Any]) -> Table:
-    """The measurements of a finished run, ``result.json``."""
+    """The measurements of a finished run, ``result.json``: every read-out, the deployed one first."""
     from rich.table import Table
 
     table = Table(title=f"{facts['label']} on {facts['data']}, {facts['model']}, seed {facts['seed']}")
-    for column in ("weights", "split", "top-1 error %", "top-5 error %", "NLL", "ECE %"):
+    for column in ("weights", "split", "read-out", "top-1 error %", "top-5 error %", "NLL", "ECE %"):
         table.add_column(column, justify="right", no_wrap=True)
     for weights in ("last", "best"):
         kept = facts[weights]
         for split in ("val", "test"):
-            if kept and kept[split]:
-                values = [kept[split][facts["predictor"]][key] for key in MEASURES]
+            for readout, measured in ((kept and kept[split]) or {}).items():
+                values = [measured[key] for key in MEASURES]
                 name = f"{weights}, epoch {kept['epoch']}"
-                table.add_row(name, split, *(f"{v:.2f}" if v >= 0.1 else f"{v:.3f}" for v in values))
+                numbers = (f"{v:.2f}" if v >= 0.1 else f"{v:.3f}" for v in values)
+                table.add_row(name, split, readout, *numbers)
     return table
 
 

@@ -1,0 +1,160 @@
+"""DML: networks that learn side by side teach one another.
+
+Zhang, Xiang, Hospedales, Lu: Deep Mutual Learning, CVPR 2018.
+
+    Theta_k         network k of the group
+    K               len(group)
+    p_k             softmax of the logits of network k
+    p_avg           target="mean_probabilities"
+
+Choices.
+    Loss: that of network k is its cross-entropy, and the mean of KL(p_l || p_k) over the K - 1 others
+        (``target="each"``, the paper's form for any K). ``target="mean_probabilities"`` is its variant
+        DML_e, one KL to the mean of the others' probabilities; ``target="mean_logits"`` has one KL to
+        the softmax of the mean of their logits.
+    Temperature: the paper has none, that is T = 1. At T > 1 both sides are softened, and the KL is
+        scaled by T^2 as in KD.
+    Gradients: what the others say is a constant. So one backward of the sum trains each network by its
+        own loss.
+    Time: the paper's algorithm 1 updates the networks in turns, and the others predict anew after each
+        update: ``in_turns=True``, for networks that share nothing. By default all are updated together,
+        by what they said before it: K passes a step instead of K^2. In turns, what the others say is
+        normalised by the batch too, but moves no batch-norm statistics: these move in a network's own
+        turn only.
+    Public code that others compare to (OKDDip's): ``target="mean_logits"``, ``temperature=3``,
+        ``detach=False``, together.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..core import Batch, Group, Method, Separate, as_output, float32, run
+from . import group as peers
+from .kd import softened_kl
+
+Target = Literal["each", "mean_logits", "mean_probabilities"]
+
+
+@float32
+def mean_probabilities(logits: Tensor, temperature: float) -> Tensor:
+    """Logits whose softmax at ``temperature`` is the mean of several networks' own.
+
+    Args:
+        logits: (m, n, B, K) or (m, n, B, K, H, W); the mean is over m.
+        temperature: T > 0.
+
+    Returns:
+        (n, B, K) or (n, B, K, H, W).
+    """
+    log_p = F.log_softmax(logits / temperature, dim=3)
+    return temperature * (log_p.logsumexp(0) - math.log(len(logits)))  # p_avg of DML_e
+
+
+@float32
+def mutual_kl(logits: Tensor, others: Tensor, temperature: float, target: Target = "each") -> Tensor:
+    """The sum over n networks of T^2 KL(others || network); the caller detaches the others.
+
+    Args:
+        logits: of n networks, (n, B, K) or (n, B, K, H, W).
+        others: of the m others of each, (m, n, B, K) or (m, n, B, K, H, W).
+        temperature: T > 0.
+        target: the mean over the others' KL, or the KL to the mean of them.
+    """
+    if target == "mean_logits":
+        others = others.mean(0, keepdim=True)
+    elif target == "mean_probabilities":
+        others = mean_probabilities(others, temperature)[None]
+    learners = logits.expand_as(others)
+    # The mean over pairs, positions and networks at once; n of it is the sum over networks.
+    mean = softened_kl(learners.flatten(0, 2), others.flatten(0, 2), temperature=temperature)
+    return len(logits) * mean
+
+
+class DML(Method):
+    """CE_k + weight x T^2 KL(the others || k), summed over the networks, or in turns.
+
+    Args:
+        group: two networks or more, of any architectures, that predict the same classes.
+        weight: factor of the KL.
+        temperature: T > 0.
+        target: "each" of the others, their "mean_logits", or their "mean_probabilities" (DML_e).
+        in_turns: one network's update after the other, as in the paper's algorithm 1.
+        detach: whether what the others say is a constant.
+
+    Raises:
+        ValueError: one network only, an argument out of range, or networks that share a part in turns.
+    """
+
+    def __init__(
+        self,
+        group: Group,
+        weight: float = 1.0,
+        temperature: float = 1.0,
+        target: Target = "each",
+        in_turns: bool = False,
+        detach: bool = True,
+    ) -> None:
+        super().__init__()
+        peers.check_several(group, "DML")
+        if weight < 0:
+            raise ValueError(f"weight must not be negative, got {weight}")
+        if temperature <= 0:
+            raise ValueError(f"temperature must be positive, got {temperature}")
+        if target not in get_args(Target):
+            raise ValueError(f"target must be one of {', '.join(get_args(Target))}, got {target!r}")
+        if in_turns:
+            _check_turns(group, detach)
+        self.group = group
+        self.weight = weight
+        self.temperature = temperature
+        self.target = target
+        self.in_turns = in_turns
+        self.detach = detach
+        self.turns = len(group) if in_turns else 1
+        self.rests = in_turns
+        self.peer_readouts = peers.peer_names(len(group))
+
+    def forward(self, batch: Batch, turn: int = 0) -> dict[str, Tensor]:
+        if self.in_turns:
+            return self._turn(batch, turn)
+        logits = peers.stack_logits(self.group(batch.x))
+        said = peers.others(logits.detach() if self.detach else logits)
+        return {
+            "ce": peers.summed_cross_entropy(logits, batch.y),
+            "kl": self.weight * mutual_kl(logits, said, self.temperature, self.target),
+        }
+
+    def _turn(self, batch: Batch, turn: int) -> dict[str, Tensor]:
+        """The loss of one network; the others predict, and rest."""
+        learner = as_output(self.group.alone(turn)(batch.x))
+        rest = [self.group.alone(i) for i in range(len(self.group)) if i != turn]
+        with torch.no_grad():
+            said = [run(network, batch.x, track=False) for network in rest]
+        logits = peers.stack_logits([learner, *said])
+        learns, others = logits[:1], logits[1:, None].detach()
+        return {
+            f"ce_{turn + 1}": peers.summed_cross_entropy(learns, batch.y),
+            f"kl_{turn + 1}": self.weight * mutual_kl(learns, others, self.temperature, self.target),
+        }
+
+    def predictors(self) -> dict[str, nn.Module]:
+        return peers.predictors(self.group, range(len(self.group)))
+
+    def readouts(self, x: Tensor) -> dict[str, Tensor]:
+        return peers.readouts(self.group(x))
+
+
+def _check_turns(group: Group, detach: bool) -> None:
+    if not isinstance(group, Separate):
+        raise ValueError(
+            f"DML in turns needs networks that share nothing (Separate), got {type(group).__name__}: "
+            "a part that they share has no turn in which to rest"
+        )
+    if not detach:
+        raise ValueError("DML in turns updates one network a turn; detach=False needs in_turns=False")
