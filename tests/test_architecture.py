@@ -14,7 +14,7 @@ import cohobate
 SOURCE = Path(cohobate.__file__).parent
 MIDDLE = {"report", "models", "data", "methods", "engine", "inference", "analysis"}
 MAY_IMPORT = {
-    "core": set[str](),
+    "core": {"core"},
     **{room: {"core", room} for room in MIDDLE},
     "report": {"core", "report", "analysis"},
     "recipes": {"core", "recipes", *MIDDLE},
@@ -53,9 +53,11 @@ def test_imports_go_one_way(path: Path) -> None:
     assert imported_rooms(path) <= MAY_IMPORT[room(path)]
 
 
-def test_core_imports_only_torch() -> None:
-    tree = ast.parse((SOURCE / "core.py").read_text())
-    modules = {n.module.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module}
+@pytest.mark.parametrize("path", sorted((SOURCE / "core").glob("*.py")), ids=lambda path: path.name)
+def test_core_imports_only_torch(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    froms = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module and not n.level]
+    modules = {str(n.module).split(".")[0] for n in froms}
     modules |= {a.name.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
     standard = {"__future__", "collections", "copy", "functools", "itertools", "posixpath", "typing"}
     assert modules <= {"torch", *standard}

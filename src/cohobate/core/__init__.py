@@ -1,0 +1,34 @@
+"""The words that every room speaks: batch, output, term, method, phase, teacher, group, gate.
+
+Only torch is imported here.
+"""
+
+from .batch import IGNORED, Batch, Loader
+from .gates import Gate, fold, gate_names, run
+from .method import Method, Phase, Plan, Term
+from .networks import Classifier, Frozen, Group, Mean, Output, Separate, as_output, keep_keys
+from .numerics import cross_entropy, float32
+
+__all__ = [
+    "IGNORED",
+    "Batch",
+    "Classifier",
+    "Frozen",
+    "Gate",
+    "Group",
+    "Loader",
+    "Mean",
+    "Method",
+    "Output",
+    "Phase",
+    "Plan",
+    "Separate",
+    "Term",
+    "as_output",
+    "cross_entropy",
+    "float32",
+    "fold",
+    "gate_names",
+    "keep_keys",
+    "run",
+]

@@ -1,0 +1,89 @@
+"""What is compared, who learns from whom, and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from typing import Any, Literal, NamedTuple
+
+from torch import Tensor, nn
+
+from .batch import Batch
+from .networks import Frozen, Output
+
+
+class Term(nn.Module):
+    """What is compared: ``term(student, teacher, batch) -> scalar``, to be scaled by ``weight``.
+
+    A term may own regressors or banks. No gradient enters ``teacher``.
+
+    Attributes:
+        weight: factor of the term.
+        logits_only: whether the teacher's logits are all that it reads of the teacher, so that they
+            may come from a store.
+        remembers: how many training images it keeps something of; None where it does not.
+    """
+
+    weight: float = 1.0
+    logits_only: bool = False
+    remembers: int | None = None
+
+    def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
+        raise NotImplementedError(f"{type(self).__name__}.forward")
+
+
+class Method(nn.Module):
+    """Who learns from whom: owns every network it trains, returns named loss terms.
+
+    ``forward(batch)`` returns the terms already weighted; the training loss is their plain sum.
+
+    Attributes:
+        second_view: what ``batch.views[1]`` must be: another augmentation of the same image, or
+            another image of its class; None for one view.
+        turns: optimizer steps of one update.
+        rests: whether a step may leave a parameter without a gradient.
+        peer_readouts: names of the read-outs that learn side by side: the mean of their errors is
+            measured, and how much they agree.
+    """
+
+    second_view: Literal["augmentation", "classmate"] | None = None
+    turns: int = 1
+    rests: bool = False
+    peer_readouts: tuple[str, ...] = ()
+
+    def forward(self, batch: Batch, turn: int = 0) -> dict[str, Tensor]:
+        raise NotImplementedError(f"{type(self).__name__}.forward")
+
+    def groups(self) -> dict[str, list[nn.Parameter]]:
+        """Named groups of parameters that a recipe may give rates of their own."""
+        return {"networks": [p for p in self.parameters() if p.requires_grad]}
+
+    def predictors(self) -> dict[str, nn.Module]:
+        """Plain modules, images -> logits; the first is the one deployed."""
+        raise NotImplementedError(f"{type(self).__name__}.predictors")
+
+    def readouts(self, x: Tensor) -> dict[str, Tensor]:
+        """Logits of every predictor, what they share computed once: for validation."""
+        raise NotImplementedError(f"{type(self).__name__}.readouts")
+
+    @property
+    def reads_logits_of(self) -> Frozen | None:
+        """The frozen teacher of whom it reads ``teacher(batch.x).logits`` and nothing else.
+
+        Its logits may then come as ``batch.taught``, computed before. None: there is no such teacher.
+        """
+        return None
+
+    def after_step(self) -> None:
+        """Called once after each update."""
+
+
+class Phase(NamedTuple):
+    """What a plan yields: train ``method`` under the run's settings, overridden by ``settings``."""
+
+    name: str
+    method: Method
+    settings: Mapping[str, Any] = {}
+
+
+Plan = Generator[Phase, dict[str, Any], None]
+"""A generator of phases; the engine sends it the measurements of the phase that has ended."""

@@ -1,0 +1,53 @@
+"""Numerical care: equations in float32, the cross-entropy that all methods share."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .batch import IGNORED
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def float32(function: Function) -> Function:
+    """Run an equation with autocast off and half-precision arguments cast up; float64 stays.
+
+    ``.float()`` alone is not enough: autocast would put matmul and linear back into bfloat16.
+    """
+
+    @functools.wraps(function)
+    def careful(*args: Any, **kwargs: Any) -> Any:
+        device = next((a.device.type for a in args if isinstance(a, Tensor)), "cpu")
+        args, kwargs = tuple(map(_up, args)), {k: _up(v) for k, v in kwargs.items()}
+        if not torch.is_autocast_enabled(device):
+            return function(*args, **kwargs)
+        with torch.autocast(device, enabled=False):
+            return function(*args, **kwargs)
+
+    return careful  # type: ignore[return-value]
+
+
+def _up(value: Any) -> Any:
+    if isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16):
+        return value.float()
+    return value
+
+
+@float32
+def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """Mean cross-entropy over the kept positions.
+
+    Args:
+        logits: (B, K) or (B, K, H, W).
+        y: ids, (B,) or (B, H, W), where -100 is ignored; or probabilities of the logits' shape.
+    """
+    if y.is_floating_point():
+        return F.cross_entropy(logits, y)
+    total = F.cross_entropy(logits, y, ignore_index=IGNORED, reduction="sum")
+    return total / (y != IGNORED).sum().clamp(min=1)
