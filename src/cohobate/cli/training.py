@@ -154,7 +154,7 @@ def sweep_command(arguments: list[str]) -> None:
         parse_run(method, given, arguments, program, parser)
     option, texts, rest = swept_option(method, arguments, fields.keys() - {"seed"})
     from ..recipes.sweep import check_values, sweep
-    from ..report.sweep import to_rich
+    from ..report.sweep_files import to_rich
 
     values = check_values(method, option, texts)
     chosen, extra = parse_run(method, {**given, option: values[0]}, rest, program, parser)

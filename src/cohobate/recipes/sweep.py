@@ -12,7 +12,8 @@ from ..engine import distributed
 from ..engine.errors import NonFiniteLoss
 from ..engine.progress import Display
 from ..report.runs import read_run
-from ..report.sweep import Sweep, Trial, gather, shown, sweep_files
+from ..report.sweep import Sweep, Trial, gather, shown
+from ..report.sweep_files import sweep_files
 from .catalogue import OF_TEACHERS, label, options, options_model, some_options, takes_teacher
 from .compare import configure, minutes_left, parse
 from .folder import plain, read_config, write_files
