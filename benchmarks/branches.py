@@ -22,16 +22,15 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from itertools import combinations
 
 import torch
 import torch.nn.functional as F
-from pairs import median_interval, seconds
+from pairs import compare
+from tails import measure_tails, same, to
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
 
 from cohobate.core import Batch, Method
 from cohobate.methods.ffm_cd import Diversified, FeatureFusion
@@ -44,10 +43,6 @@ CLASSES, SHAPE = 100, (3, 32, 32)
 AT = {"okddip": 2, "ffm_cd": 1}
 """Stages that the branches share, as each paper has it."""
 T = 3.0
-
-
-def to(module: nn.Module, device: torch.device) -> None:
-    module.train().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def images(count: int, device: torch.device) -> Batch:
@@ -182,187 +177,6 @@ def check_method(method: Method, by_hand: ByHand, batch: Batch) -> None:
         same(dict(network.named_buffers()), buffers)
 
 
-def same(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> None:
-    """The same numbers under each name: gradients, where there are any."""
-    assert ours.keys() == theirs.keys()
-    for name, one in ours.items():
-        two = theirs[name]
-        assert (one.grad is None) == (two.grad is None), name
-        one, two = _gradient(one), _gradient(two)
-        torch.testing.assert_close(one.flatten(), two.flatten(), rtol=1e-6, atol=1e-8, msg=name)
-
-
-# ---------------------------------------------------------------- the tails
-
-
-class InTurn(nn.Module):
-    """Values at the cut -> logits, (m, B, K)."""
-
-    def __init__(self, tails: Sequence[nn.Module]) -> None:
-        super().__init__()
-        self.tails = nn.ModuleList(deepcopy(tail) for tail in tails)
-
-    def forward(self, *values: Tensor) -> Tensor:
-        return torch.stack([tail(*values).logits for tail in self.tails])
-
-    def state(self) -> dict[str, Tensor]:
-        """Parameters' gradients and statistics of all tails, behind one another."""
-        return {
-            name: torch.cat([_tensor(tail, name).flatten() for tail in self.tails])
-            for name in _names(self.tails[0])
-        }
-
-
-class Vmapped(nn.Module):
-    """The same by vmap over stacked weights."""
-
-    def __init__(self, tails: Sequence[nn.Module]) -> None:
-        super().__init__()
-        self.bones = (deepcopy(tails[0]).to("meta"),)
-        self.weights, self.statistics = (
-            {name: torch.stack([m[name].detach() for m in members]) for name in members[0]}
-            for members in (
-                [dict(tail.named_parameters()) for tail in tails],
-                [dict(tail.named_buffers()) for tail in tails],
-            )
-        )
-        for weight in self.weights.values():
-            weight.requires_grad_()
-
-    def forward(self, *values: Tensor) -> Tensor:
-        def one(weights: dict[str, Tensor], statistics: dict[str, Tensor]) -> Tensor:
-            logits: Tensor = functional_call(self.bones[0], (weights, statistics), values).logits
-            return logits
-
-        logits: Tensor = vmap(one)(self.weights, self.statistics)
-        return logits
-
-    def state(self) -> dict[str, Tensor]:
-        tensors = self.weights | self.statistics
-        return {name: _gradient(tensors[name]).flatten() for name in _names(self.bones[0])}
-
-
-class Grouped(nn.Module):
-    """The same with one convolution of groups for the convolutions of all tails.
-
-    What only the trunk feeds becomes a convolution of m times the outputs; a batch norm has m times the
-    channels, a linear layer is one batched product; everything else is as it is in one tail.
-    """
-
-    def __init__(self, tails: Sequence[nn.Module]) -> None:
-        super().__init__()
-        self.tail = deepcopy(tails[0])
-        nodes = list(self.tail.graph.nodes)  # type: ignore[union-attr, arg-type]
-        shared = {node for node in nodes if node.op == "placeholder"}
-        for node in nodes:
-            if node.op == "call_module":
-                members = [tail.get_submodule(node.target) for tail in tails]
-                self.tail.set_submodule(node.target, joined(members, node.args[0] in shared))
-
-    def forward(self, *values: Tensor) -> Tensor:
-        logits: Tensor = self.tail(*values).logits
-        return logits
-
-    def state(self) -> dict[str, Tensor]:
-        return {name: _tensor(self.tail, name).flatten() for name in _names(self.tail)}
-
-
-class Linears(nn.Module):
-    """m linear layers, each on its own part of the features: (B, m D) -> (m, B, K)."""
-
-    def __init__(self, members: Sequence[nn.Module]) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.stack([m.weight.detach() for m in members]))  # type: ignore[operator]
-        self.bias = nn.Parameter(torch.stack([m.bias.detach() for m in members]))  # type: ignore[operator]
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x.unflatten(1, (len(self.weight), -1)).transpose(0, 1)
-        return torch.baddbmm(self.bias[:, None], x, self.weight.mT)
-
-
-def joined(members: Sequence[nn.Module], shared: bool) -> nn.Module:
-    """One module for those of all tails; ``shared`` is their input, or each has its own channels of it.
-
-    Raises:
-        ValueError: a kind of module that has weights and cannot be joined.
-    """
-    first, m = members[0], len(members)
-    one: nn.Module
-    if isinstance(first, nn.Conv2d) and not (shared and first.groups > 1):
-        apart = 1 if shared else m
-        one = nn.Conv2d(
-            first.in_channels * apart,
-            first.out_channels * m,
-            first.kernel_size,  # type: ignore[arg-type]
-            first.stride,  # type: ignore[arg-type]
-            first.padding,  # type: ignore[arg-type]
-            first.dilation,  # type: ignore[arg-type]
-            first.groups * apart,
-            first.bias is not None,
-        )
-    elif isinstance(first, nn.BatchNorm2d):
-        one = nn.BatchNorm2d(first.num_features * m, first.eps, first.momentum)
-    elif isinstance(first, nn.Linear):
-        return Linears(members)
-    elif isinstance(first, nn.Sequential):
-        steps = enumerate(zip(*members, strict=True))
-        return nn.Sequential(*(joined(each, shared and i == 0) for i, each in steps))
-    elif not list(first.parameters()):
-        return first
-    else:
-        raise ValueError(f"{type(first).__name__} cannot be joined")
-    with torch.no_grad():
-        for name, parameter in one.named_parameters():
-            parameter.copy_(torch.cat([member.get_parameter(name) for member in members]))
-    return one
-
-
-def _names(tail: nn.Module) -> list[str]:
-    """Parameters, and buffers but for the counters."""
-    tensors = [*tail.named_parameters(), *tail.named_buffers()]
-    return [name for name, tensor in tensors if tensor.is_floating_point()]
-
-
-def _tensor(tail: nn.Module, name: str) -> Tensor:
-    path, _, last = name.rpartition(".")
-    tensor: Tensor = getattr(tail.get_submodule(path), last)
-    return _gradient(tensor)
-
-
-def _gradient(tensor: Tensor) -> Tensor:
-    return tensor if tensor.grad is None else tensor.grad
-
-
-Tails = InTurn | Vmapped | Grouped
-
-
-def run_tails(tails: Tails, values: Sequence[Tensor], y: Tensor, bf16: bool) -> Tensor:
-    """Forward and backward; the gradient that the trunk would get."""
-    last = values[-1].detach().requires_grad_()
-    with torch.autocast(y.device.type, torch.bfloat16, enabled=bf16):
-        logits = tails(*values[:-1], last)
-    loss = F.cross_entropy(logits.flatten(0, 1), y.repeat(len(logits)))
-    for parameter in tails.weights.values() if isinstance(tails, Vmapped) else tails.parameters():
-        parameter.grad = None
-    loss.backward()
-    assert last.grad is not None
-    return last.grad
-
-
-def check_tails(group: Branched, kinds: Sequence[Callable[[Sequence[nn.Module]], Tails]], x: Tensor) -> None:
-    """Gradients, those of the trunk too, and batch-norm statistics are the same in every kind."""
-    group = deepcopy(group).double().train()
-    values = [value.detach() for value in group.trunk(x.double())]
-    y = torch.arange(len(x), device=x.device)
-    found = []
-    for kind in kinds:
-        tails = kind(list(group.tails)).train().double()
-        gradient = run_tails(tails, values, y, bf16=False)
-        found.append({**tails.state(), "input": gradient})
-    for other in found[1:]:
-        same(other, found[0])
-
-
 # ---------------------------------------------------------------- the measuring
 
 
@@ -382,30 +196,6 @@ def step(module: nn.Module, batch: Batch, bf16: bool, compiled: bool) -> Callabl
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-
-    return go
-
-
-def compare(
-    title: str, one: Callable[[], None], two: Callable[[], None], pairs: int, device: torch.device
-) -> None:
-    """The first over the second."""
-    for side in (one, two, one, two):
-        side()
-    times = []
-    for i in range(pairs):
-        # Which one goes first alternates: neither always meets the other's warm caches.
-        order = (one, two) if i % 2 == 0 else (two, one)
-        took = {side: seconds(side, device) for side in order}
-        times.append((took[one], took[two]))
-    middle, low, high = median_interval([a / b for a, b in times])
-    a, b = (1000 * statistics.median(side) for side in zip(*times, strict=True))
-    print(f"{title:58} {a:8.1f} / {b:8.1f} ms   ratio {middle:5.3f} [{low:.3f}, {high:.3f}]", flush=True)
-
-
-def tails_step(tails: Tails, values: Sequence[Tensor], y: Tensor, bf16: bool) -> Callable[[], None]:
-    def go() -> None:
-        run_tails(tails, values, y, bf16)
 
     return go
 
@@ -434,37 +224,6 @@ def measure_method(name: str, options: argparse.Namespace, device: torch.device)
         compare(f"{title}, over by hand", sides[0], sides[2], options.pairs, device)
 
 
-def measure_tails(at: int, options: argparse.Namespace, device: torch.device) -> None:
-    group = branch(build(options.model, CLASSES), at, options.networks)
-    to(group, device)
-    kinds: dict[str, Callable[[Sequence[nn.Module]], Tails]] = {
-        "in turn": InTurn,
-        "grouped": Grouped,
-        "vmap": Vmapped,
-    }
-    check_tails(group, list(kinds.values()), images(8, device).x)
-    batch = images(options.batch_size, device)
-    for precision in options.precision:
-        bf16 = precision == "bf16"
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            values = [value.clone() for value in group.trunk(batch.x)]
-        sides = {}
-        for kind, make in kinds.items():
-            if bf16 and kind == "vmap":
-                continue
-            tails = make(list(group.tails))
-            if kind == "vmap":
-                tails.train()
-            else:
-                to(tails, device)
-            if options.compile:
-                tails.compile(fullgraph=True, dynamic=False)
-            sides[kind] = tails_step(tails, values, batch.y, bf16)
-        for kind in [kind for kind in sides if kind != "in turn"]:
-            title = f"{options.networks} tails behind stage {at}, {precision}, {kind} / in turn"
-            compare(title, sides[kind], sides["in turn"], options.pairs, device)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -491,7 +250,9 @@ def main() -> None:
             measure_method(name, options, device)
     if "tails" in options.what:
         for at in sorted(set(AT.values()), reverse=True):
-            measure_tails(at, options, device)
+            group = branch(build(options.model, CLASSES), at, options.networks)
+            to(group, device)
+            measure_tails(at, group, images(options.batch_size, device), options)
 
 
 if __name__ == "__main__":

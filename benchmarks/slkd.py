@@ -16,12 +16,11 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import statistics
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 
 import torch
-from pairs import median_interval, seconds
+from pairs import compare
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
@@ -111,21 +110,6 @@ def step(method: Method, batch: Batch, bf16: bool) -> Callable[[], None]:
     return go
 
 
-def compare(title: str, one: Callable[[], None], two: Callable[[], None], pairs: int, device: str) -> None:
-    """The first over the second."""
-    for side in (one, two):
-        side()
-    times = []
-    for i in range(pairs):
-        # Which one goes first alternates: neither always meets the other's warm caches.
-        order = (one, two) if i % 2 == 0 else (two, one)
-        took = {side: seconds(side, torch.device(device)) for side in order}
-        times.append((took[one], took[two]))
-    middle, low, high = median_interval([a / b for a, b in times])
-    a, b = (1000 * statistics.median(side) for side in zip(*times, strict=True))
-    print(f"{title:44} {a:8.1f} / {b:8.1f} ms   ratio {middle:5.2f} [{low:.2f}, {high:.2f}]", flush=True)
-
-
 def measure(name: str, options: argparse.Namespace, device: torch.device) -> None:
     student, teacher = make(PAIRS[name], device), make(name, device)
     networks = [make(name, device) for _ in range(options.sl_teachers)]
@@ -134,13 +118,13 @@ def measure(name: str, options: argparse.Namespace, device: torch.device) -> Non
     macs = [cost(network, SHAPE).macs for network in (student, teacher)]
     expected = 1 + (3 * options.sl_teachers + 1) * macs[1] / (3 * macs[0])
     for precision in options.precision:
-        bf16, pairs, where = precision == "bf16", options.pairs, device.type
+        bf16, pairs = precision == "bf16", options.pairs
         sides = at_once(networks, batch, bf16), in_turn(networks, batch, bf16)
-        compare(f"{name} {precision}, batched / in turn", *sides, pairs, where)
+        compare(f"{name} {precision}, batched / in turn", *sides, pairs, device)
         both = SLKD(deepcopy(student), Frozen(teacher), networks), Supervised(deepcopy(student))
         steps = [step(method.train(), batch, bf16) for method in both]
         title = f"{name} > {PAIRS[name]} {precision}, SLKD / student"
-        compare(f"{title} ({expected:.1f})", steps[0], steps[1], pairs, where)
+        compare(f"{title} ({expected:.1f})", steps[0], steps[1], pairs, device)
 
 
 def main() -> None:
