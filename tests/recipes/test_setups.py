@@ -61,7 +61,19 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def test_every_pair_of_slkd_is_there() -> None:
     expected = {f"slkd/{teacher}-{student}" for teacher, student in PAIRS}
     assert len(expected) == 11
-    assert SETUPS.keys() == {*expected, "frskd/table-7"}
+    assert SETUPS.keys() == {*expected, "frskd/table-7", "diversity/cifar10", "diversity/cifar100"}
+
+
+@pytest.mark.parametrize("data", ["cifar10", "cifar100"])
+def test_the_set_up_of_ffm_cd(data: str) -> None:
+    """Section 4.1 of the diversity paper."""
+    for method in ("baseline", "one", "okddip", "gate", "sa", "ffm", "gate_cd", "sa_cd", "ffm_cd"):
+        config = options(method, find_setup(f"diversity/{data}").of(method))
+        assert (config.data, config.model, config.epochs, config.batch_size) == (data, "resnet32", 300, 128)
+        assert (config.optimizer, config.momentum, config.nesterov) == ("sgd", 0.9, True)
+        assert (config.lr, config.weight_decay, config.step_factor) == (0.1, 5e-4, 0.1)
+        assert [config.epochs * share for share in config.milestones] == [150, 225]
+        assert config.val_fraction == 0
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids="-".join)

@@ -76,7 +76,28 @@ _PAIRS = (
     ("wrn_40_2", "shufflenet_v1", 0.01, 8.0),
 )
 
+
+def _diversity(data: str) -> Setup:
+    return Setup(
+        source=f"Multi-branch diversity (FFM + CD), tables 1 to 3 and 6: ResNet-32 on {data}; --model "
+        "resnet110b, resnext50_32x4d, xception or shufflenet_v2 for the others",
+        options={
+            "data": data,
+            "val_fraction": 0.0,
+            "model": "resnet32",
+            "epochs": 300,
+            "batch_size": 128,
+            "lr": 0.1,
+            "nesterov": True,
+            "weight_decay": 5e-4,
+            "milestones": (0.5, 0.75),
+        },
+    )
+
+
 SETUPS: dict[str, Setup] = {
+    "diversity/cifar10": _diversity("cifar10"),
+    "diversity/cifar100": _diversity("cifar100"),
     **{f"slkd/{teacher}-{student}": _slkd(teacher, student, *rest) for teacher, student, *rest in _PAIRS},
     "frskd/table-7": Setup(
         source="FRSKD, table 7: a feature term + KD, ResNet-34 to ResNet-18 on CIFAR-100; the weights, "
