@@ -168,7 +168,8 @@ def _multi_branch(
     widths: Annotated[
         tuple[int, ...] | None,
         Field(
-            description="Channels of each convolution of the fusion module; none: two as wide as a branch, 128 at most."
+            description="Channels of each convolution of the fusion module; none: two as wide as a "
+            "branch, 128 at most."
         ),
     ] = None,
     gamma: Annotated[
