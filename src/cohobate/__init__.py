@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .methods.dml import DML as DML
     from .methods.ffm_cd import Diversified as Diversified
     from .methods.ffm_cd import FeatureFusion as FeatureFusion
+    from .methods.ffm_cd import matched_gamma as matched_gamma
     from .methods.fitnet import FitNet as FitNet
     from .methods.fitnet import HintTraining as HintTraining
     from .methods.kd import KD as KD
@@ -88,7 +89,7 @@ _HOMES = {
     "methods.dist": ("DIST",),
     "methods.dkd": ("DKD",),
     "methods.dml": ("DML",),
-    "methods.ffm_cd": ("Diversified", "FeatureFusion"),
+    "methods.ffm_cd": ("Diversified", "FeatureFusion", "matched_gamma"),
     "methods.fitnet": (
         "FitNet",
         "HintTraining",

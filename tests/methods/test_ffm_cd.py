@@ -34,10 +34,10 @@ def heads(branches: Branched) -> list[nn.Module]:
     return [tail.get_submodule("fc") for tail in branches.tails]
 
 
-def ffm_cd(**how: object) -> Diversified:
+def ffm_cd(gamma: float = 0.5) -> Diversified:
     branches = group()
     method = TwoLevel(branches, FeatureFusion(8, 3, (6, 4)), beta=2.0, ramp=0.0)
-    return Diversified(method, heads(branches), **how)  # type: ignore[arg-type]
+    return Diversified(method, heads(branches), gamma)
 
 
 def entries(one: Tensor, two: Tensor, reading: str) -> list[float]:
@@ -174,7 +174,7 @@ def test_the_fusion_refuses() -> None:
 
 
 def test_eq_8() -> None:
-    method = seeded(lambda: ffm_cd(gamma=0.5)).eval()
+    method = seeded(ffm_cd).eval()
     found = method(batch())
     assert list(found) == ["ce_leader", "ce_peers", "kl_peers", "kl_leader", "cd"]
     inner = method.method(batch())  # type: ignore[attr-defined]
@@ -185,7 +185,7 @@ def test_eq_8() -> None:
 
 
 def test_the_cd_loss_moves_the_classifiers_and_nothing_else() -> None:
-    method = ffm_cd(gamma=0.5)
+    method = ffm_cd()
     names, parameters = zip(*method.named_parameters(), strict=True)
     gradients = torch.autograd.grad(method(batch())["cd"], parameters, allow_unused=True)
     moved = {name for name, gradient in zip(names, gradients, strict=True) if gradient is not None}
@@ -243,18 +243,18 @@ def test_refusals() -> None:
     branches = group()
     method, found = TwoLevel(branches, FeatureFusion(8, 3)), heads(branches)
     with pytest.raises(ValueError, match="between two classifiers or more, got 1"):
-        Diversified(method, found[:1])
+        Diversified(method, found[:1], 1.0)
     with pytest.raises(ValueError, match="classifier 2 of 2 is no module of the method"):
-        Diversified(method, [found[0], nn.Linear(8, 5)])
+        Diversified(method, [found[0], nn.Linear(8, 5)], 1.0)
     with pytest.raises(ValueError, match=r"classifiers of one shape .*\(5, 8\), \(6, 8\)"):
-        Diversified(method, [found[0], nn.Linear(8, 6)])
+        Diversified(method, [found[0], nn.Linear(8, 6)], 1.0)
     with pytest.raises(ValueError, match="ReLU is no classifier"):
-        Diversified(method, [found[0], nn.ReLU()])
+        Diversified(method, [found[0], nn.ReLU()], 1.0)
     with pytest.raises(ValueError, match="product must be one of classes, features, outer, got 'trace'"):
-        Diversified(method, found, product="trace")  # type: ignore[arg-type]
+        Diversified(method, found, 1.0, product="trace")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="norm must be one of sum, mean, frobenius, got 'l0'"):
         classifier_diversity(torch.zeros(2, 3, 4), norm="l0")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"gamma must not be negative, got -1\.0"):
         Diversified(method, found, gamma=-1.0)
     with pytest.raises(ValueError, match="is no module of the method"):
-        Diversified(Supervised(toy()), found)
+        Diversified(Supervised(toy()), found, 1.0)

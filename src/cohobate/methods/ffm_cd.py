@@ -121,7 +121,7 @@ def _size(matrices: Tensor, norm: Norm) -> Tensor:
 
 
 def matched_gamma(
-    classifiers: Sequence[nn.Module], product: Product, norm: Norm, printed: float = 5e-8
+    classifiers: Sequence[nn.Module], product: Product = "classes", norm: Norm = "sum", printed: float = 5e-8
 ) -> float:
     """The gamma with which L_cd begins as large as the printed one makes it under ``outer`` and ``sum``.
 
@@ -144,7 +144,7 @@ class Diversified(Method):
     Args:
         method: owns the networks.
         classifiers: their last layers, modules of ``method``: linear, or 1x1 convolutions.
-        gamma: weight of the term.
+        gamma: weight of the term; it belongs to a reading (:func:`matched_gamma`).
         product: which product of two classifiers.
         norm: what makes a number of it.
 
@@ -157,7 +157,7 @@ class Diversified(Method):
         self,
         method: Method,
         classifiers: Sequence[nn.Module],
-        gamma: float = 5e-8,
+        gamma: float,
         product: Product = "classes",
         norm: Norm = "sum",
     ) -> None:
