@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from copy import deepcopy
 
 import pytest
 import torch
 import torch.nn.functional as F
+from naive import softmax
 from torch import Tensor, nn
 from zoo import CLASSES, batch, seeded, toy, toy_wide
 
@@ -17,11 +17,6 @@ from cohobate.methods.cl_ilr import CLILR, consensus, rescaled
 from cohobate.models.branch import branch
 
 SHAPE = (3, 8, 8)
-
-
-def softmax(row: Sequence[float], tau: float) -> list[float]:
-    exponentials = [math.exp(z / tau) for z in row]
-    return [e / sum(exponentials) for e in exponentials]
 
 
 def loss_of_head(

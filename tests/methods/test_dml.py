@@ -9,6 +9,7 @@ from copy import deepcopy
 import pytest
 import torch
 import torch.nn.functional as F
+from naive import softmax
 from torch import Tensor, nn
 from zoo import CLASSES, batch, seeded, toy, toy_bottleneck, toy_wide
 
@@ -20,11 +21,6 @@ from cohobate.models.branch import branch
 from cohobate.models.registry import NETWORKS
 
 TARGETS = ["each", "mean_logits", "mean_probabilities"]
-
-
-def softmax(row: Sequence[float], tau: float) -> list[float]:
-    exponentials = [math.exp(z / tau) for z in row]
-    return [e / sum(exponentials) for e in exponentials]
 
 
 def kl(p: Sequence[float], q: Sequence[float]) -> float:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from copy import deepcopy
 
 import pytest
 import torch
+from naive import softmax
 from torch import Tensor, nn
 from zoo import CLASSES, batch, seeded, toy, toy_wide
 
@@ -16,11 +16,6 @@ from cohobate.methods.slkd import SLKD, Fusion, fuse_logits, fuse_probabilities,
 from cohobate.methods.slkd_sequential import Guided, SelfLearning, SLKDInTurns
 
 ALPHA, TAU = 0.1, 4.0
-
-
-def softmax(row: Sequence[float], tau: float) -> list[float]:
-    exponentials = [math.exp(z / tau) for z in row]
-    return [e / sum(exponentials) for e in exponentials]
 
 
 def kd(teacher: Tensor, student: Tensor, tau: float) -> float:

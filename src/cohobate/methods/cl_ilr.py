@@ -80,8 +80,7 @@ class CLILR(Method):
         peers.check_several(group, "CLILR")
         if not 0 <= beta <= 1:
             raise ValueError(f"beta, the share of the cross-entropy, must lie in [0, 1], got {beta}")
-        if temperature <= 0:
-            raise ValueError(f"temperature must be positive, got {temperature}")
+        peers.check(temperature)
         self.group: Any = group
         self.beta = beta
         self.temperature = temperature

@@ -102,10 +102,7 @@ class DML(Method):
     ) -> None:
         super().__init__()
         peers.check_several(group, "DML")
-        if weight < 0:
-            raise ValueError(f"weight must not be negative, got {weight}")
-        if temperature <= 0:
-            raise ValueError(f"temperature must be positive, got {temperature}")
+        peers.check(temperature, weight=weight)
         if target not in get_args(Target):
             raise ValueError(f"target must be one of {', '.join(get_args(Target))}, got {target!r}")
         if in_turns:

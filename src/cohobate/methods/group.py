@@ -68,3 +68,14 @@ def check_several(group: Group, who: str) -> None:
     """Raise a ValueError, in the name of ``who``, where nobody is there to learn from."""
     if len(group) < 2:
         raise ValueError(f"{who} needs two networks or more, got {len(group)}")
+
+
+def check(temperature: float, ramp: float = 0.0, **weights: float) -> None:
+    """Raise a ValueError where the losses have no meaning."""
+    if temperature <= 0:
+        raise ValueError(f"temperature must be positive, got {temperature}")
+    if not 0 <= ramp <= 1:
+        raise ValueError(f"ramp, a share of the run, must lie in [0, 1], got {ramp}")
+    for name, weight in weights.items():
+        if weight < 0:
+            raise ValueError(f"{name} must not be negative, got {weight}")

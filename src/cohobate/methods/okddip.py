@@ -39,9 +39,9 @@ import torch
 from torch import Tensor, nn
 
 from ..core import Batch, Classifier, Group, Method, Output, cross_entropy, float32
-from .group import check_several, peer_names, predictors, readouts, stack_logits, summed_cross_entropy
+from .group import check, check_several, peer_names, predictors, readouts, stack_logits, summed_cross_entropy
 from .kd import softened_kl
-from .one import RAMP, check, ramp_up, summed_kl, weighted
+from .one import RAMP, ramp_up, summed_kl, weighted
 
 
 @float32

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import Batch, Group, Method, Output, cross_entropy, float32
-from .group import check_several, peer_names, predictors, readouts, stack_logits, summed_cross_entropy
+from .group import check, check_several, peer_names, predictors, readouts, stack_logits, summed_cross_entropy
 from .kd import softened_kl
 
 RAMP = 80 / 300
@@ -153,14 +153,3 @@ class ONE(Method):
 
     def readouts(self, x: Tensor) -> dict[str, Tensor]:
         return readouts(self.group(x))
-
-
-def check(temperature: float, ramp: float, **weights: float) -> None:
-    """Raise a ValueError where the losses have no meaning."""
-    if temperature <= 0:
-        raise ValueError(f"temperature must be positive, got {temperature}")
-    if not 0 <= ramp <= 1:
-        raise ValueError(f"ramp, a share of the run, must lie in [0, 1], got {ramp}")
-    for name, weight in weights.items():
-        if weight < 0:
-            raise ValueError(f"{name} must not be negative, got {weight}")
