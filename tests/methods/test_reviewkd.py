@@ -228,7 +228,7 @@ def test_it_rises_over_the_first_twelfth() -> None:
     assert at(1 / 24) == pytest.approx(at(1.0) / 2, rel=1e-9)
     assert at(1 / 12) == pytest.approx(at(1.0), rel=1e-9)
     assert at(0.5) == at(1.0)
-    with pytest.raises(ValueError, match=r"ReviewKD rises over the first 0.0833 .*warmup=0"):
+    with pytest.raises(ValueError, match=r"ReviewKD rises over the first 0.0833 .*or a share of 0"):
         term(student, teacher, batch(2)._replace(progress=None))
 
 
