@@ -138,9 +138,10 @@ def digits(*arguments: str) -> tuple[str, ...]:
 
 
 def test_a_run_measures_every_read_out(tmp_path: Path) -> None:
-    cli.main(digits("train", "ffm_cd", "--epochs", "2", "--out", str(tmp_path / "run")))
+    cli.main(digits("train", "ffm_cd", "--epochs", "2", "--widths", "32,16", "--out", str(tmp_path / "run")))
     result = json.loads((tmp_path / "run/result.json").read_text())
     assert result["predictor"] == "leader"
+    assert result["options"]["widths"] == [32, 16]
     assert result["parameters_trained"] > 3 * result["parameters_deployed"]
     measured = result["last"]["test"]
     assert list(measured) == ["leader", "peer_1", "peer_2", "peer_3", "ensemble", "peer_mean"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_origin
+from typing import TYPE_CHECKING, Any
 
 import tyro
 
@@ -68,6 +68,7 @@ def swept_option(
     """
     from ..recipes.catalogue import options_model, own_options
     from ..recipes.objects import nearest
+    from ..recipes.training import takes_several
 
     fields = options_model(method).model_fields
     found: dict[str, list[str]] = {}
@@ -86,7 +87,7 @@ def swept_option(
             rest.append(argument)
         elif name not in fields:
             raise ValueError(f"{method} has no option {name!r}; the nearest are {nearest(name, fields)}")
-        elif is_list(fields[name].annotation):
+        elif takes_several(fields[name].annotation):
             lists.append(flag)
             rest.append(argument)
         else:
@@ -131,17 +132,14 @@ def value_of(arguments: list[str], flag: str) -> str | None:
     return None
 
 
-def is_list(annotation: Any) -> bool:
-    """Whether an option takes several values itself."""
-    return get_origin(annotation) is tuple
-
-
 def spaced(model: Any, arguments: list[str]) -> list[str]:
     """``--seeds 0,1,2`` as ``--seeds 0 1 2``, for options that take several values."""
+    from ..recipes.training import takes_several
+
     several = {
         f"--{name.replace('_', '-')}"
         for name, field in model.model_fields.items()
-        if is_list(field.annotation) and name not in WHOLE
+        if takes_several(field.annotation) and name not in WHOLE
     }
     apart: list[str] = []
     for argument in arguments:

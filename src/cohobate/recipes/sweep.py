@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import NoneType
-from typing import Any, NamedTuple, get_args, get_origin
+from typing import Any, NamedTuple, get_args
 
 from ..engine import distributed
 from ..engine.errors import NonFiniteLoss
@@ -21,7 +21,7 @@ from .objects import nearest
 from .run import train
 from .setups import find_setup
 from .teachers import OF_THE_STUDENT
-from .training import NOT_IDENTITY, Training
+from .training import NOT_IDENTITY, Training, takes_several
 
 NO_AXIS = NOT_IDENTITY | {"device"}
 """Options that cannot be swept: they do not say what is learned."""
@@ -141,7 +141,7 @@ def check_values(method: str, option: str, values: Sequence[Any]) -> list[Any]:
         raise ValueError("--seed cannot be swept: --seeds 0,1,2 trains every value with each seed")
     if option in NO_AXIS:
         raise ValueError(f"{flag} cannot be swept: it does not change what is learned")
-    if get_origin(fields[option].annotation) is tuple:
+    if takes_several(fields[option].annotation):
         raise ValueError(f"{flag} takes several values itself, so it cannot be swept")
     if not values:
         raise ValueError(f"no value of {flag} is given")

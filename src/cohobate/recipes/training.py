@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args, get_origin
 
 from pydantic import Field, field_validator
 
@@ -64,6 +64,11 @@ class Training(Settings):
     @classmethod
     def _several(cls, value: object) -> object:
         return () if value is None else (value,) if isinstance(value, str) else value
+
+
+def takes_several(annotation: object) -> bool:
+    """Whether an option of this type takes several values: a tuple, or one that may be None."""
+    return get_origin(annotation) is tuple or any(get_origin(part) is tuple for part in get_args(annotation))
 
 
 NOT_IDENTITY = PASSING | {"data_root", "workers", "teachers"}
