@@ -144,6 +144,9 @@ def test_networks_of_other_classes_are_refused() -> None:
         method(batch())
 
 
-def test_outputs_without_the_shared_stage() -> None:
-    with pytest.raises(IndexError):
-        BranchGate(4, 2, stage=3)([Output(torch.zeros(1, 2), None, (torch.zeros(1, 4, 2, 2),))])
+@pytest.mark.parametrize(("channels", "stage"), [(4, 3), (5, 0)])
+def test_outputs_without_the_shared_stage(channels: int, stage: int) -> None:
+    output = Output(torch.zeros(1, 2), None, (torch.zeros(1, 4, 2, 2),))
+    message = rf"the gate reads stage {stage} of {channels} channels; stages have channels \[4\]"
+    with pytest.raises(ValueError, match=message):
+        BranchGate(channels, 2, stage)([output])

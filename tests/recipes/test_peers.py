@@ -14,6 +14,7 @@ from zoo import toy_images
 from cohobate import cli
 from cohobate.core import Method, Separate
 from cohobate.data.sources import arrays
+from cohobate.engine import distributed
 from cohobate.engine.plan import begin
 from cohobate.methods.ffm_cd import Diversified, FeatureFusion
 from cohobate.methods.okddip import SelfAttention, TwoLevel
@@ -83,6 +84,12 @@ def test_the_default_gamma_is_said_and_begins_at_the_printed_size() -> None:
     assert len(made("ffm_cd").classifiers) == 4  # type: ignore[arg-type]
     assert len(made("ffm_cd", pairs="peers").classifiers) == 3  # type: ignore[arg-type]
     assert isinstance(made("ffm_cd", gamma=0.0), TwoLevel)
+
+
+def test_every_process_takes_the_gamma_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their weights, that it is matched to, differ before training."""
+    monkeypatch.setattr(distributed, "gathered", lambda own: [1e-3, own])
+    assert made("ffm_cd").gamma == 1e-3
 
 
 def test_networks_of_their_own() -> None:

@@ -86,17 +86,26 @@ class BranchGate(nn.Module):
         stage: its number, from 0.
 
     Shapes: Outputs whose ``stages[stage]`` is (B, channels, H, W) -> (B, 1, branches), summing to 1.
+
+    Raises:
+        ValueError: when it runs, outputs without such a stage.
     """
 
     def __init__(self, channels: int, branches: int, stage: int) -> None:
         super().__init__()
+        self.channels = channels
         self.stage = stage
         self.fc = nn.Linear(channels, branches)
         self.bn = nn.BatchNorm1d(branches)
 
     def forward(self, branches: Sequence[Output]) -> Tensor:
-        shared = branches[0].stages[self.stage].mean(dim=(2, 3))
-        return importance(self.bn(self.fc(shared)).relu())
+        stages = branches[0].stages
+        found = [stage.shape[1] for stage in stages]
+        if self.stage >= len(stages) or found[self.stage] != self.channels:
+            raise ValueError(
+                f"the gate reads stage {self.stage} of {self.channels} channels; stages have channels {found}"
+            )
+        return importance(self.bn(self.fc(stages[self.stage].mean(dim=(2, 3)))).relu())
 
 
 class ONE(Method):

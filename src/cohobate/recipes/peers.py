@@ -202,9 +202,12 @@ def _diversified(
     job: Job, method: Method, heads: Sequence[nn.Module], gamma: float | None, product: Any, norm: Any
 ) -> Method:
     """Eq. 5 added, its size said: the printed weight fits one reading only."""
+    from ..engine import distributed
     from ..methods.ffm_cd import Diversified, classifier_diversity, matched_gamma, stacked
 
-    gamma = matched_gamma(heads, product, norm) if gamma is None else gamma
+    if gamma is None:
+        # Each process draws weights of its own, and trains the first one's.
+        gamma = distributed.gathered(matched_gamma(heads, product, norm))[0]
     size = gamma * float(classifier_diversity(stacked(heads).detach(), product, norm))
     job.say(f"CD loss: gamma {gamma:.3g}, so it begins at {size:.3g}")
     return Diversified(method, heads, gamma, product, norm)
