@@ -1,4 +1,4 @@
-"""The command line: ``cohobate train | compare | sweep | evaluate | report | inspect | list``."""
+"""The command line: ``cohobate train | compare | sweep | evaluate | report | attention | inspect | list``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from .looking import evaluate_command, inspect_command, list_command, report_command
+from .looking import attention_command, evaluate_command, inspect_command, list_command, report_command
 from .training import compare_command, sweep_command, train_command
 
 USAGE = """\
@@ -21,6 +21,7 @@ Knowledge distillation of vision networks.
                     train a method once for each value of an option, draw the error over it
   evaluate RUN      measure a finished run: top-1, top-5, NLL, calibration, each class
   report RUN ...    write the page of a run, or of several runs beside one another
+  attention RUN     draw where the networks of a run look, block by block, epoch by epoch
   inspect MODEL     the map of a network: stages, sizes, branch points, gates
   list methods|models|data|setups
 
@@ -34,6 +35,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "sweep": sweep_command,
     "evaluate": evaluate_command,
     "report": report_command,
+    "attention": attention_command,
     "inspect": inspect_command,
     "list": list_command,
 }

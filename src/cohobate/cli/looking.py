@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
-from .parsing import show
+from .parsing import show, spaced
 
 
 def evaluate_command(arguments: list[str]) -> None:
@@ -70,6 +70,56 @@ def report_command(arguments: list[str]) -> None:
         print("\n".join(str(path) for path in written))
 
     tyro.cli(report, args=arguments, prog="cohobate report")
+
+
+ATTENTION = """\
+Draw where the networks of a run look: the attention map of each block over the image.
+Only the weights of epochs that were named at training can be drawn:
+  cohobate train METHOD --keep-epochs 1,10,30 --out runs/mine
+  cohobate attention runs/mine --epochs 1,30 --rows 5,17
+
+A row a network: the classifier, below it whatever else the method has that gives feature maps
+(its self-teacher, its peers, its teacher). A map is the mean of the squares over a block's
+channels, scaled to its own range. Beside the picture lie the maps as .npz and, as .csv and printed,
+how concentrated they are: the share of the attention in the strongest quarter of the positions.
+"""
+
+
+def attention_command(arguments: list[str]) -> None:
+    from pydantic import Field, create_model
+
+    fields: dict[str, Any] = {
+        "run": (
+            Annotated[Path, tyro.conf.Positional],
+            Field(description="The run's folder, finished or not; its method is built again by name."),
+        ),
+        "epochs": (
+            tuple[int, ...],
+            Field((), description="Of those kept, by default all; none kept: the last one."),
+        ),
+        "images": (int | None, Field(None, description="How many, each of another class; by default 3.")),
+        "rows": (tuple[int, ...], Field((), description="Rows of the split, to show these images.")),
+        "split": (Literal["val", "test"], Field("val", description="Whose images.")),
+        "out": (
+            Path | None,
+            Field(None, description="The picture, a .png; by default in the run's folder."),
+        ),
+    }
+    parser = create_model("Attention", __doc__=ATTENTION, **fields)
+    given: Any = tyro.cli(parser, args=spaced(parser, arguments), prog="cohobate attention")
+    from ..recipes.attention import attention_of_run, check_picture, write_attention
+    from ..report.attention import definition, to_rich
+
+    picture = given.out or given.run / f"attention-{given.split}.png"
+    check_picture(picture)
+    found = attention_of_run(
+        given.run, given.epochs, images=given.images, rows=given.rows, split=given.split, say=print
+    )
+    written = write_attention(found, picture)
+    print(found.about)
+    show(to_rich(found))
+    print(definition(found))
+    print("\n".join(str(path) for path in written))
 
 
 def inspect_command(arguments: list[str]) -> None:

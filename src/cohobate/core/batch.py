@@ -66,12 +66,19 @@ class Batch(NamedTuple):
         """
         if share == 0:
             return 1.0
+        return (self.elapsed(f"{who} rises over the first {share:.3g} of a run") / share).clamp(max=1.0)
+
+    def elapsed(self, who: str) -> Tensor:
+        """Share of the phase that is done, (), for ``who`` changes with it.
+
+        Raises:
+            ValueError: the batch does not say.
+        """
         if self.progress is None:
             raise ValueError(
-                f"{who} rises over the first {share:.3g} of a run and needs Batch.progress, a tensor of "
-                "() from 0 to 1; give it, or a share of 0"
+                f"{who} and needs Batch.progress, a tensor of () from 0 to 1; give it, or a share of 0"
             )
-        return (self.progress / share).clamp(max=1.0)
+        return self.progress
 
 
 class Loader(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..core import Loader
+from .autoaugment import Distortion, PolicyName
 from .dataset import Dataset, Images, Split
 from .order import SECOND_VIEWS, EvalOrder, SecondView, TrainOrder
 from .resident import ResidentEval, ResidentTrain
@@ -25,6 +26,8 @@ def train_loader(
     workers: int = 2,
     second_view: SecondView = None,
     augmentations: int | None = None,
+    autoaugment: PolicyName = "none",
+    cutout: int = 0,
 ) -> TrainLoader:
     """Shuffled and augmented training batches; the last, incomplete one is dropped.
 
@@ -34,6 +37,9 @@ def train_loader(
 
     With ``augmentations=n`` epoch e shows the images just as epoch ``e % n`` does, in an order of its
     own (so n >= epochs changes nothing where there is one view). Classmates are drawn anew each epoch.
+
+    After crop and flip comes AutoAugment, then normalisation, then Cutout. They draw from numbers of
+    their own, so the crops are those of a loader without them.
 
     Args:
         dataset: its training split is read.
@@ -49,21 +55,30 @@ def train_loader(
         augmentations: different augmented versions of each image: epochs repeat them after so many;
             0: images are not augmented at all (files: centred as in evaluation); None: every epoch
             draws its own.
+        autoaugment: policy that changes the pixels (:mod:`cohobate.data.autoaugment`), or ``"none"``.
+        cutout: side of a square that is set to zero after normalisation, in pixels; 0: none.
 
     Raises:
         ValueError: a batch larger than the split or not divisible by ``accumulate * world``, a rank
-            out of range, a negative seed or number of augmentations, no such second view, or a
-            second augmentation of images that are not augmented.
+            out of range, a negative seed or number of augmentations, no such second view, a
+            second augmentation (or AutoAugment, or Cutout) of images that are not augmented, no such
+            policy, or a square larger than the images.
     """
     if second_view not in SECOND_VIEWS:
         raise ValueError(f"second_view must be one of {SECOND_VIEWS}, got {second_view!r}")
     if second_view == "augmentation" and augmentations == 0:
         raise ValueError("augmentations 0 leaves nothing for a second view by augmentation; give 1 or more")
+    distortion = Distortion(autoaugment, cutout)
+    if distortion and augmentations == 0:
+        raise ValueError("augmentations 0 shows the images as they are; give autoaugment none and cutout 0")
     split = dataset.train
+    height, width = split.x.shape[1:3] if isinstance(split, Images) else (split.size, split.size)
+    if cutout > min(height, width):
+        raise ValueError(f"cutout {cutout} is larger than the images, {height} x {width} pixels")
     order = TrainOrder(len(split), batch_size, accumulate, seed, rank, world, augmentations)
     if isinstance(split, Images):
-        return ResidentTrain(split, dataset, order, device, second_view)
-    return WorkersTrain(split, dataset, order, device, workers, second_view)
+        return ResidentTrain(split, dataset, order, device, second_view, distortion)
+    return WorkersTrain(split, dataset, order, device, workers, second_view, distortion)
 
 
 def eval_loader(

@@ -26,6 +26,15 @@ def own_seed(seed: int) -> int:
     return int(np.random.SeedSequence(seed, spawn_key=(1,)).generate_state(1, np.uint64)[0]) >> 1
 
 
+MIXING, LOOKS = 2, 3
+"""What is drawn beside order, crops and flips: pairs that are mixed; AutoAugment and Cutout."""
+
+
+def own_draws(purpose: int, *key: int) -> np.random.Generator:
+    """Draws for one purpose: nothing else draws from them, whatever has the same key."""
+    return np.random.default_rng(np.random.SeedSequence(key, spawn_key=(purpose,)))
+
+
 def _check_start(start: int, batches: int) -> None:
     if not 0 <= start <= batches:
         raise ValueError(f"start must be 0 to {batches}, the micro-batches of an epoch, got {start}")

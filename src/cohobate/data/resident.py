@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import repeat
+from itertools import count, repeat
 from typing import final
 
 import torch
 from torch import Tensor
 
 from ..core import Batch
+from .autoaugment import Distortion
 from .dataset import Dataset, Images
 from .order import EvalOrder, SecondView, Shown, TrainOrder, filled, view_rows
 
@@ -99,8 +100,9 @@ class ResidentTrain:
         order: TrainOrder,
         device: torch.device,
         second_view: SecondView,
+        distortion: Distortion,
     ) -> None:
-        self._y = split.y
+        self._y, self._distortion = split.y, distortion
         self._order, self._device, self._second_view = order, device, second_view
         self._crops = Crops(split.x, dataset.crop, dataset.flip, device)
         self._normalise = Normalise(dataset, split.x.shape[2], device)
@@ -119,9 +121,10 @@ class ResidentTrain:
 
     def in_order(self, version: int, size: int, rank: int = 0, world: int = 1) -> Iterator[Shown]:
         """Every image once and in order, in its first view in this version; see :data:`Shown`."""
-        first = next(self._tables(version)).to(self._device)
+        first, draws = next(self._tables(version)).to(self._device), next(self._draws(version))
         for rows in EvalOrder(len(self._y), size, rank, world).spans(0):
-            yield rows, self._normalise(self._crops(first[filled(rows, size).to(self._device)]))
+            each = filled(rows, size)
+            yield rows, self._shown(first[each.to(self._device)], draws[each])
 
     def _tables(self, version: int) -> Iterator[Tensor]:
         """First pixel of each image's crop, (N,), view by view."""
@@ -133,21 +136,39 @@ class ResidentTrain:
         while True:
             yield self._crops.draw(rows, generator)[back]
 
-    def _firsts(self, epoch: int, shown: Iterator[Tensor], generator: torch.Generator) -> Iterator[Tensor]:
-        """First pixels of the crops that an epoch shows, view by view."""
+    def _draws(self, version: int) -> Iterator[Tensor]:
+        """What AutoAugment and Cutout read for each image, (N, 7), view by view."""
+        for view in count():
+            yield self._distortion.table(self._order.seed, version, view, len(self._y))
+
+    def _views(
+        self, epoch: int, index: Tensor, generator: torch.Generator
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """First pixels of the crops that an epoch shows, and the draws of their looks, view by view.
+
+        A version belongs to the image that is shown, an epoch's own draw to the place in the batch.
+        """
+        shown = view_rows(self._second_view, self._y, index, generator)
+        version = self.version(epoch)
         if self.versions is None:
-            return (self._crops.draw(rows, generator) for rows in shown)
-        return (table[rows] for rows, table in zip(shown, self._tables(self.version(epoch)), strict=False))
+            for rows, draws in zip(shown, self._draws(version), strict=False):
+                yield self._crops.draw(rows, generator), draws[index]
+        else:
+            for rows, table, draws in zip(shown, self._tables(version), self._draws(version), strict=False):
+                yield table[rows], draws[rows]
+
+    def _shown(self, first: Tensor, draws: Tensor) -> Tensor:
+        pixels = self._distortion.changed(self._crops(first), draws)
+        return self._distortion.hidden(self._normalise(pixels), draws)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         generator = self._order.generator(epoch)
         index = torch.randperm(len(self._y), generator=generator)
-        shown = view_rows(self._second_view, self._y, index, generator)
-        views = [first.to(self._device) for first in self._firsts(epoch, shown, generator)]
+        views = [(first.to(self._device), draws) for first, draws in self._views(epoch, index, generator)]
         y = self._y[index].to(self._device)
         index = index.to(self._device)
         for span in self._order.spans(start):
-            x = tuple(self._normalise(self._crops(first[span])) for first in views)
+            x = tuple(self._shown(first[span], draws[span]) for first, draws in views)
             yield Batch(x, y[span], index[span])
 
 

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from ..core import Batch
+from .autoaugment import Distortion
 from .dataset import Dataset, Files
 from .folder import decode
 from .order import EvalOrder, SecondView, Shown, TrainOrder, filled, view_rows
@@ -78,23 +79,37 @@ class Reader(TorchDataset[Tensor]):
 
     Every draw is keyed by (seed, epoch, row, view), so neither the number of workers nor the
     order of the jobs changes anything. ``key`` is (seed, epoch) to train, or (seed, version of the
-    images); None leaves them as they are.
+    images); None leaves them as they are. ``distortion`` is AutoAugment's; Cutout comes later.
     """
 
-    def __init__(self, files: Files, flip: bool = False, key: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self,
+        files: Files,
+        flip: bool = False,
+        key: tuple[int, int] | None = None,
+        distortion: Distortion | None = None,
+    ) -> None:
         self.paths, self.size, self.flip, self.key = files.paths, files.size, flip, key
+        self.distortion = distortion or Distortion()
 
     def __getitem__(self, job: Job) -> Tensor:
         pictures = {row: decode(self.paths[row]) for row in set(job.shown)}
         each = zip(job.drawn, job.shown, strict=True)
-        views = [self._view(pictures[row], drawn, view) for view, (drawn, row) in enumerate(each)]
-        return torch.from_numpy(np.stack([np.asarray(view) for view in views]))
+        return torch.cat([self._view(pictures[row], drawn, view) for view, (drawn, row) in enumerate(each)])
 
-    def _view(self, picture: Image.Image, row: int, view: int) -> Image.Image:
+    def _view(self, picture: Image.Image, row: int, view: int) -> Tensor:
+        """(1, S, S, 3)."""
         if self.key is None:
-            return centred(picture, self.size)
+            return _pixels(centred(picture, self.size))
         rng = np.random.default_rng((*self.key, row, view))
-        return augmented(picture, self.size, self.flip, rng)
+        pixels = _pixels(augmented(picture, self.size, self.flip, rng))
+        if self.distortion.policy == "none":
+            return pixels
+        return self.distortion.changed(pixels, self.distortion.each(*self.key, view, [row]))
+
+
+def _pixels(picture: Image.Image) -> Tensor:
+    return torch.from_numpy(np.array(picture))[None]
 
 
 def stack(items: Sequence[Tensor]) -> Tensor:
@@ -155,8 +170,9 @@ class WorkersTrain:
         device: torch.device,
         workers: int,
         second_view: SecondView,
+        distortion: Distortion,
     ) -> None:
-        self._split, self._order, self._device = split, order, device
+        self._split, self._order, self._device, self._distortion = split, order, device, distortion
         self._flip, self._workers, self._second_view = dataset.flip, workers, second_view
         self._normalise = Normalise(dataset, split.size, device)
 
@@ -179,11 +195,19 @@ class WorkersTrain:
         jobs = Jobs([index], [index], [filled(rows, size) for rows in spans])
         batches = _read(self._reader(version), jobs, self._workers, self._device)
         for rows, pixels in zip(spans, batches, strict=True):
-            yield rows, self._normalise(pixels[:, 0])
+            yield rows, self._shown(pixels[:, 0], version, 0, filled(rows, size))
+
+    def _shown(self, pixels: Tensor, version: int, view: int, rows: Tensor) -> Tensor:
+        """Normalised, and with Cutout's square where there is one; ``rows`` are those of the draws."""
+        x = self._normalise(pixels)
+        if self._distortion.side == 0:
+            return x
+        draws = self._distortion.each(self._order.seed, version, view, rows.tolist())
+        return self._distortion.hidden(x, draws)
 
     def _reader(self, version: int) -> Reader:
         key = None if self._order.augmentations == 0 else (self._order.seed, version)
-        return Reader(self._split, self._flip, key)
+        return Reader(self._split, self._flip, key, self._distortion)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         generator = self._order.generator(epoch)
@@ -194,9 +218,13 @@ class WorkersTrain:
         spans = list(self._order.spans(start))
         y, rows = (t.to(self._device) for t in (self._split.y[index], index))
         jobs = Jobs(drawn, shown, spans)
-        batches = _read(self._reader(self.version(epoch)), jobs, self._workers, self._device)
+        version = self.version(epoch)
+        batches = _read(self._reader(version), jobs, self._workers, self._device)
         for span, pixels in zip(spans, batches, strict=True):
-            x = tuple(self._normalise(view) for view in pixels.unbind(1))
+            x = tuple(
+                self._shown(each, version, view, drawn[view][span])
+                for view, each in enumerate(pixels.unbind(1))
+            )
             yield Batch(x, y[span], rows[span])
 
 

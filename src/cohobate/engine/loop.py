@@ -20,6 +20,7 @@ from . import distributed
 from .checkpoint import State, Store, read_state, write_bytes, write_state
 from .errors import NonFiniteLoss, RunError, Stopped
 from .evaluate import autocast, evaluate, evaluating
+from .memory import keep_freed_memory
 from .optim import MovingAverage, make_optimizers, set_rates
 from .progress import Display
 from .settings import Settings, factor
@@ -63,6 +64,8 @@ def phase_settings(settings: Settings, phase: Phase) -> tuple[Settings, Mapping[
 
 def place(method: nn.Module, device: torch.device, settings: Settings) -> None:
     """To the device, in the layout of the run."""
+    if device.type == "cpu":
+        keep_freed_memory()
     channels_last = settings.layout == "channels_last"
     layout = torch.channels_last if channels_last else torch.contiguous_format
     method.to(device=device, memory_format=layout)  # type: ignore[call-overload]

@@ -30,6 +30,13 @@ class Settings(BaseModel):
     label_smoothing: Fraction = Field(
         default=0.0, description="Share of the label given to all classes alike."
     )
+    mixing: Literal["none", "mixup", "cutmix"] = Field(
+        default="none", description="Training images and labels mixed in pairs."
+    )
+    mixing_alpha: float | None = Field(
+        default=None, gt=0, description="Of the Beta distribution of the shares; none: 0.2 mixup, 1 cutmix."
+    )
+    mixing_share: Fraction = Field(default=1.0, description="Share of the batches that are mixed.")
     ema: Fraction = Field(default=0.0, description="Decay of the moving average that is deployed; 0: none.")
 
     schedule: Literal["step", "cosine", "power", "constant"] = Field(
@@ -70,6 +77,10 @@ class Settings(BaseModel):
             raise ValueError("nesterov needs momentum above 0; add --no-nesterov")
         if list(self.milestones) != sorted(self.milestones):
             raise ValueError(f"milestones must rise, got {self.milestones}")
+        given = {"mixing_alpha": self.mixing_alpha, "mixing_share": self.mixing_share}
+        for name, value in given.items():
+            if self.mixing == "none" and value != type(self).model_fields[name].default:
+                raise ValueError(f"{name} {value} needs mixing mixup or cutmix, got mixing none")
         return self
 
 

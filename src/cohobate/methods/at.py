@@ -33,7 +33,9 @@ def attention_map(x: Tensor) -> Tensor:
     Returns:
         (B, H W).
     """
-    return F.normalize(x.square().mean(dim=1).flatten(1), dim=1)  # F_sum^2, then Q / |Q| of Eq. 2
+    # The norm over the channels, squared, and its gradient never write the squares of a whole map.
+    squares = torch.linalg.vector_norm(x, dim=1).square() / x.shape[1]
+    return F.normalize(squares.flatten(1), dim=1)  # F_sum^2, then Q / |Q| of Eq. 2
 
 
 @float32

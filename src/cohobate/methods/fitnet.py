@@ -18,6 +18,9 @@ beside the cross-entropy, which is what :class:`FitNet` in a ``Distillation`` gi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -106,6 +109,30 @@ class FitNet(Term):
         require_channels([pair], self.channels[:1], self.channels[1:], "FitNet")
         guided, hint = to_common_size(*pair)
         return hint_loss(self.regressor(guided), hint)
+
+
+class Hints(Term):
+    """The hint of every pair of stages, summed.
+
+    Args:
+        student_channels: of the pairs (:func:`cohobate.methods.matching.stage_pairs`), shallow to deep.
+        teacher_channels: the same of the teacher.
+        weight: factor of the term.
+
+    Raises:
+        ValueError: other numbers of channels.
+    """
+
+    def __init__(
+        self, student_channels: Sequence[int], teacher_channels: Sequence[int], weight: float = 100.0
+    ) -> None:
+        super().__init__()
+        pairs = list(zip(student_channels, teacher_channels, strict=True))
+        self.weight = weight
+        self.hints = nn.ModuleList(FitNet(*pair, stage) for stage, pair in enumerate(pairs))
+
+    def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
+        return torch.stack([hint(student, teacher, batch) for hint in self.hints]).sum()
 
 
 class HintTraining(Method):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from pydantic import ValidationError, create_model
 from pydantic_core import PydanticUndefined
 
-from . import methods, peers, terms
+from . import frskd, methods, peers, self_distillation, terms
 from .job import Job
 from .objects import load_object, nearest
 from .training import Training
@@ -40,6 +40,12 @@ RECIPES: dict[str, Recipe] = {
     "sa_cd": peers.multi_branch("sa", diverse=True),
     "gate": peers.multi_branch("gate", diverse=False),
     "gate_cd": peers.multi_branch("gate", diverse=True),
+    "frskd": frskd.frskd,
+    "byot": self_distillation.byot,
+    "ddgsd": self_distillation.ddgsd,
+    "sad": self_distillation.sad,
+    "cs_kd": self_distillation.cs_kd,
+    "sla_sd": self_distillation.sla_sd,
 }
 
 TAUGHT = frozenset({*terms.TERMS, "fitnet_stages", "slkd", "takd", "dgkd", "born_again"})

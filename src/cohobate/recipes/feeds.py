@@ -12,8 +12,10 @@ import torch
 import torch.nn.functional as F
 
 from ..core import Batch, Frozen, Loader, Method, Term
+from ..data.autoaugment import PolicyName
 from ..data.dataset import Dataset, Split, hold_out, limit
 from ..data.loaders import eval_loader, train_loader
+from ..data.mixing import Mixed
 from ..data.order import own_seed
 from ..data.sources import load
 from ..data.unlabelled import fitting
@@ -56,6 +58,8 @@ def make_feeds(
     workers: int,
     *,
     augmentations: int | None = None,
+    autoaugment: PolicyName = "none",
+    cutout: int = 0,
     cache_teacher: Literal["auto", "on", "off"] = "auto",
     unlabelled: Split | None = None,
     unlabelled_share: float = 1.0,
@@ -69,7 +73,7 @@ def make_feeds(
         dataset: the labelled images.
         device: where the batches are.
         workers: processes that decode files.
-        augmentations: see :func:`cohobate.data.loaders.train_loader`.
+        augmentations, autoaugment, cutout: see :func:`cohobate.data.loaders.train_loader`.
         cache_teacher: whether the teacher's logits are computed once for each version of an image;
             auto: where that is possible.
         unlabelled: images mixed in for the teacher's terms (:func:`cohobate.data.unlabelled.unlabelled`).
@@ -88,6 +92,8 @@ def make_feeds(
             "workers": workers,
             "second_view": method.second_view,
             "augmentations": augmentations,
+            "autoaugment": autoaugment,
+            "cutout": cutout,
         }
         own = train_loader(
             dataset,
@@ -99,7 +105,7 @@ def make_feeds(
         loader: Loader = own
         if any(isinstance(module, Frozen) for module in method.modules()):
             shape = len(dataset.train), len(dataset.classes)
-            why_not = obstacle(method, augmentations, shape, unlabelled is not None)
+            why_not = obstacle(method, augmentations, shape, unlabelled is not None, settings.mixing)
             teacher = chosen_teacher(method, cache_teacher, why_not)
             if teacher is not None:
                 loader = Taught(own, teacher, shape, device, settings)
@@ -109,9 +115,7 @@ def make_feeds(
                 size = unlabelled_batch(len(others.train), unlabelled_share, settings)
                 seed = own_seed(settings.seed)
                 loader = WithUnlabelled(loader, train_loader(others, batch_size=size, seed=seed, **options))
-        if settings.label_smoothing == 0:
-            return loader
-        return Smoothed(loader, settings.label_smoothing, len(dataset.classes))
+        return with_labels(loader, settings, len(dataset.classes))
 
     measured = partial(split_loader, dataset=dataset, device=device, workers=workers)
     return Feeds(
@@ -155,6 +159,11 @@ def refuse_unlabelled(method: Method, settings: Settings) -> None:
             f"label_smoothing {settings.label_smoothing} turns labels into probabilities, and unlabelled "
             "images have none; set it to 0, or leave out --unlabelled"
         )
+    if settings.mixing != "none":
+        raise ValueError(
+            f"mixing {settings.mixing} mixes labels in pairs, and unlabelled images have none; set it to "
+            "none, or leave out --unlabelled"
+        )
 
 
 def unlabelled_batch(images: int, share: float, settings: Settings) -> int:
@@ -189,6 +198,23 @@ def split_loader(split: Split, dataset: Dataset, device: torch.device, workers: 
         rank=distributed.rank(),
         world=world,
         workers=workers,
+    )
+
+
+def with_labels(loader: Loader, settings: Settings, classes: int) -> Loader:
+    """The labels as the settings have them: smoothed first, then mixed, if either."""
+    if settings.label_smoothing:
+        loader = Smoothed(loader, settings.label_smoothing, classes)
+    if settings.mixing == "none":
+        return loader
+    return Mixed(
+        loader,
+        settings.mixing,
+        classes,
+        seed=settings.seed,
+        rank=distributed.rank(),
+        alpha=settings.mixing_alpha,
+        share=settings.mixing_share,
     )
 
 

@@ -216,6 +216,8 @@ def _run(plan: Plan, work: Work) -> Result:
         work.device,
         config.workers,
         augmentations=config.augmentations,
+        autoaugment=config.autoaugment,
+        cutout=config.cutout,
         cache_teacher=config.cache_teacher,
         unlabelled=unlabelled,
         unlabelled_share=config.unlabelled_share,
@@ -270,7 +272,7 @@ def dry_run(method: str, config: Training) -> tuple[Dataset, list[Outlook]]:
     device = distributed.pick_device(config.device)
     dataset = read_data(config)
     config = _chosen(config, None, device)
-    feeds = make_feeds(dataset, device, config.workers)
+    feeds = make_feeds(dataset, device, config.workers, autoaugment=config.autoaugment, cutout=config.cutout)
     outlooks: list[Outlook] = []
 
     def untrained(spec: str) -> nn.Module:

@@ -95,10 +95,28 @@ def _diversity(data: str) -> Setup:
     )
 
 
+def _frskd(data: str, tables: str, batch_size: int, epochs: int) -> Setup:
+    return Setup(
+        source="",
+        options={
+            "data": "cifar100",
+            "val_fraction": 0.0,
+            "model": "wrn_16_2:order=frskd",
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "lr": 0.1,
+            "nesterov": False,
+            "weight_decay": 1e-4,
+            "milestones": (0.5, 0.75),
+        },
+    )
+
+
 SETUPS: dict[str, Setup] = {
     "diversity/cifar10": _diversity("cifar10"),
     "diversity/cifar100": _diversity("cifar100"),
     **{f"slkd/{teacher}-{student}": _slkd(teacher, student, *rest) for teacher, student, *rest in _PAIRS},
+    "frskd/cifar100": _frskd("cifar100", "table 1, or 5, 6 and 8", 128, 200),
     "frskd/table-7": Setup(
         source="FRSKD, table 7: a feature term + KD, ResNet-34 to ResNet-18 on CIFAR-100; the weights, "
         "which it does not print, are our defaults",

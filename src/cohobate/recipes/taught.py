@@ -83,7 +83,11 @@ class Taught:
 
 
 def obstacle(
-    method: Method, augmentations: int | None, shape: tuple[int, int], unlabelled: bool = False
+    method: Method,
+    augmentations: int | None,
+    shape: tuple[int, int],
+    unlabelled: bool = False,
+    mixing: str = "none",
 ) -> str | None:
     """Why the logits of a method's teacher cannot be kept; None if they can.
 
@@ -92,6 +96,7 @@ def obstacle(
         augmentations: different versions of each image, as :func:`train_loader` takes them.
         shape: (images of the training split, classes).
         unlabelled: whether there are images that are no rows of the training split.
+        mixing: how images are mixed in pairs.
     """
     if method.reads_logits_of is None:
         terms = {type(m).__name__ for m in method.modules() if isinstance(m, Term) and not m.logits_only}
@@ -104,6 +109,8 @@ def obstacle(
         return f"{type(method).__name__} shows the teacher a second view of each image"
     if unlabelled:
         return "unlabelled images are no rows of the training split; leave out --unlabelled"
+    if mixing != "none":
+        return f"{mixing} shows pairs of images as one, anew in every batch; leave out --mixing"
     versions, (images, classes) = max(1, augmentations), shape
     size = 4 * versions * images * classes
     if size > LIMIT:

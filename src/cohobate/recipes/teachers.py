@@ -28,6 +28,9 @@ OF_THE_STUDENT = (
 )
 """Options that a teacher which is trained here does not share."""
 
+LATER = frozenset({"mixing", "mixing_alpha", "mixing_share", "autoaugment", "cutout"})
+"""Options that teachers kept before did not know: by default they leave a teacher's folder its name."""
+
 
 def teacher(job: Job) -> Frozen:
     """The teacher of a run, frozen; the mean of several.
@@ -149,6 +152,7 @@ def teacher_run(spec: str, training: Training, fingerprint: str) -> tuple[Traini
     given["lr"] = training.teacher_lr or training.lr
     config = options("baseline", given)
     kept = {k: v for k, v in recorded("baseline", config).items() if k not in NOT_IDENTITY | NUMERICS}
+    kept = {k: v for k, v in kept.items() if k not in LATER or v != Training.model_fields[k].default}
     digest = hashlib.blake2b(json.dumps([kept, fingerprint], sort_keys=True).encode(), digest_size=5)
     name = plain(f"{Path(config.data).name}-{spec}")
     folder = training.teachers / f"{name}-{digest.hexdigest()}"

@@ -47,6 +47,12 @@ class Training(Settings):
         description="Different crops of each image: epochs repeat them after so many, 0 crops none; by "
         "default every epoch draws its own.",
     )
+    autoaugment: Literal["none", "cifar", "imagenet", "svhn"] = Field(
+        default="none", description="Policy of AutoAugment, after crop and flip."
+    )
+    cutout: int = Field(
+        default=0, ge=0, description="Side of the square of zeros in each training image, pixels; 0: none."
+    )
     cache_teacher: Literal["auto", "on", "off"] = Field(
         default="auto",
         description="Keep the teacher's logits instead of computing them again; auto: where images repeat "

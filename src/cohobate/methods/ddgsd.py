@@ -1,0 +1,150 @@
+"""DDGSD: two distorted versions of an image teach each other, in one network.
+
+Xu, Liu: Data-Distortion Guided Self-Distillation for Deep Neural Networks, AAAI 2019.
+
+    x_a, x_b    batch.views     two augmentations of the same images
+    p_a, p_b    logits          of each, softened
+    h_a, h_b    features        global features of each, what the classifier sees
+    lambda      weight          of the KL terms
+    mu          mmd_weight      of the distance between the distributions of features
+    T           temperature
+
+Choices.
+    From the paper: a cross-entropy for either version, KL both ways, MMD between the features before
+        the classifier; lambda = 1, mu from 1e-4 to 5e-4. There is no code of the authors. A port that says
+        to follow their settings has mu = 5e-4 and T = 3; these are our defaults.
+    T^2: inside the KL terms, as in KD.
+    Gradients: each version's posterior is a constant where it teaches the other. So either KL term has the
+        gradient of KD, which vanishes with the difference of two probabilities; the other way round,
+        log-ratios of the rarest classes would pull too. ``detach=False``: both sides of both terms move. The
+        public ports differ. MMD moves both sides: there is no teacher in it.
+    MMD: with a linear kernel, the squared distance of the two mean features; the mean is over all images of
+        the batch, whatever their class, and over those of this process alone. ``average="all"`` averages
+        over images and features, so that two numbers are compared.
+    Passes: one pass over both versions, whose batch-norm statistics are those of both together.
+    Public ports: Self-KD-Lib has ``ce_weight=0.5, temperature=4, average="all"``. Another takes two passes,
+        does not detach, and compares logits by their mean squared difference in place of MMD.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..core import Batch, Classifier, Method, Output, as_output, cross_entropy, float32
+from .group import check
+from .kd import softened_kl
+
+AVERAGES = ("images", "all")
+
+
+@float32
+def mean_distance(one: Tensor, two: Tensor, average: Literal["images", "all"] = "images") -> Tensor:
+    """Squared distance of mean features: the squared MMD of a linear kernel.
+
+    Args:
+        one: (B, D).
+        two: the same shape.
+        average: over the images, or over images and features.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if one.shape != two.shape:
+        raise ValueError(f"features of shapes {tuple(one.shape)} and {tuple(two.shape)} have no distance")
+    if average == "all":
+        return (one.mean() - two.mean()).square()
+    return (one.mean(dim=0) - two.mean(dim=0)).square().sum()  # |E[h_a] - E[h_b]|^2
+
+
+def other_view(batch: Batch, who: str, what: str) -> Tensor:
+    """The second view of a batch, for ``who`` needs ``what`` there.
+
+    Raises:
+        ValueError: there is one view only, or it is not as large as the first.
+    """
+    if len(batch.views) < 2 or batch.views[1].shape != batch.x.shape:
+        raise ValueError(
+            f"{who} needs {what} as Batch.views[1], of the shape of the first view; got views of shapes "
+            f"{[tuple(view.shape) for view in batch.views]}"
+        )
+    return batch.views[1]
+
+
+def features(output: Output) -> Tensor:
+    """What the classifier sees, (B, D).
+
+    Raises:
+        ValueError: the network does not show it.
+    """
+    if output.pooled is None:
+        raise ValueError(
+            "DDGSD compares what the classifier sees, which this network does not show; name its classifier "
+            "to cohobate.adapt(network, head=...), or set mmd_weight to 0"
+        )
+    return output.pooled
+
+
+class DDGSD(Method):
+    """CE_a + CE_b + lambda T^2 (KL(p_a || p_b) + KL(p_b || p_a)) + mu MMD^2(h_a, h_b).
+
+    Terms: ``ce`` and ``kl``, each of both versions; ``mmd``, unless its weight is 0.
+
+    Args:
+        network: images -> Output; with MMD, one that shows its pooled features.
+        weight: lambda.
+        temperature: T > 0.
+        mmd_weight: mu.
+        ce_weight: factor of either cross-entropy.
+        detach: whether the version that teaches is a constant.
+        average: what the mean of the features is over.
+
+    Raises:
+        ValueError: an argument is out of range; when it runs, no second view, or no pooled features.
+    """
+
+    second_view = "augmentation"
+
+    def __init__(
+        self,
+        network: nn.Module,
+        weight: float = 1.0,
+        temperature: float = 3.0,
+        mmd_weight: float = 5e-4,
+        ce_weight: float = 1.0,
+        detach: bool = True,
+        average: Literal["images", "all"] = "images",
+    ) -> None:
+        super().__init__()
+        check(temperature, weight=weight, mmd_weight=mmd_weight, ce_weight=ce_weight)
+        if average not in AVERAGES:
+            raise ValueError(f"average must be one of {AVERAGES}, got {average!r}")
+        self.network = network
+        self.weight = weight
+        self.temperature = temperature
+        self.mmd_weight = mmd_weight
+        self.ce_weight = ce_weight
+        self.detach = detach
+        self.average = average
+
+    def forward(self, batch: Batch, turn: int = 0) -> dict[str, Tensor]:
+        views = torch.cat([batch.x, other_view(batch, "DDGSD", "another augmentation of the images")])
+        output = as_output(self.network(views))
+        other = output.logits.roll(len(batch.x), dims=0)  # of each image's other version
+        target = other.detach() if self.detach else other
+        # Means over both versions, where the paper has sums.
+        ce = 2 * cross_entropy(output.logits, torch.cat([batch.y, batch.y]))
+        kl = 2 * softened_kl(output.logits, target, temperature=self.temperature)
+        losses = {"ce": self.ce_weight * ce, "kl": self.weight * kl}
+        if self.mmd_weight:
+            one, two = features(output).chunk(2)
+            losses["mmd"] = self.mmd_weight * mean_distance(one, two, average=self.average)
+        return losses
+
+    def predictors(self) -> dict[str, nn.Module]:
+        return {"network": Classifier(self.network)}
+
+    def readouts(self, x: Tensor) -> dict[str, Tensor]:
+        return {"network": as_output(self.network(x)).logits}

@@ -1,0 +1,192 @@
+"""FRSKD: a network refined by a self-teacher that sits on its own feature maps.
+
+Ji, Shin, Hwang, Park, Moon: Refine Myself by Teaching Myself: Feature Refinement via Self-Knowledge
+Distillation, CVPR 2021.
+
+    F_i, f_c    student         feature maps and logits of the classifier network
+    T_i, f_t    teacher         refined feature maps and logits of the self-teacher (models/bifpn.py)
+    K           temperature
+    alpha       alpha           weight of the soft labels
+    beta        beta            weight of the refined feature maps
+    phi         attention_map   (methods/at.py)
+
+Choices.
+    Gradients: KD and feature terms see the self-teacher as a constant. Its own cross-entropy moves it,
+        and the backbone too: the maps that it reads are not detached. Both as in the authors' code; the
+        paper is silent about the second.
+    Eq. 3: the mean over batch and positions of the squared difference of two attention maps, summed over
+        stages (``at``), as in the authors' code, to which the printed beta belongs. As printed, the norm
+        of the difference, the mean over the batch (``at_norm``); it is larger by orders of magnitude.
+    Eq. 4: K^2 KL(self-teacher || classifier), as in that code. ``soft_labels="paper"`` is the printed
+        KL(classifier || self-teacher), without K^2.
+    Table 5: FitNet's hint at every stage (:class:`cohobate.methods.fitnet.Hints`), or the overhaul of feature
+        distillation with the margins that the self-teacher's batch norms have at the start, as there.
+    Rise: ``start`` is the share of the run without distillation (warm-up), ``ramp`` the share after it over which
+        both weights rise by exp(-5 (1 - t)^2). None for classification; 40 and 20 of 60 epochs for
+        segmentation.
+    Augmented labels (FRSKD + SLA): one pass over the images in all four rotations, of which the first are
+        the clean ones. The authors' code runs the clean ones once more by themselves. Each of the two
+        networks has a joint classifier, and the aggregated prediction of each teaches its own single
+        one; soft labels are taught on single and aggregated predictions, features on all rotations.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from ..core import Batch, Classifier, Method, Output, Term, as_output, cross_entropy, float32
+from .at import attention_map
+from .group import check
+from .kd import softened_kl
+from .matching import stage_pairs, to_common_size
+from .one import ramp_up
+
+SoftLabels = Literal["code", "paper"]
+
+
+@float32
+def attention_distance(student: Tensor, teacher: Tensor) -> Tensor:
+    """Eq. 3 of one stage as printed: the norm of the difference of two attention maps, mean over the batch.
+
+    Args:
+        student: (B, C, H, W).
+        teacher: (B, D, H, W); the caller detaches it.
+    """
+    difference = attention_map(student) - attention_map(teacher)
+    return torch.linalg.vector_norm(difference, dim=1).mean()  # Eq. 3
+
+
+@float32
+def printed_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+    """Eq. 4 as printed: KL(classifier || self-teacher) at a temperature; the caller detaches the teacher.
+
+    Args:
+        student_logits: (B, K).
+        teacher_logits: the same shape.
+        temperature: K > 0.
+    """
+    kl = softened_kl(teacher_logits, student_logits, temperature=temperature)
+    return kl / temperature**2  # Eq. 4
+
+
+class AttentionNorm(Term):
+    """Eq. 3 as printed, summed over the stages.
+
+    Args:
+        weight: beta.
+    """
+
+    def __init__(self, weight: float = 0.1) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
+        pairs = stage_pairs(student, teacher.detach(), "FRSKD")
+        return torch.stack([attention_distance(*to_common_size(*pair)) for pair in pairs]).sum()  # Eq. 3
+
+
+class Refined(nn.Module):
+    """Images -> logits of the self-teacher on a network."""
+
+    def __init__(self, network: nn.Module, self_teacher: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.self_teacher = self_teacher
+
+    def forward(self, x: Tensor) -> Tensor:
+        return as_output(self.self_teacher(as_output(self.network(x)).stages)).logits
+
+
+class FRSKD(Method):
+    """The classifier and its self-teacher learn from the labels, the classifier from its self-teacher too.
+
+    Terms: ``ce``, ``ce_self_teacher``, ``kd`` and, with a feature term, ``feature``.
+
+    Args:
+        network: the classifier; its outputs have stages.
+        self_teacher: stages of the network -> Output with refined stages.
+        feature: compares the stages of both, its ``weight`` is beta; None is FRSKD without features.
+        alpha: weight of the soft labels.
+        temperature: K.
+        soft_labels: eq. 4 as in the authors' ``code`` or as in the ``paper``.
+        start: share of the run before any distillation.
+        ramp: share of the run, after that, over which alpha and beta rise.
+
+    Raises:
+        ValueError: an argument is out of range; when it runs, a network without stages.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        self_teacher: nn.Module,
+        feature: Term | None,
+        alpha: float = 2.0,
+        temperature: float = 4.0,
+        soft_labels: SoftLabels = "code",
+        start: float = 0.0,
+        ramp: float = 0.0,
+    ) -> None:
+        super().__init__()
+        check(temperature, ramp, alpha=alpha, start=start)
+        if start + ramp > 1:
+            raise ValueError(f"start and ramp are shares of one run, got {start} and {ramp}")
+        if soft_labels not in get_args(SoftLabels):
+            raise ValueError(f"soft_labels is one of {get_args(SoftLabels)}, got {soft_labels!r}")
+        self.network = network
+        self.self_teacher = self_teacher
+        self.feature = feature
+        self.alpha = alpha
+        self.temperature = temperature
+        self.soft_labels = soft_labels
+        self.start = start
+        self.ramp = ramp
+
+    def outputs(self, x: Tensor) -> tuple[Output, Output]:
+        """What the classifier gives for images, and what the self-teacher makes of it."""
+        student = as_output(self.network(x))
+        if not student.stages:
+            raise ValueError(
+                "FRSKD refines feature maps, but the network gives no stages; name its modules: "
+                "cohobate.adapt(network, stages=[...])"
+            )
+        return student, as_output(self.self_teacher(student.stages))
+
+    def forward(self, batch: Batch, turn: int = 0) -> dict[str, Tensor]:
+        student, teacher = self.outputs(batch.x)
+        return {
+            "ce": cross_entropy(student.logits, batch.y),
+            "ce_self_teacher": cross_entropy(teacher.logits, batch.y),
+            **self.distilled(student, teacher.detach(), batch),
+        }  # Eq. 5
+
+    def distilled(self, student: Output, teacher: Output, batch: Batch) -> dict[str, Tensor]:
+        """The terms that teach the classifier; the caller detaches the self-teacher."""
+        divergence = softened_kl if self.soft_labels == "code" else printed_kl
+        rise = self._rise(batch)
+        kd = divergence(student.logits, teacher.logits, temperature=self.temperature)
+        terms = {"kd": rise * self.alpha * kd}  # Eq. 4
+        if self.feature is not None:
+            terms["feature"] = rise * self.feature.weight * self.feature(student, teacher, batch)  # Eq. 3
+        return terms
+
+    def _rise(self, batch: Batch) -> Tensor | float:
+        """Factor of alpha and beta: 0 before the start, then up to 1."""
+        if self.start == 0:
+            return ramp_up(batch, self.ramp, "FRSKD")
+        since = batch.elapsed("FRSKD starts later") - self.start
+        rising = ramp_up(batch._replace(progress=since.clamp(min=0)), self.ramp, "FRSKD")
+        return (since >= 0) * rising
+
+    def predictors(self) -> dict[str, nn.Module]:
+        return {
+            "network": Classifier(self.network),
+            "self_teacher": Refined(self.network, self.self_teacher),
+        }
+
+    def readouts(self, x: Tensor) -> dict[str, Tensor]:
+        student, teacher = self.outputs(x)
+        return {"network": student.logits, "self_teacher": teacher.logits}

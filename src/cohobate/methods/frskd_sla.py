@@ -1,0 +1,92 @@
+"""FRSKD + SLA: a network, its self-teacher, and images turned by 0, 90, 180 and 270 degrees.
+
+Ji, Shin, Hwang, Park, Moon: Refine Myself by Teaching Myself, CVPR 2021 (FRSKD + SLA of tables 1 and 2).
+Lee, Hwang, Shin: Self-supervised Label Augmentation via Input Transformations, ICML 2020.
+
+    student, teacher            what classifier and self-teacher give for all four turns
+    joint, teacher_joint        their classifiers of class and turn
+    aggregated                  mean over the turns of the joint logits (methods/sla.py)
+
+Choices. The paper only names the combination; the losses are those of the authors' code. Both networks
+learn the single labels of the images as they came, the joint labels of all turns, and with ``weight``
+their own aggregated prediction (a constant) at FRSKD's temperature. What FRSKD distils is taught on the
+single and the aggregated predictions alike, each detached on the self-teacher's side, and on the features
+of all turns.
+    Here one pass over the four turns serves everything. That code passes the images as they came a second
+        time, by themselves, and has five times the work of a step where this has four.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..core import Batch, Classifier, Method, Output, cross_entropy
+from .frskd import FRSKD, Refined
+from .group import check
+from .kd import softened_kl
+from .sla import Aggregated, aggregate, joint_labels, joint_logits, rotations
+
+
+class FRSKDSLA(Method):
+    """FRSKD on turned images, whose classes are told apart with their turns.
+
+    Terms: ``ce``, ``ce_self_teacher`` (single labels), ``ce_joint`` and ``kl`` (joint labels, aggregated
+    predictions; both networks), and what FRSKD distils.
+
+    Args:
+        frskd: the two networks and what is distilled.
+        joint: features of the network, (B, D) -> (B, 4 K), a linear layer.
+        teacher_joint: the same of the self-teacher.
+        weight: factor of the KL terms to the aggregated predictions.
+
+    Raises:
+        ValueError: a negative weight; when it runs, images that are not square.
+    """
+
+    def __init__(self, frskd: FRSKD, joint: nn.Module, teacher_joint: nn.Module, weight: float = 1.0) -> None:
+        super().__init__()
+        check(frskd.temperature, weight=weight)
+        self.frskd = frskd
+        self.joint = joint
+        self.teacher_joint = teacher_joint
+        self.weight = weight
+
+    def forward(self, batch: Batch, turn: int = 0) -> dict[str, Tensor]:
+        images = len(batch.x)
+        student, teacher = self.frskd.outputs(rotations(batch.x))
+        joint, teacher_joint = self._joint(student, teacher)
+        single, teacher_single = student.logits[:images], teacher.logits[:images]
+        aggregated, teacher_aggregated = aggregate(joint), aggregate(teacher_joint)
+        labels = joint_labels(batch.y)
+        kl = self._kl(single, aggregated.detach()) + self._kl(teacher_single, teacher_aggregated.detach())
+        both = student._replace(logits=torch.cat([single, aggregated]))
+        teacher_both = teacher._replace(logits=torch.cat([teacher_single, teacher_aggregated]))
+        return {
+            "ce": cross_entropy(single, batch.y),
+            "ce_self_teacher": cross_entropy(teacher_single, batch.y),
+            "ce_joint": cross_entropy(joint, labels) + cross_entropy(teacher_joint, labels),
+            "kl": self.weight * kl,
+            **self.frskd.distilled(both, teacher_both.detach(), batch),
+        }
+
+    def _joint(self, student: Output, teacher: Output) -> tuple[Tensor, Tensor]:
+        return joint_logits(student, self.joint), joint_logits(teacher, self.teacher_joint)
+
+    def _kl(self, logits: Tensor, target: Tensor) -> Tensor:
+        return softened_kl(logits, target, temperature=self.frskd.temperature)
+
+    def predictors(self) -> dict[str, nn.Module]:
+        network, self_teacher = self.frskd.network, self.frskd.self_teacher
+        refined = Refined(network, self_teacher)
+        return {
+            "network": Classifier(network),
+            "self_teacher": refined,
+            "aggregated": Aggregated(network, self.joint),
+        }
+
+    def readouts(self, x: Tensor) -> dict[str, Tensor]:
+        student, teacher = self.frskd.outputs(rotations(x))
+        joint, _ = self._joint(student, teacher)
+        single, teacher_single = student.logits[: len(x)], teacher.logits[: len(x)]
+        return {"network": single, "self_teacher": teacher_single, "aggregated": aggregate(joint)}

@@ -1,0 +1,159 @@
+"""SAD: each stage looks where the next deeper one looks.
+
+Hou, Ma, Liu, Loy: Learning Lightweight Lane Detection CNNs by Self Attention Distillation, ICCV 2019.
+
+    A_m         stages[m]               feature map of stage m
+    G           energy(A)               squares of the channels as one map
+    B           F.interpolate           bilinear resizing
+    Psi         attention(A, size)      spatial softmax of B(G(A)), sums to 1
+    gamma       weight                  of the sum over stages
+
+Choices.
+    From the paper: squares, bilinear resizing, spatial softmax; the squared difference of neighbouring
+        stages, the deeper one a constant target; a late beginning, after 40,000 of 60,000 steps, when maps
+        have formed (``start``; 0: from the first step). The paper is about lanes. There is no code of the
+        authors for classification: what follows was chosen.
+    G: the paper sums the squares. The softmax of a sum over 32 to 512 channels that are batch-normalised is
+        little more than one position (its largest value is 0.78 to 1.00 on average, at each stage of an
+        untrained wrn_16_2 or resnet18_cifar that sees CIFAR-100), which says little of where a stage looks;
+        that of a mean is a map (0.01 to 0.14). So the default is the mean. ``pool="sum"``: as printed.
+    Weight: 1000 goes with the mean, as in the one public port for classification; the gradient is then a
+        quarter of the cross-entropy's (that wrn_16_2) to as large (that resnet18_cifar). With the sum, whose
+        gradient is two hundred times larger there, the paper has 0.1.
+    Scale: squared differences are averaged over batch and positions, then summed over stages.
+    Size: the deeper map is resized to that of the stage that learns. So no gradient passes the resizing.
+    Stages: every stage but the deepest learns; ``skip`` leaves out the first ones, which did not profit in
+        the paper.
+    Public ports: that for classification (Self-KD-Lib) is ``start=0``, and resizes features instead of G.
+        One for lanes has the sum, 0.1 and the late beginning, and lets the gradient into the deeper stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..core import Batch, Classifier, Method, as_output, cross_entropy, float32
+from .group import check
+
+START = 40 / 60
+"""Share of the run that is over when the term begins."""
+
+POOLS = ("sum", "mean")
+
+
+@float32
+def energy(x: Tensor, pool: Literal["sum", "mean"] = "mean") -> Tensor:
+    """Squares of the channels as one map: (B, C, H, W) -> (B, 1, H, W)."""
+    squares = x.square()
+    return squares.sum(dim=1, keepdim=True) if pool == "sum" else squares.mean(dim=1, keepdim=True)  # G
+
+
+@float32
+def attention(x: Tensor, size: tuple[int, int], pool: Literal["sum", "mean"] = "mean") -> Tensor:
+    """Where a stage looks: probabilities of the positions.
+
+    Args:
+        x: (B, C, H, W).
+        size: (h, w) of the result.
+        pool: how the squares of the channels become one map.
+
+    Returns:
+        (B, h w), summing to 1.
+    """
+    seen = energy(x, pool=pool)
+    if seen.shape[2:] != size:
+        seen = F.interpolate(seen, size=size, mode="bilinear", align_corners=False)  # B
+    return torch.softmax(seen.flatten(1), dim=1)  # Psi
+
+
+@float32
+def sad_loss(stage: Tensor, deeper: Tensor, pool: Literal["sum", "mean"] = "mean") -> Tensor:
+    """Mean squared difference of the attention of two stages; the caller detaches the deeper one.
+
+    Args:
+        stage: (B, C, H, W).
+        deeper: (B, D, h, w), resized to H x W.
+        pool: see :func:`attention`.
+    """
+    size = (stage.shape[2], stage.shape[3])
+    return F.mse_loss(attention(stage, size, pool=pool), attention(deeper, size, pool=pool))
+
+
+def learners(stages: Sequence[Tensor], skip: int = 0) -> list[tuple[Tensor, Tensor]]:
+    """Each stage with the next deeper one, without the first ``skip`` stages.
+
+    Raises:
+        ValueError: fewer than two stages are left.
+    """
+    if len(stages) - skip < 2:
+        raise ValueError(
+            f"SAD needs two stages or more, got {len(stages)}, of which {skip} are skipped; name more "
+            "modules to cohobate.adapt(network, stages=[...]), or skip fewer"
+        )
+    return list(zip(stages[skip:-1], stages[skip + 1 :], strict=True))
+
+
+class SAD(Method):
+    """CE + gamma sum_m |Psi(A_m) - Psi(A_(m+1))|^2, the second constant.
+
+    Terms: ``ce`` and ``sad``, which is 0 until it begins.
+
+    Args:
+        network: images -> Output of two stages or more.
+        weight: gamma.
+        start: share of the run after which the term counts; where it is not 0, batches need ``progress``.
+        pool: how the squares of the channels become one map.
+        skip: so many of the first stages take no part.
+
+    Raises:
+        ValueError: an argument is out of range; when it runs, too few stages, or no progress.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        weight: float = 1000.0,
+        start: float = START,
+        pool: Literal["sum", "mean"] = "mean",
+        skip: int = 0,
+    ) -> None:
+        super().__init__()
+        check(1.0, weight=weight)
+        if not 0 <= start < 1:
+            raise ValueError(f"start, a share of the run, must lie in [0, 1), got {start}")
+        if pool not in POOLS:
+            raise ValueError(f"pool must be one of {POOLS}, got {pool!r}")
+        if skip < 0:
+            raise ValueError(f"skip must not be negative, got {skip}")
+        self.network = network
+        self.weight = weight
+        self.start = start
+        self.pool = pool
+        self.skip = skip
+
+    def forward(self, batch: Batch, turn: int = 0) -> dict[str, Tensor]:
+        output = as_output(self.network(batch.x))
+        losses = [
+            sad_loss(stage, deeper.detach(), pool=self.pool)
+            for stage, deeper in learners(output.stages, self.skip)
+        ]
+        return {
+            "ce": cross_entropy(output.logits, batch.y),
+            "sad": self.weight * self._begun(batch) * torch.stack(losses).sum(),
+        }
+
+    def _begun(self, batch: Batch) -> Tensor | float:
+        """1 from ``start`` on, before that 0."""
+        risen = batch.ramp(self.start, "SAD")
+        return risen.floor() if isinstance(risen, Tensor) else risen
+
+    def predictors(self) -> dict[str, nn.Module]:
+        return {"network": Classifier(self.network)}
+
+    def readouts(self, x: Tensor) -> dict[str, Tensor]:
+        return {"network": as_output(self.network(x)).logits}
