@@ -24,18 +24,19 @@ from cohobate.core import Frozen, Group, Method
 from cohobate.engine.errors import Stopped
 from cohobate.engine.evaluate import evaluating
 from cohobate.models.adapt import Adapted
+from cohobate.models.bifpn import SelfTeacher
 from cohobate.models.resnet import ResNet
 from cohobate.models.wrn import WideResNet
 from cohobate.recipes.feeds import smooth
 
-NETWORKS = ResNet | WideResNet | Adapted | Group | fx.GraphModule
+NETWORKS = ResNet | WideResNet | Adapted | Group | fx.GraphModule | SelfTeacher
 
 cases = pytest.mark.parametrize("case", ZOO.values(), ids=ZOO.keys())
 State = dict[str, Tensor]
 
 
 def test_the_whole_zoo_is_here() -> None:
-    assert len(ZOO) == 43
+    assert len(ZOO) == 60
 
 
 def losses(method: Method, seed: int = 1, **how: object) -> dict[str, Tensor]:

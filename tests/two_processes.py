@@ -39,6 +39,7 @@ def check(case: Case, compiled: bool, folder: Path) -> dict[str, object]:
 COMPILED = (
     *("baseline", "baseline adapted", "kd", "stochastic_depth", "self_guidance", "turns", "dkd", "crd"),
     *("reviewkd", "kd+at+crd", "fitnet, first stage", "slkd", "slkd in turns", "dml in turns", "ffm_cd"),
+    *("frskd", "cs_kd", "ddgsd"),
 )
 """Cases that are compiled too: one of each way in which gradients, buffers and ranks may meet."""
 

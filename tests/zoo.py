@@ -22,6 +22,7 @@ from cohobate.core import (
     as_output,
     cross_entropy,
 )
+from cohobate.data.order import classmates
 from cohobate.data.sources import arrays
 from cohobate.engine.checkpoint import Store
 from cohobate.engine.loop import Trainer
@@ -30,15 +31,20 @@ from cohobate.engine.randomness import seed_all
 from cohobate.engine.settings import Settings
 from cohobate.engine.signals import Stopper
 from cohobate.methods.at import AT
+from cohobate.methods.byot import BYOT, exits_of
 from cohobate.methods.cl_ilr import CLILR
 from cohobate.methods.crd import CRD
+from cohobate.methods.cs_kd import CSKD
+from cohobate.methods.ddgsd import DDGSD
 from cohobate.methods.dgkd import DGKD
 from cohobate.methods.dist import DIST
 from cohobate.methods.distillation import Distillation
 from cohobate.methods.dkd import DKD
 from cohobate.methods.dml import DML
 from cohobate.methods.ffm_cd import Diversified, FeatureFusion
-from cohobate.methods.fitnet import FitNet, HintTraining
+from cohobate.methods.fitnet import FitNet, Hints, HintTraining
+from cohobate.methods.frskd import FRSKD, AttentionNorm
+from cohobate.methods.frskd_sla import FRSKDSLA
 from cohobate.methods.kd import KD
 from cohobate.methods.logit_standardisation import Standardised
 from cohobate.methods.ofd import OFD
@@ -46,14 +52,18 @@ from cohobate.methods.okddip import SelfAttention, TwoLevel
 from cohobate.methods.one import ONE, BranchGate
 from cohobate.methods.reviewkd import ReviewKD
 from cohobate.methods.rkd import RKD
+from cohobate.methods.sad import SAD
 from cohobate.methods.self_guidance import SelfGuidance
+from cohobate.methods.sla import SLASD
 from cohobate.methods.slkd import SLKD
 from cohobate.methods.slkd_sequential import Guided, SelfLearning, SLKDInTurns
 from cohobate.methods.sp import SP
 from cohobate.methods.stochastic_depth import StochasticDepth
 from cohobate.methods.supervised import Supervised
 from cohobate.models.adapt import adapt
+from cohobate.models.bifpn import SelfTeacher
 from cohobate.models.branch import Branched, branch
+from cohobate.models.probe import look
 from cohobate.models.resnet import Basic, Bottleneck, ResNet
 from cohobate.models.wrn import WideResNet
 from cohobate.recipes.feeds import make_feeds
@@ -146,7 +156,7 @@ class Case:
         soft_labels: whether it takes them.
         refuses: by which name it refuses them; by default that of its class.
         idle: parameters that no step moves.
-        ensembles: predictors that hold several networks.
+        ensembles: predictors that hold more than the network that is deployed.
     """
 
     make: Callable[[], Method]
@@ -174,6 +184,34 @@ def toy_ffm_cd() -> Diversified:
     group = toy_branches(4, at=1)
     method = TwoLevel(group, FeatureFusion(8, 3, widths=(6, 4)), beta=2.0)
     return Diversified(method, [tail.get_submodule("fc") for tail in group.tails], gamma=0.01)
+
+
+MARGINS = [torch.full((c,), -0.8) for c in (6, 8, 10)]
+
+
+def toy_frskd(
+    feature: Callable[[], Term] | None, network: Callable[[], nn.Module] = toy, **how: Any
+) -> FRSKD:
+    """A self-teacher of 6, 8, 10 channels on the deepest stages, of which the hand-written net has two."""
+    made = network()
+    channels = [stage.shape[1] for stage in look(made, (3, SIZE, SIZE)).output.stages]
+    teacher = SelfTeacher(channels, (6, 8, 10)[-len(channels) :], CLASSES)
+    return FRSKD(made, teacher, None if feature is None else feature(), **how)
+
+
+def toy_frskd_sla() -> FRSKDSLA:
+    heads = nn.Linear(8, 4 * CLASSES), nn.Linear(10, 4 * CLASSES)
+    return FRSKDSLA(toy_frskd(lambda: AT(100.0)), *heads)
+
+
+def toy_byot(network: Callable[[], nn.Module] = toy, **how: Any) -> BYOT:
+    exits = {name: how.pop(name) for name in ("kind", "attention") if name in how}
+    made = network()
+    return BYOT(made, exits_of(look(made, (3, SIZE, SIZE)).output, CLASSES, **exits), **how)
+
+
+EXITS = ("exit_1", "exit_2", "ensemble")
+REFINED = ("self_teacher",)
 
 
 def deep(name: str) -> bool:
@@ -239,16 +277,45 @@ ZOO: dict[str, Case] = {
         ensembles=("ensemble",),
     ),
     "ffm_cd": Case(toy_ffm_cd, ensembles=("ensemble",)),
+    "frskd": Case(lambda: toy_frskd(lambda: AT(100.0)), ensembles=REFINED),
+    "frskd without features": Case(lambda: toy_frskd(None, toy_wide), toy_wide, ensembles=REFINED),
+    "frskd as printed": Case(
+        lambda: toy_frskd(AttentionNorm, soft_labels="paper", start=0.4, ramp=0.3), ensembles=REFINED
+    ),
+    "frskd with fitnet": Case(lambda: toy_frskd(lambda: Hints((4, 8, 8), (6, 8, 10))), ensembles=REFINED),
+    "frskd with overhaul": Case(
+        lambda: toy_frskd(lambda: OFD((4, 8, 8), (6, 8, 10), MARGINS)), ensembles=REFINED
+    ),
+    "frskd adapted": Case(lambda: toy_frskd(lambda: AT(100.0), toy_adapted), toy_adapted, ensembles=REFINED),
+    "frskd + sla": Case(toy_frskd_sla, ensembles=(*REFINED, "aggregated")),
+    "byot": Case(toy_byot, ensembles=EXITS),
+    "byot, the author's": Case(
+        lambda: toy_byot(
+            kind="separable", attention=True, beta=0.03, hint_at="linear", hint="norm", unhinted=(2,)
+        ),
+        ensembles=EXITS,
+    ),
+    "byot adapted": Case(lambda: toy_byot(toy_adapted), toy_adapted, ensembles=("exit_1", "ensemble")),
+    "ddgsd": Case(lambda: DDGSD(toy())),
+    "ddgsd, both move": Case(lambda: DDGSD(toy_adapted(), detach=False, average="all"), toy_adapted),
+    "cs_kd": Case(lambda: CSKD(toy())),
+    "cs_kd statistics=first": Case(lambda: CSKD(toy_adapted(), statistics="first"), toy_adapted),
+    "sad": Case(lambda: SAD(toy(), start=0.5)),
+    "sad of sums": Case(lambda: SAD(toy_adapted(), weight=0.1, start=0.0, pool="sum"), toy_adapted),
+    "sla_sd": Case(lambda: SLASD(toy(), nn.Linear(8, 4 * CLASSES)), ensembles=("aggregated",)),
     "turns": Case(Turns, soft_labels=False, idle=("idle",)),
 }
 
 
 def batch(images: int = 16, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Batch:
+    """Noise; the second view is another image of the class, for those who ask for one."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(images, 3, SIZE, SIZE, generator=generator, dtype=torch.float64)
     y = torch.randint(CLASSES, (images,), generator=generator)
+    mates = classmates(y, torch.arange(images), generator)
+    views = x.to(device, dtype), x[mates].to(device, dtype)
     half_way = torch.tensor(0.5, device=device)
-    return Batch((x.to(device, dtype),), y.to(device), torch.arange(images, device=device), half_way)
+    return Batch(views, y.to(device), torch.arange(images, device=device), half_way)
 
 
 def toy_images(images: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -16,14 +16,14 @@ Choices.
     T^2: inside the KL terms, as in KD.
     Gradients: each version's posterior is a constant where it teaches the other. So either KL term has the
         gradient of KD, which vanishes with the difference of two probabilities; the other way round,
-        log-ratios of the rarest classes would pull too. ``detach=False``: both sides of both terms move. The
-        public ports differ. MMD moves both sides: there is no teacher in it.
+        log-ratios of the rarest classes would pull too. ``detach=False``: both sides of both terms move. MMD
+        moves both sides: there is no teacher in it.
     MMD: with a linear kernel, the squared distance of the two mean features; the mean is over all images of
         the batch, whatever their class, and over those of this process alone. ``average="all"`` averages
         over images and features, so that two numbers are compared.
     Passes: one pass over both versions, whose batch-norm statistics are those of both together.
-    Public ports: Self-KD-Lib has ``ce_weight=0.5, temperature=4, average="all"``. Another takes two passes,
-        does not detach, and compares logits by their mean squared difference in place of MMD.
+    Public ports: Self-KD-Lib has ``ce_weight=0.5, temperature=4, average="all"`` and detaches. Another
+        takes two passes, and compares logits by their mean squared difference in place of MMD.
 """
 
 from __future__ import annotations

@@ -21,13 +21,10 @@ Choices.
         KL(classifier || self-teacher), without K^2.
     Table 5: FitNet's hint at every stage (:class:`cohobate.methods.fitnet.Hints`), or the overhaul of feature
         distillation with the margins that the self-teacher's batch norms have at the start, as there.
-    Rise: ``start`` is the share of the run without distillation (warm-up), ``ramp`` the share after it over which
-        both weights rise by exp(-5 (1 - t)^2). None for classification; 40 and 20 of 60 epochs for
-        segmentation.
-    Augmented labels (FRSKD + SLA): one pass over the images in all four rotations, of which the first are
-        the clean ones. The authors' code runs the clean ones once more by themselves. Each of the two
-        networks has a joint classifier, and the aggregated prediction of each teaches its own single
-        one; soft labels are taught on single and aggregated predictions, features on all rotations.
+    Rise: ``start`` is the share of the run without distillation (warm-up), ``ramp`` the share after it
+        over which both weights rise by exp(-5 (1 - t)^2). None for classification; 40 and 20 of 60 epochs
+        for segmentation.
+    FRSKD + SLA: :mod:`cohobate.methods.frskd_sla`.
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ Choices.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Literal, cast
 
 import torch
@@ -152,7 +153,7 @@ class BiFPN(nn.Module):
             raise ValueError(f"depth and widths must be 1 or more, got {depth} and {list(widths)}")
         self.upsampling: Upsampling = upsampling
         levels = range(len(widths))
-        steps = list(zip(widths[:-1], widths[1:], strict=True))
+        steps = list(pairwise(widths))
         self.lateral = nn.ModuleList(map(Projection, channels, widths))
         self.skip = nn.ModuleList(map(Projection, channels[1:], widths[1:]))
         self.up = nn.ModuleList(between(deep, shallow) for shallow, deep in steps)

@@ -44,9 +44,9 @@ SoftLabels = Annotated[
     Literal["code", "paper"],
     Field(description="Eq. 4: K^2 KL(self-teacher || classifier), or as printed, reversed and without K^2."),
 ]
-Start = Annotated[float, Field(ge=0, le=1, description="Share of the run before any distillation.")]
+Start = Annotated[float, Field(ge=0, le=1, description="Share of the run before alpha and beta count.")]
 Ramp = Annotated[
-    float, Field(ge=0, le=1, description="Share of the run over which alpha and beta then rise.")
+    float, Field(ge=0, le=1, description="Share of the run, after that, over which they rise.")
 ]
 
 
