@@ -27,11 +27,17 @@ if TYPE_CHECKING:
     from .core import Separate as Separate
     from .core import Term as Term
     from .data.dataset import hold_out as hold_out
+    from .data.mixing import cutmix as cutmix
+    from .data.mixing import mixup as mixup
     from .data.sources import arrays as arrays
     from .data.sources import load as load_data  # noqa: F401
     from .methods.at import AT as AT
+    from .methods.byot import BYOT as BYOT
+    from .methods.byot import exits_of as exits_of
     from .methods.cl_ilr import CLILR as CLILR
     from .methods.crd import CRD as CRD
+    from .methods.cs_kd import CSKD as CSKD
+    from .methods.ddgsd import DDGSD as DDGSD
     from .methods.dgkd import DGKD as DGKD
     from .methods.dist import DIST as DIST
     from .methods.distillation import Distillation as Distillation
@@ -41,7 +47,11 @@ if TYPE_CHECKING:
     from .methods.ffm_cd import FeatureFusion as FeatureFusion
     from .methods.ffm_cd import matched_gamma as matched_gamma
     from .methods.fitnet import FitNet as FitNet
+    from .methods.fitnet import Hints as Hints
     from .methods.fitnet import HintTraining as HintTraining
+    from .methods.frskd import FRSKD as FRSKD
+    from .methods.frskd import AttentionNorm as AttentionNorm
+    from .methods.frskd_sla import FRSKDSLA as FRSKDSLA
     from .methods.kd import KD as KD
     from .methods.kd import softened_kl as softened_kl
     from .methods.logit_standardisation import Standardised as Standardised
@@ -52,7 +62,9 @@ if TYPE_CHECKING:
     from .methods.one import BranchGate as BranchGate
     from .methods.reviewkd import ReviewKD as ReviewKD
     from .methods.rkd import RKD as RKD
+    from .methods.sad import SAD as SAD
     from .methods.self_guidance import SelfGuidance as SelfGuidance
+    from .methods.sla import SLASD as SLASD
     from .methods.slkd import SLKD as SLKD
     from .methods.slkd_sequential import Guided as Guided
     from .methods.slkd_sequential import SelfLearning as SelfLearning
@@ -61,6 +73,7 @@ if TYPE_CHECKING:
     from .methods.stochastic_depth import StochasticDepth as StochasticDepth
     from .methods.supervised import Supervised as Supervised
     from .models.adapt import adapt as adapt
+    from .models.bifpn import SelfTeacher as SelfTeacher
     from .models.branch import branch as branch
     from .models.build import build as build
     from .models.checkpoints import load_weights as load_weights
@@ -81,25 +94,30 @@ _HOMES = {
         *("Separate", "Term"),
     ),
     "data.dataset": ("hold_out",),
+    "data.mixing": ("cutmix", "mixup"),
     "data.sources": ("arrays", "load_data"),
     "methods.at": ("AT",),
+    "methods.byot": ("BYOT", "exits_of"),
     "methods.cl_ilr": ("CLILR",),
     "methods.crd": ("CRD",),
+    "methods.cs_kd": ("CSKD",),
+    "methods.ddgsd": ("DDGSD",),
     "methods.dgkd": ("DGKD",),
     "methods.dist": ("DIST",),
     "methods.dkd": ("DKD",),
     "methods.dml": ("DML",),
     "methods.ffm_cd": ("Diversified", "FeatureFusion", "matched_gamma"),
-    "methods.fitnet": (
-        "FitNet",
-        "HintTraining",
-    ),
+    "methods.fitnet": ("FitNet", "HintTraining", "Hints"),
+    "methods.frskd": ("FRSKD", "AttentionNorm"),
+    "methods.frskd_sla": ("FRSKDSLA",),
     "methods.logit_standardisation": ("Standardised",),
     "methods.ofd": ("OFD",),
     "methods.okddip": ("SelfAttention", "TwoLevel"),
     "methods.one": ("ONE", "BranchGate"),
     "methods.reviewkd": ("ReviewKD",),
     "methods.rkd": ("RKD",),
+    "methods.sad": ("SAD",),
+    "methods.sla": ("SLASD",),
     "methods.slkd": ("SLKD",),
     "methods.slkd_sequential": ("Guided", "SelfLearning", "SLKDInTurns"),
     "methods.sp": ("SP",),
@@ -110,6 +128,7 @@ _HOMES = {
     "methods.stochastic_depth": ("StochasticDepth",),
     "methods.supervised": ("Supervised",),
     "models.adapt": ("adapt",),
+    "models.bifpn": ("SelfTeacher",),
     "models.branch": ("branch",),
     "models.build": ("build",),
     "models.checkpoints": ("load_weights",),

@@ -52,6 +52,10 @@ def test_warmup_rises_then_the_schedule_begins() -> None:
         ({"milestones": (0.7, 0.5)}, "milestones must rise"),
         ({"momentum": 0.0}, "nesterov needs momentum"),
         ({"epoch": 3}, "Extra inputs are not permitted"),
+        ({"mixing": "blend"}, "'none', 'mixup' or 'cutmix'"),
+        ({"mixing_alpha": 0.2}, "mixing_alpha 0.2 needs mixing mixup or cutmix, got mixing none"),
+        ({"mixing_share": 0.5}, "mixing_share 0.5 needs mixing mixup or cutmix, got mixing none"),
+        ({"mixing": "mixup", "mixing_alpha": 0.0}, "greater than 0"),
         ({"precision": "fp16"}, "'auto', 'fp32' or 'bf16'"),
     ],
 )

@@ -78,6 +78,18 @@ def test_a_finished_run_is_read_not_trained(capsys: pytest.CaptureFixture[str]) 
     assert "already finished: run" in capsys.readouterr().err
 
 
+def test_a_run_from_before_an_option_was_there(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["train", "baseline", *QUICK, "--out", "run"])
+    before = Path("run/deployed.safetensors").stat().st_mtime_ns
+    recorded = yaml.safe_load(Path("run/run.yaml").read_text())
+    del recorded["mixing"], recorded["milestones"]
+    Path("run/run.yaml").write_text(yaml.safe_dump(recorded))
+    main(["train", "baseline", *QUICK, "--out", "run"])
+    assert Path("run/deployed.safetensors").stat().st_mtime_ns == before
+    said = fails(capsys, "train", "baseline", *QUICK, "--mixing", "mixup", "--out", "run")
+    assert "mixing: 'none' there, 'mixup' asked for" in said
+
+
 def test_a_folder_of_another_configuration_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     main(["train", "baseline", *QUICK, "--out", "run"])
     before = Path("run/run.yaml").read_text()

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from zoo import CLASSES, SIZE, StopAfter, seeded, toy, toy_data, toy_images, toy_wide
 
 from cohobate.core import IGNORED, Batch, Frozen, Loader, Method, Output, Phase, Term, cross_entropy
+from cohobate.data.autoaugment import Distortion, autoaugment
 from cohobate.data.dataset import Dataset, Files, Images
+from cohobate.data.mixing import Mixed
 from cohobate.data.sources import arrays
 from cohobate.engine import distributed
 from cohobate.engine.checkpoint import Store
@@ -29,7 +31,7 @@ from cohobate.methods.kd import KD, softened_kl
 from cohobate.methods.supervised import Supervised
 from cohobate.recipes import taught
 from cohobate.recipes.catalogue import options
-from cohobate.recipes.feeds import extra_images, make_feeds, read_data
+from cohobate.recipes.feeds import extra_images, make_feeds, read_data, smooth
 from cohobate.recipes.mixed import WithUnlabelled
 from cohobate.recipes.taught import Taught, obstacle
 
@@ -239,6 +241,16 @@ def test_the_store_is_refused_by_name_or_left_out(method: Any, options: dict[str
         assert batch.taught is None
 
 
+def test_a_teacher_of_mixed_images_has_no_store() -> None:
+    chosen = settings(mixing="mixup")
+    with pytest.raises(
+        ValueError, match="--cache-teacher on is not possible: mixup shows pairs of images as"
+    ):
+        loader(kd(), chosen, augmentations=1, cache_teacher="on")
+    for batch in loader(kd(), chosen, augmentations=1).epoch(0):
+        assert batch.taught is None
+
+
 def test_a_store_up_to_the_limit_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(taught, "LIMIT", 2 * 76 * 5 * 4)
     assert obstacle(kd(), 2, (76, 5)) is None
@@ -389,6 +401,8 @@ def test_a_run_with_them_stops_and_goes_on(tmp_path: Path) -> None:
 def test_what_they_do_not_go_with_is_named() -> None:
     with pytest.raises(ValueError, match=r"label_smoothing 0.1 turns labels into probabilities"):
         mixed(settings(label_smoothing=0.1))
+    with pytest.raises(ValueError, match=r"mixing cutmix mixes labels in pairs, and unlabelled images have"):
+        mixed(settings(mixing="cutmix"))
     with pytest.raises(
         ValueError, match=r"Classmates pairs the images of a class, and unlabelled ones have none"
     ):
@@ -416,3 +430,87 @@ def test_unlabelled_images_of_the_runs_own_data_leave_out_those_that_are_held_ou
     shown = {image.numpy().tobytes() for image in extra.x}
     assert not shown & {image.numpy().tobytes() for image in dataset.val.x}
     assert extra_images(dataset, options("kd", {})) is None
+
+
+# ---------------------------------------------------------------- mixed labels, changed images
+
+
+@pytest.mark.parametrize("kind", ["mixup", "cutmix"])
+def test_any_method_may_have_its_images_mixed(kind: str) -> None:
+    """Smoothed first, then mixed; the images of ``log_train`` and of validation never are."""
+    chosen = settings(mixing=kind, label_smoothing=0.1, mixing_alpha=0.7, mixing_share=0.5)
+    found = loader(Supervised(toy()), chosen)
+    assert isinstance(found, Mixed)
+    assert (found.kind, found.alpha, found.share, found.seed) == (kind, 0.7, 0.5, 3)
+    plain = [smooth(batch, 0.1, CLASSES) for batch in loader(Supervised(toy())).epoch(1)]
+    for batch, before in zip(found.epoch(1), plain, strict=True):
+        assert batch.index is None
+        assert batch.y.min() >= 0.1 / CLASSES - 1e-7
+        if torch.equal(batch.x, before.x):
+            assert torch.equal(batch.y, before.y)
+    feeds = make_feeds(toy_data(N), CPU, 0)
+    assert feeds.plain_train is not None
+    assert all(batch.y.dtype == torch.int64 for batch in feeds.plain_train().epoch(0))
+
+
+def test_a_run_with_mixed_and_changed_images_stops_and_goes_on(tmp_path: Path) -> None:
+    def run(folder: str, stopper: Stopper | None = None) -> Trainer:
+        method = seeded(lambda: Supervised(toy()))
+        chosen = settings(mixing="cutmix", mixing_share=0.5)
+        return trainer(method, tmp_path / folder, chosen, stopper, autoaugment="cifar", cutout=3)
+
+    whole = run("whole")
+    whole.run()
+    with pytest.raises(Stopped):
+        run("cut", StopAfter(6)).run()
+    cut = run("cut")
+    assert (cut.epoch, cut.step) == (1, 2)
+    cut.run()
+    state = whole.method.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in cut.method.state_dict().items())
+
+
+def test_mixed_batches_are_one_graph() -> None:
+    torch._dynamo.reset()
+    method = Supervised(toy())
+    compiled = torch.compile(method, backend="aot_eager", fullgraph=True, dynamic=False)
+    batches = list(loader(method, settings(mixing="cutmix", mixing_share=0.5, mixing_alpha=1.0)).epoch(0))
+    compiled(batches[0])
+    with torch.compiler.set_stance("fail_on_recompile"):
+        for batch in batches[1:]:
+            compiled(batch)
+
+
+def test_who_cannot_have_mixed_images_says_so() -> None:
+    (batch, *_) = loader(Supervised(toy()), settings(mixing="mixup")).epoch(0)
+    with pytest.raises(ValueError, match=r"who keeps a memory of each training image .* switch off mixing"):
+        batch.rows("who")
+    with pytest.raises(ValueError, match=r"who needs integer labels.*switch off label smoothing and mixing"):
+        batch.ids("who")
+
+
+def test_a_kept_teacher_sees_changed_images() -> None:
+    """AutoAugment and Cutout belong to the versions whose logits are kept."""
+    method = kd()
+    served = loader(method, augmentations=2, autoaugment="cifar", cutout=3)
+    assert isinstance(served, Taught)
+    for epoch in (0, 1):
+        for batch in served.epoch(epoch):
+            torch.testing.assert_close(batch.taught, method.teacher(batch.x).logits.detach())
+
+
+def test_unlabelled_images_are_changed_too() -> None:
+    plain, changed = (
+        list(loader(kd(), unlabelled=others(), **given).epoch(0)) for given in ({}, {"autoaugment": "cifar"})
+    )
+    assert not torch.equal(plain[0].x[16:], changed[0].x[16:])
+    data = toy_data(N)
+    (first, *_) = loader(Supervised(toy()), data=data, autoaugment="svhn").epoch(2)
+    (without, *_) = loader(Supervised(toy()), data=data).epoch(2)
+    mean, std = (torch.tensor(v, dtype=torch.float64) for v in (data.mean, data.std))
+
+    def pixels(batch: Batch) -> Tensor:
+        return ((batch.x.permute(0, 2, 3, 1).double() * std + mean) * 255).round().to(torch.uint8)
+
+    draws = Distortion("svhn").table(3, 2, 0, N)[without.index]
+    assert torch.equal(pixels(first), autoaugment(pixels(without), draws, "svhn"))

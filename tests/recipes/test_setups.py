@@ -13,7 +13,9 @@ from cohobate import cli
 from cohobate.cli import training
 from cohobate.engine.settings import factor
 from cohobate.models.build import build
-from cohobate.recipes.catalogue import TAUGHT, options
+from cohobate.recipes.catalogue import RECIPES, TAUGHT, options
+from cohobate.recipes.feeds import read_data
+from cohobate.recipes.frskd import BETA
 from cohobate.recipes.setups import SETUPS, find_setup
 from cohobate.recipes.terms import TERMS
 from cohobate.recipes.training import Training
@@ -31,6 +33,14 @@ PAIRS: dict[tuple[str, str], tuple[float, float | None]] = {
     ("resnet50_cifar", "mobilenet_v2"): (0.01, 8.0),
     ("vgg13", "mobilenet_v2"): (0.01, 6.0),
     ("wrn_40_2", "shufflenet_v1"): (0.01, 8.0),
+}
+
+# FRSKD, section 4.1: epochs, batch, alpha, beta, epochs at which the rate falls.
+FRSKD: dict[str, tuple[int, int, float, float, list[int]]] = {
+    "frskd/cifar100": (200, 128, 2.0, 100.0, [100, 150]),
+    "frskd/tiny_imagenet": (200, 128, 3.0, 100.0, [100, 150]),
+    "frskd/fgvr": (200, 32, 1.0, 200.0, [100, 150]),
+    "frskd/imagenet": (90, 256, 1.0, 200.0, [30, 60]),
 }
 
 # Methods with an option that no set-up can choose.
@@ -61,7 +71,8 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def test_every_pair_of_slkd_is_there() -> None:
     expected = {f"slkd/{teacher}-{student}" for teacher, student in PAIRS}
     assert len(expected) == 11
-    assert SETUPS.keys() == {*expected, "frskd/table-7", "diversity/cifar10", "diversity/cifar100"}
+    others = {"frskd/table-7", *FRSKD, "diversity/cifar10", "diversity/cifar100"}
+    assert SETUPS.keys() == {*expected, *others}
 
 
 @pytest.mark.parametrize("data", ["cifar10", "cifar100"])
@@ -114,10 +125,58 @@ def test_a_pair_of_frskd() -> None:
     assert [epoch for epoch in range(1, 200) if rates[epoch] < rates[epoch - 1]] == [100, 150]
 
 
+@pytest.mark.parametrize("name", FRSKD)
+def test_the_set_ups_of_frskd(name: str) -> None:
+    """Sections 4.1 and 6; the momentum and Nesterov's form are not printed."""
+    epochs, batch, alpha, beta, falls = FRSKD[name]
+    config: Any = options("frskd", find_setup(name).of("frskd"))
+    assert (config.epochs, config.batch_size) == (epochs, batch)
+    assert (config.optimizer, config.lr, config.weight_decay) == ("sgd", 0.1, 1e-4)
+    assert (config.momentum, config.nesterov, config.val_fraction) == (0.9, False, 0)
+    rates = [factor(config, epoch / epochs) for epoch in range(epochs)]
+    assert [epoch for epoch in range(1, epochs) if rates[epoch] < rates[epoch - 1]] == falls
+    assert rates[-1] == pytest.approx(0.01)
+    # Beta as attention maps get it, which are compared unless told otherwise.
+    assert (config.alpha, BETA["at"] if config.beta is None else config.beta) == (alpha, beta)
+    assert (config.temperature, config.width, config.features) == (4.0, 2.0, "at")
+    # Mixup and CutMix (table 8) are the user's to add.
+    assert (config.mixing, config.label_smoothing) == ("none", 0)
+
+
+def test_the_data_and_networks_of_frskd() -> None:
+    small: Any = options("frskd", find_setup("frskd/tiny_imagenet").of("frskd"))
+    assert (small.image_size, small.model) == (32, "wrn_16_2:order=frskd")
+    setup = find_setup("frskd/cifar100")
+    expected = {"data": "cifar100", "model": small.model, "epochs": 200, "batch_size": 128, "lr": 0.1}
+    expected |= {"val_fraction": 0.0, "nesterov": False, "weight_decay": 1e-4, "milestones": (0.5, 0.75)}
+    assert setup.options == expected
+    assert setup.own("frskd") == {}, "beta belongs to what is compared (table 5)"
+    for name in ("frskd/fgvr", "frskd/imagenet"):
+        large: Any = options("frskd", find_setup(name).of("frskd"))
+        assert (large.image_size, large.model) == (224, "torchvision:resnet18")
+    for name, weight in (("cifar100", 1.0), ("tiny_imagenet", 1.0), ("fgvr", 3.0)):
+        fine: Any = options("cs_kd", find_setup(f"frskd/{name}").of("cs_kd"))
+        assert (fine.weight, fine.temperature) == (weight, 4.0)
+
+
+@pytest.mark.parametrize("name", FRSKD)
+def test_the_source_of_a_set_up_says_what_the_paper_does_not_print(name: str) -> None:
+    source = find_setup(name).source
+    assert source.startswith("FRSKD, table")
+    assert "momentum 0.9 without Nesterov's form is of the authors' code" in source
+
+
+@pytest.mark.parametrize("name", ["tiny_imagenet", "fgvr", "imagenet"])
+def test_a_set_up_asks_for_the_folder_of_its_images(name: str) -> None:
+    config = options("frskd", find_setup(f"frskd/{name}").of("frskd"))
+    with pytest.raises(FileNotFoundError, match=rf"no folder \S+/{name}$"):
+        read_data(config)
+
+
 @pytest.mark.parametrize("name", SETUPS)
 def test_every_set_up_suits_every_method(name: str) -> None:
     setup = find_setup(name)
-    for method in ("baseline", "stochastic_depth", "self_guidance", "kd+at+crd", *sorted(TAUGHT)):
+    for method in (*sorted(RECIPES), "kd+at+crd"):
         given = setup.of(method)
         config = options(method, {**given, **ASSISTED.get(method, {})})
         taught = method in TAUGHT or "+" in method
@@ -125,7 +184,9 @@ def test_every_set_up_suits_every_method(name: str) -> None:
         assert all(getattr(config, key) == value for key, value in given.items())
     assert TERMS.keys() <= TAUGHT
     taught_by = setup.options.get("teacher")
-    assert bool(taught_by) != name.startswith("diversity/"), "of() takes nothing out of the set-up itself"
+    assert bool(taught_by) == (name == "frskd/table-7" or name.startswith("slkd/")), (
+        "of() takes nothing out of the set-up itself"
+    )
 
 
 def test_an_unknown_set_up(capsys: pytest.CaptureFixture[str]) -> None:

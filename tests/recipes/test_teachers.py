@@ -75,6 +75,11 @@ def test_another_configuration_is_another_teacher() -> None:
     # What belongs to the student, or to how it is computed, makes no other teacher.
     for changed in ({"seed": 5}, {"precision": "bf16"}, {"weight": 0.5}, {"augmentations": 3}):
         assert teacher_run("resnet14", options("kd", {**given, **changed}), "data")[1] == plain[1]
+    # How its images are changed and mixed is shared, as the smoothing of labels is.
+    for changed in ({"label_smoothing": 0.1}, {"mixing": "mixup"}, {"autoaugment": "cifar"}, {"cutout": 4}):
+        config, folder = teacher_run("resnet14", options("kd", {**given, **changed}), "data")
+        assert folder != plain[1]
+        assert all(getattr(config, name) == value for name, value in changed.items())
     config = teacher_run("resnet14", options("kd", {**given, "teacher_epochs": 7, "teacher_lr": 0.3}), "x")[0]
     assert (config.model, config.teacher, config.epochs, config.lr, config.seed) == (
         "resnet14",

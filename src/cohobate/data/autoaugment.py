@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal, NamedTuple, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -264,7 +265,7 @@ class Distortion:
     def each(self, seed: int, version: int, view: int, rows: list[int]) -> Tensor:
         """Draws of single images, (M, 7): other numbers than the table's, but no table."""
         every = [own_draws(LOOKS, seed, version, row, view).random(DRAWS) for row in rows]
-        return torch.tensor(every, dtype=torch.float64).view(-1, DRAWS)
+        return torch.from_numpy(np.stack(every))
 
     def changed(self, pixels: Tensor, draws: Tensor) -> Tensor:
         """Before normalisation: uint8 (B, H, W, 3)."""

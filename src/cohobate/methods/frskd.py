@@ -53,7 +53,8 @@ def attention_distance(student: Tensor, teacher: Tensor) -> Tensor:
         teacher: (B, D, H, W); the caller detaches it.
     """
     difference = attention_map(student) - attention_map(teacher)
-    return torch.linalg.vector_norm(difference, dim=1).mean()  # Eq. 3
+    distance: Tensor = torch.linalg.vector_norm(difference, dim=1)
+    return distance.mean()  # Eq. 3
 
 
 @float32

@@ -230,4 +230,4 @@ class SelfTeacher(nn.Module):
     def last_norms(self) -> list[nn.BatchNorm2d]:
         """The batch norm that each T_i ends with, shallow to deep."""
         nodes = [self.pyramid.top_down[0], *self.pyramid.bottom_up]
-        return [node.convs[-1] for node in nodes]  # type: ignore[union-attr,index,misc]
+        return [node.convs[-1] for node in nodes]

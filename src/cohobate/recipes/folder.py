@@ -76,11 +76,18 @@ def claim(folder: Path, method: str, config: Training, fingerprint: str, notes: 
     found = config_file.exists(), provenance_file.exists()
     distributed.barrier()
     if found[0]:
-        _compare(folder, _identity(read_config(config_file)), _identity(wanted), "another configuration")
+        # An option that a run of before did not know was at what is now its default.
+        known = type(config).model_construct().model_dump(mode="json", warnings=False)
+        before = _identity({**known, **read_config(config_file)})
+        _compare(folder, before, _identity(wanted), "another configuration")
     if found[1]:
         provenance = json.loads(provenance_file.read_text())
-        before = {"data_fingerprint": provenance["data_fingerprint"]}
-        _compare(folder, before, {"data_fingerprint": fingerprint}, "other data")
+        _compare(
+            folder,
+            {"data_fingerprint": provenance["data_fingerprint"]},
+            {"data_fingerprint": fingerprint},
+            "other data",
+        )
         if config.resume == "exact" and not (folder / "result.json").exists():
             same = {key: provenance["environment"].get(key) for key in environment}
             hint = "; --resume anyway goes on, but not bit for bit"

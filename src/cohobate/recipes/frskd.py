@@ -45,9 +45,7 @@ SoftLabels = Annotated[
     Field(description="Eq. 4: K^2 KL(self-teacher || classifier), or as printed, reversed and without K^2."),
 ]
 Start = Annotated[float, Field(ge=0, le=1, description="Share of the run before alpha and beta count.")]
-Ramp = Annotated[
-    float, Field(ge=0, le=1, description="Share of the run, after that, over which they rise.")
-]
+Ramp = Annotated[float, Field(ge=0, le=1, description="Share of the run, after that, over which they rise.")]
 
 
 def frskd(

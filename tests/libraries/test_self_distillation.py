@@ -1,0 +1,82 @@
+"""Networks of timm and torchvision that teach themselves: they learn, or the method says why it cannot."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from zoo import CLASSES, toy_images
+
+from cohobate.core import Batch, Method
+from cohobate.data.sources import arrays
+from cohobate.engine.plan import begin
+from cohobate.models.bifpn import SelfTeacher
+from cohobate.recipes.catalogue import options
+from cohobate.recipes.job import Job
+from cohobate.recipes.run import make_plan
+
+SIZE = 64
+VIT = "timm:vit_tiny_patch16_224:img_size=64"
+MODELS = ("timm:resnet18", VIT, "torchvision:resnet18")
+METHODS: dict[str, tuple[str, dict[str, Any]]] = {
+    "frskd": ("frskd", {}),
+    "frskd, two levels, fitnet": ("frskd", {"features": "fitnet", "levels": 2, "width": 0.5}),
+    "frskd + sla": ("frskd", {"sla": True, "width": 0.5}),
+    "byot": ("byot", {}),
+    "ddgsd": ("ddgsd", {}),
+    "sad": ("sad", {"start": 0.0}),
+    "cs_kd": ("cs_kd", {}),
+    "sla_sd": ("sla_sd", {}),
+}
+
+
+def made(method: str, model: str, **given: Any) -> Method:
+    x, y = toy_images(10, 0)
+    data = arrays(x.repeat_interleave(SIZE // 8, 1).repeat_interleave(SIZE // 8, 2), y)
+    return begin(make_plan(method, Job(options(method, {"model": model, **given}), data)), seed=0).method
+
+
+def batch() -> Batch:
+    views = torch.randn(2, 4, 3, SIZE, SIZE).unbind()
+    return Batch(views, torch.arange(4) % CLASSES, None, torch.tensor(0.5))
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("model", MODELS)
+def test_they_learn_and_deploy(model: str, name: str) -> None:
+    torch.manual_seed(0)
+    method, given = METHODS[name]
+    learner = made(method, model, **given).train()
+    seen = batch()
+    losses = learner(seen)
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    sum(losses.values()).backward()  # type: ignore[union-attr]
+    learning = [p for p in learner.parameters() if p.requires_grad]
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in learning)
+    learner.eval()
+    plain = made("baseline", model)
+    with torch.no_grad():
+        (first, deployed), inside = next(iter(learner.predictors().items())), learner.readouts(seen.x)
+        torch.testing.assert_close(deployed(seen.x), inside[first], rtol=1e-4, atol=1e-4)
+    shapes = [{k: v.shape for k, v in m.state_dict().items()} for m in (deployed, plain.network)]
+    assert shapes[0] == shapes[1]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_no_library_shows_what_overhaul_compares(model: str) -> None:
+    method = made("frskd", model, features="overhaul", width=0.5)
+    message = "stages before their last ReLU, which the student does not give; take a built-in network"
+    with pytest.raises(ValueError, match=message):
+        method(batch())
+
+
+def test_stages_of_equal_size_pass_from_level_to_level_as_they_are() -> None:
+    """A vision transformer's: neither channels nor sides change, so nothing is projected or resized."""
+    teacher = made("frskd", VIT).self_teacher
+    assert isinstance(teacher, SelfTeacher)
+    assert teacher.channels == (192,) * 4
+    for way in (teacher.pyramid.up, teacher.pyramid.down):
+        assert not list(way.parameters())
+    sides = {tuple(stage.shape[1:]) for stage in teacher([torch.randn(2, 192, 4, 4)] * 4).stages}
+    assert sides == {(384, 4, 4)}
