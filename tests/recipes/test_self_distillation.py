@@ -345,9 +345,10 @@ def test_what_needs_no_features_does_without(own: str) -> None:
 
 
 def test_overhaul_on_a_network_that_hides_what_comes_before_a_relu(own: str) -> None:
-    method = made("frskd", features="overhaul", model=f"{own}:make")
-    with pytest.raises(ValueError, match="OFD compares stages before their last ReLU, which the student"):
-        losses(method)
+    with pytest.raises(
+        ValueError, match="overhaul compares stages before their last ReLU, which"
+    ):
+        made("frskd", features="overhaul", model=f"{own}:make")
 
 
 # ---------------------------------------------------------------- as a person runs it

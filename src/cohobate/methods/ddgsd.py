@@ -10,9 +10,10 @@ Xu, Liu: Data-Distortion Guided Self-Distillation for Deep Neural Networks, AAAI
     T           temperature
 
 Choices.
-    From the paper: a cross-entropy for either version, KL both ways, MMD between the features before
-        the classifier; lambda = 1, mu from 1e-4 to 5e-4. There is no code of the authors. A port that says
-        to follow their settings has mu = 5e-4 and T = 3; these are our defaults.
+    From the paper, by others' accounts (its text was not at hand): a cross-entropy for either version, KL
+        both ways, MMD between the features before the classifier; lambda = 1, mu from 1e-4 to 5e-4. There
+        is no code of the authors. A port that says to follow their settings has mu = 5e-4 and T = 3; these
+        are our defaults.
     T^2: inside the KL terms, as in KD.
     Gradients: each version's posterior is a constant where it teaches the other. So either KL term has the
         gradient of KD, which vanishes with the difference of two probabilities; the other way round,

@@ -130,7 +130,7 @@ class FRSKD(Method):
     ) -> None:
         super().__init__()
         check(temperature, ramp, alpha=alpha, start=start)
-        if start + ramp > 1:
+        if start + ramp > 1 + 1e-9:
             raise ValueError(f"start and ramp are shares of one run, got {start} and {ramp}")
         if soft_labels not in get_args(SoftLabels):
             raise ValueError(f"soft_labels is one of {get_args(SoftLabels)}, got {soft_labels!r}")

@@ -9,10 +9,11 @@ Hou, Ma, Liu, Loy: Learning Lightweight Lane Detection CNNs by Self Attention Di
     gamma       weight                  of the sum over stages
 
 Choices.
-    From the paper: squares, bilinear resizing, spatial softmax; the squared difference of neighbouring
-        stages, the deeper one a constant target; a late beginning, after 40,000 of 60,000 steps, when maps
-        have formed (``start``; 0: from the first step). The paper is about lanes. There is no code of the
-        authors for classification: what follows was chosen.
+    From the paper, by its authors' replies and a port (its text was not at hand): squares, bilinear
+        resizing, spatial softmax; the squared difference of neighbouring stages, the deeper one a constant
+        target; a late beginning, after 40,000 of 60,000 steps, when maps have formed (``start``; 0: from
+        the first step). It is about lanes. There is no code of the authors for classification: what
+        follows was chosen.
     G: the paper sums the squares. The softmax of a sum over 32 to 512 channels that are batch-normalised is
         little more than one position (its largest value is 0.78 to 1.00 on average, at each stage of an
         untrained wrn_16_2 or resnet18_cifar that sees CIFAR-100), which says little of where a stage looks;
@@ -22,8 +23,7 @@ Choices.
         gradient is two hundred times larger there, the paper has 0.1.
     Scale: squared differences are averaged over batch and positions, then summed over stages.
     Size: the deeper map is resized to that of the stage that learns. So no gradient passes the resizing.
-    Stages: every stage but the deepest learns; ``skip`` leaves out the first ones, which did not profit in
-        the paper.
+    Stages: every stage but the deepest learns; ``skip`` leaves out the first ones.
     Public ports: that for classification (Self-KD-Lib) is ``start=0``, and resizes features instead of G.
         One for lanes has the sum, 0.1 and the late beginning, and lets the gradient into the deeper stage.
 """

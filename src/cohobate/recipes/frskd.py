@@ -69,10 +69,13 @@ def frskd(
     """A self-teacher on the network's own feature maps refines them and its soft labels (Ji et al., 2021)."""
     from ..core import Phase
     from ..methods.frskd import FRSKD
+    from ..methods.matching import preact_pairs
     from ..models.bifpn import SelfTeacher
 
     network = job.network()
     output = dry(job, network)
+    if features == "overhaul":
+        preact_pairs(output, output, "overhaul")
     channels = channels_of(output, levels)
     widths = widths_of(channels, pyramid, width)
     teacher = SelfTeacher(channels, widths, job.classes, depth, upsampling)
