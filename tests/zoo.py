@@ -31,7 +31,8 @@ from cohobate.engine.randomness import seed_all
 from cohobate.engine.settings import Settings
 from cohobate.engine.signals import Stopper
 from cohobate.methods.at import AT
-from cohobate.methods.byot import BYOT, exits_of
+from cohobate.methods.byot import BYOT
+from cohobate.methods.byot_exits import exits_of
 from cohobate.methods.cl_ilr import CLILR
 from cohobate.methods.crd import CRD
 from cohobate.methods.cs_kd import CSKD

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .data.sources import load as load_data  # noqa: F401
     from .methods.at import AT as AT
     from .methods.byot import BYOT as BYOT
-    from .methods.byot import exits_of as exits_of
+    from .methods.byot_exits import exits_of as exits_of
     from .methods.cl_ilr import CLILR as CLILR
     from .methods.crd import CRD as CRD
     from .methods.cs_kd import CSKD as CSKD
@@ -97,7 +97,8 @@ _HOMES = {
     "data.mixing": ("cutmix", "mixup"),
     "data.sources": ("arrays", "load_data"),
     "methods.at": ("AT",),
-    "methods.byot": ("BYOT", "exits_of"),
+    "methods.byot": ("BYOT",),
+    "methods.byot_exits": ("exits_of",),
     "methods.cl_ilr": ("CLILR",),
     "methods.crd": ("CRD",),
     "methods.cs_kd": ("CSKD",),

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from zoo import CLASSES, SIZE, batch, seeded, toy, toy_wide
 
 from cohobate.core import IGNORED, Batch, Output, as_output
-from cohobate.methods.byot import BETA, BYOT, Attention, Exit, bottleneck, exits_of, hint_loss
+from cohobate.methods.byot import BETA, BYOT, hint_loss
+from cohobate.methods.byot_exits import Attention, Exit, bottleneck, exits_of
 from cohobate.models.build import build
 from cohobate.models.probe import look
 from cohobate.recipes.feeds import smooth

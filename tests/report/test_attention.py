@@ -14,18 +14,9 @@ from rich.console import Console
 from torch import Tensor
 
 from cohobate.analysis.attention import concentration, pooled, to_own_range
-from cohobate.report import attention as module
-from cohobate.report.attention import (
-    Attention,
-    Look,
-    caption,
-    definition,
-    draw,
-    overlay,
-    to_csv,
-    to_npz,
-    to_rich,
-)
+from cohobate.report import attention_picture as module
+from cohobate.report.attention import Attention, Look, definition, to_csv, to_npz, to_rich
+from cohobate.report.attention_picture import caption, draw, overlay
 from cohobate.report.plots import WIDTH
 
 SIZES = (8, 4, 2)
@@ -157,6 +148,16 @@ def test_nothing_is_drawn_over_the_edge() -> None:
         page = pixels(draw(attention))
         for edge in (page[:3], page[-3:], page[:, :3], page[:, -3:]):
             assert (edge == 255).all()
+
+
+def test_colours_are_rounded_by_less_than_anybody_sees() -> None:
+    image = opened(draw(found()))
+    assert (image.mode, image.info["dpi"]) == ("RGB", pytest.approx((60, 60), abs=0.1))
+    assert set(pixels(draw(found())).flatten().tolist()) <= set(range(0, 256, module.STEP))
+    every = np.arange(256, dtype=np.uint8)
+    rounded = module.rounded(every)
+    assert np.abs(rounded.astype(int) - every).max() == module.STEP // 2
+    assert (rounded[0], rounded[255]) == (0, 255)
 
 
 def test_a_wrong_class_is_said_in_another_colour() -> None:

@@ -156,7 +156,8 @@ def byot(
 ) -> Plan:
     """Shallow classifiers learn from the deepest one (Zhang et al., 2019)."""
     from ..core import Phase
-    from ..methods.byot import BYOT, exits_of
+    from ..methods.byot import BYOT
+    from ..methods.byot_exits import exits_of
 
     network = job.network()
     exits = exits_of(dry(job, network), job.classes, bottleneck, attention)
