@@ -17,7 +17,8 @@ def keep_freed_memory() -> bool:
 
     glibc gives every block of more than 32 MiB back to the system and takes it anew, page by page: a
     feature map of 128 x 64 x 32 x 32 floats is too large by a hair, and a ReLU of it then takes several
-    times as long. Other allocators are left as they are.
+    times as long. In return the process may hold twice the memory that a step needs. Other allocators are
+    left as they are.
     """
     try:
         libc = ctypes.CDLL(None)

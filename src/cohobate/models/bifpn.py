@@ -168,10 +168,10 @@ class BiFPN(nn.Module):
         path, preact = self._top_down(maps)
         stages, preacts = [path[0]], [preact]  # T_1
         for i, node in enumerate(cast(Iterable[Node], self.bottom_up), 1):
-            skip_share, *between, down_share = node.shares()
+            skip_share, *own_share, down_share = node.shares()
             skip = self.skip[i - 1](maps[i], skip_share)
             down = self.down[i - 1](reduced(stages[-1], skip), down_share)
-            own = [share * path[i] for share in between]
+            own = [share * path[i] for share in own_share]
             preacts.append(node(skip, *own, down))  # Eq. 2, T_i
             stages.append(F.relu(preacts[-1]))
         return tuple(stages), tuple(preacts)
