@@ -219,8 +219,9 @@ def test_compiled_equals_eager_in_one_graph_a_turn(case: Case, device: str) -> N
 @pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler")
 @pytest.mark.parametrize("name", ["kd", "self_guidance"])
 def test_inductor_equals_eager(name: str, device: str) -> None:
-    # Inductor draws other random numbers than eager unless it is told to fall back.
-    with inductor.patch(fallback_random=True):
+    # Inductor draws other random numbers than eager unless it is told to fall back. Kernels without vectors
+    # build in two thirds of the time.
+    with inductor.patch({"fallback_random": True, "cpp.simdlen": 1}):
         check_compiled(ZOO[name], lambda: "inductor", device)
 
 

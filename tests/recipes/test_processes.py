@@ -1,4 +1,7 @@
-"""Whole processes: killed, asked to stop, several at once, inside other hosts."""
+"""Whole processes: killed, asked to stop, several at once, inside other hosts.
+
+What they are compared with runs in this process, where everything is imported already.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from cohobate.cli import main
 from cohobate.engine.checkpoint import read_state
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -71,7 +75,7 @@ def killed_and_resumed(arguments: list[str], folder: Path, seconds: float) -> bo
 
 def test_kill_9_then_the_same_command(tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    finish(*TRAIN, "4", "--out", str(whole))
+    main([*TRAIN, "4", "--out", str(whole)])
     process = start(*TRAIN, "4", "--out", str(cut))
     wait_for(process, "epoch 2/4")
     process.kill()
@@ -107,7 +111,7 @@ def test_twenty_kills_at_random_moments(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_says_so(number: signal.Signals, tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    finish(*TRAIN, "6", "--out", str(whole))
+    main([*TRAIN, "6", "--out", str(whole)])
     process = start(*TRAIN, "6", "--out", str(cut))
     wait_for(process, "epoch 1/6")
     process.send_signal(number)
@@ -129,7 +133,7 @@ def test_two_processes_under_torchrun(tmp_path: Path) -> None:
         env=ENVIRONMENT, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    finish(*command, str(tmp_path / "one"))
+    main([*command, str(tmp_path / "one")])
     made = json.loads((tmp_path / "two" / "provenance.json").read_text())
     assert made["environment"]["processes"] == 2
     results = [json.loads((tmp_path / n / "result.json").read_text()) for n in ("one", "two")]
