@@ -345,9 +345,7 @@ def test_what_needs_no_features_does_without(own: str) -> None:
 
 
 def test_overhaul_on_a_network_that_hides_what_comes_before_a_relu(own: str) -> None:
-    with pytest.raises(
-        ValueError, match="overhaul compares stages before their last ReLU, which"
-    ):
+    with pytest.raises(ValueError, match="overhaul compares stages before their last ReLU, which"):
         made("frskd", features="overhaul", model=f"{own}:make")
 
 
