@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gc
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -12,11 +11,6 @@ import torch
 torch.set_num_threads(1)
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-
-
-def pytest_collection_finish() -> None:
-    """What is imported by now stays: the garbage collector need not look through it again in each test."""
-    gc.freeze()
 
 
 @pytest.fixture(params=DEVICES)

@@ -44,6 +44,7 @@ COMPILED = (
     "dml in turns",  # networks that learn in one turn and predict without gradient in the other
     "kd+at+crd",  # several terms, parameters in a term, a memory that the processes share
     "ffm_cd",  # a shared trunk, and a weight that all take from the first process
+    "cs_kd",  # one network passed twice, the second time without gradient, both moving the statistics
     "frskd adapted",  # a traced network, a teacher on its stages that learns in the same step
 )
 """Cases that are compiled too: one of each way in which gradients, buffers and ranks may meet."""

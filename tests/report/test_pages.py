@@ -12,7 +12,7 @@ import pytest
 
 from cohobate.report.files import comparison_files, run_files
 from cohobate.report.page import comparison_page, run_page
-from cohobate.report.plots import error_curves, loss_curves, run_error_curves
+from cohobate.report.plots import colours, error_curves, loss_curves, rounds, run_error_curves
 from cohobate.report.runs import Run, read_run
 from cohobate.report.table import compare
 
@@ -168,6 +168,15 @@ def test_a_curve_is_drawn_for_every_seed_and_the_mean(runs: list[Run]) -> None:
     assert "sg" in texts  # one seed: no mean to speak of
     strokes = re.findall(r"stroke: (#0072b2)", error_curves(runs[:3], "val"))
     assert len(strokes) == 3 + 1 + 1  # seeds, mean, legend
+
+
+def test_no_two_methods_look_alike(make_run: MakeRun) -> None:
+    runs = [make_run(f"m{i}", method=f"m{i}") for i in range(9)]
+    looks = {(colours(runs)[group], rounds(runs)[group]) for group in colours(runs)}
+    assert len(looks) == 9
+    drawn = error_curves(runs, "val")
+    # Two of nine begin the palette anew: their lines, and their keys in the legend.
+    assert len(re.findall(r"stroke-dasharray", drawn)) == 2 + 2
 
 
 def test_the_mean_stops_where_a_seed_stops(make_run: MakeRun) -> None:

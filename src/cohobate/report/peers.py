@@ -9,7 +9,7 @@ from itertools import combinations
 from statistics import fmean
 from typing import Any
 
-from .plots import PALETTE, Chart, colours, our_style
+from .plots import PALETTE, Chart, colours, our_style, rounds
 from .runs import SPLITS, Run
 
 PEER_MEAN, BOTH_RIGHT, SAME_CLASS = "peer_mean", "both_right", "same_class"
@@ -80,10 +80,10 @@ def agreement_curves(runs: Sequence[Run], split: str) -> str:
     if not any(curves.values()):
         raise ValueError(f"none of the {len(runs)} runs measured {PEER_MEAN} on the {split} split")
     with our_style(f"agreement {split} {[run.group for run in runs]}"):
-        chart = Chart(f"{split} agreement s of the peers")
+        chart, dashes = Chart(f"{split} agreement s of the peers"), rounds(runs)
         for group, colour in colours(runs).items():
             members = [run for run in runs if run.group == group]
-            chart.bundle([curves[run.folder] for run in members], members[0].name, colour)
+            chart.bundle([curves[run.folder] for run in members], members[0].name, colour, dashes[group])
         return chart.svg(f"Interrater agreement of the peers on the {split} split over the epochs")
 
 

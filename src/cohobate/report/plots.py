@@ -21,6 +21,8 @@ Curve = Mapping[float, float]
 
 # Okabe and Ito's palette, told apart by the colour-blind too; less its yellow, too pale on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#333333")
+ROUNDS = ("-", "--", ":")
+"""Dashes of the first seven methods, of the next seven, and so on."""
 DASHES = {"val": "-", "test": "--", "train": ":"}
 INK, FAINT = "#3a3f45", "#d9dde2"
 WIDTH, HEIGHT, LEGEND_LINE = 5.6, 3.3, 0.21  # inches
@@ -56,11 +58,17 @@ def colours(runs: Sequence[Run]) -> dict[str, str]:
     return dict(zip(groups, islice(cycle(PALETTE), len(groups)), strict=True))
 
 
+def rounds(runs: Sequence[Run]) -> dict[str, str]:
+    """Dashes for each group of runs: another kind each time that the palette begins anew."""
+    groups = dict.fromkeys(run.group for run in runs)
+    return {group: ROUNDS[i // len(PALETTE) % len(ROUNDS)] for i, group in enumerate(groups)}
+
+
 def error_curves(runs: Sequence[Run], split: str, since: float = 0.0) -> str:
     """Top-1 error of the deployed predictor over the epochs of the last phase, as SVG.
 
-    One colour a method; a thin line a seed and, where there are several, a bold line for their
-    mean, which is drawn over the epochs that all of them have reached.
+    One colour a method, from the eighth on with dashes; a thin line a seed and, where there are several,
+    a bold line for their mean, which is drawn over the epochs that all of them have reached.
 
     Args:
         runs: finished or not.
@@ -79,11 +87,11 @@ def error_curves(runs: Sequence[Run], split: str, since: float = 0.0) -> str:
         raise ValueError(f"none of the {len(runs)} runs logged an error on the {split} split")
     start = since * max(max(curve) for curve in curves.values() if curve)
     with our_style(f"{split} {since} {[run.group for run in runs]}"):
-        chart = Chart(f"{split} error, percent")
+        chart, dashes = Chart(f"{split} error, percent"), rounds(runs)
         for group, colour in colours(runs).items():
             members = [run for run in runs if run.group == group]
             late = [_since(curves.get(run.folder, {}), start) for run in members]
-            chart.bundle(late, members[0].name, colour)
+            chart.bundle(late, members[0].name, colour, dashes[group])
         return chart.svg(f"Top-1 error on the {split} split over the epochs")
 
 
@@ -146,18 +154,19 @@ class Chart:
         self.axes.margins(x=0.01)
         self.legend: list[tuple[str, Line2D]] = []
 
-    def bundle(self, curves: Sequence[Curve], name: str, colour: str) -> None:
+    def bundle(self, curves: Sequence[Curve], name: str, colour: str, dashes: str = "-") -> None:
         """The seeds of one method."""
         curves = [curve for curve in curves if curve]
         if len(curves) < 2:
             for curve in curves:
-                self.line(curve, name, colour)
+                self.line(curve, name, colour, dashes)
             return
+        thin: dict[str, Any] = {"color": colour, "linestyle": dashes, "linewidth": 0.8, "alpha": 0.4}
         for curve in curves:
-            self.axes.plot(list(curve), list(curve.values()), color=colour, linewidth=0.8, alpha=0.4)
+            self.axes.plot(list(curve), list(curve.values()), **thin)
         shared = sorted(set.intersection(*map(set, curves)))
         mean = {epoch: sum(curve[epoch] for curve in curves) / len(curves) for epoch in shared}
-        self.line(mean, f"{name}, mean of {len(curves)}", colour)
+        self.line(mean, f"{name}, mean of {len(curves)}", colour, dashes)
 
     def line(self, curve: Curve, name: str, colour: str, dashes: str = "-") -> None:
         if not curve:
