@@ -49,8 +49,9 @@ POOLS = ("sum", "mean")
 @float32
 def energy(x: Tensor, pool: Literal["sum", "mean"] = "mean") -> Tensor:
     """Squares of the channels as one map: (B, C, H, W) -> (B, 1, H, W)."""
-    squares = x.square()
-    return squares.sum(dim=1, keepdim=True) if pool == "sum" else squares.mean(dim=1, keepdim=True)  # G
+    # The norm over the channels, squared, and its gradient never write the squares of a whole map.
+    squares: Tensor = torch.linalg.vector_norm(x, dim=1, keepdim=True).square()
+    return squares if pool == "sum" else squares / x.shape[1]  # G
 
 
 @float32
