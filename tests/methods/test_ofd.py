@@ -208,7 +208,7 @@ def distillation() -> Distillation:
     for norm in [m for m in teacher.modules() if isinstance(m, nn.BatchNorm2d)]:
         norm.momentum = 0.9
     margins = [-torch.rand(c) for c in (16, 32, 64)]
-    return Distillation(toy(), Frozen(teacher), {"ofd": OFD([4, 8, 8], [16, 32, 64], margins)}, ce_weight=1.0)
+    return Distillation(toy(), Frozen(teacher), {"ofd": OFD([8, 8, 8], [16, 32, 64], margins)}, ce_weight=1.0)
 
 
 def test_the_teachers_statistics_never_move() -> None:

@@ -200,7 +200,7 @@ def test_levels_are_after_the_students_relu_and_before_the_teachers() -> None:
     pairs = level_pairs(student, teacher)
     assert all(one is two for (one, _), two in zip(pairs, student.stages, strict=False))
     assert all(one is two for (_, one), two in zip(pairs, teacher.preacts, strict=False))
-    assert channels(pairs) == ([4, 8, 8, 8], [16, 32, 64, 64])
+    assert channels(pairs) == ([8, 8, 8, 8], [16, 32, 64, 64])
     # A network that cannot say is read where it can.
     adapted = toy_adapted()(x)
     assert all(t is s for (_, t), s in zip(level_pairs(adapted, adapted), adapted.stages, strict=False))
@@ -267,7 +267,7 @@ def test_other_shapes_are_refused() -> None:
 
 
 def test_soft_labels_are_taken() -> None:
-    term = ReviewKD([4, 8, 8, 8], [16, 32, 64, 64])
+    term = ReviewKD([8, 8, 8, 8], [16, 32, 64, 64])
     method = Distillation(toy(), Frozen(toy_wide()), {"reviewkd": term}, ce_weight=1.0)
     data = batch(4)
     soft = Batch(data.views, torch.full((4, CLASSES), 0.2), data.index, data.progress)

@@ -184,7 +184,7 @@ def small_xception() -> nn.Module:
 
 # Every kind of block of a family, as few sizes as it takes: each size is a kernel of its own.
 SMALL: dict[str, Callable[[], nn.Module]] = {
-    "resnet": lambda: ResNet(Basic, 1, CLASSES, stem=4, widths=(4, 8)),
+    "resnet": lambda: ResNet(Basic, 1, CLASSES, stem=8, widths=(8, 16)),
     "wrn": lambda: WideResNet(10, 1, CLASSES),
     "vgg": lambda: VGG((1, 1, 1, 1, 1), CLASSES),
     "mobilenet_v2": small_mobilenet,
