@@ -26,7 +26,7 @@ from pairs import median_interval, seconds
 from torch import Tensor, nn
 
 from cohobate.core import as_output
-from cohobate.models.adapt import adapt
+from cohobate.models.surgery.adapt import adapt
 
 
 class BasicBlock(nn.Module):

@@ -36,8 +36,8 @@ from cohobate.core import Batch, Method
 from cohobate.methods.ffm_cd import Diversified, FeatureFusion
 from cohobate.methods.okddip import SelfAttention, TwoLevel
 from cohobate.methods.supervised import Supervised
-from cohobate.models.branch import Branched, branch, branch_points
 from cohobate.models.build import build
+from cohobate.models.surgery.branch import Branched, branch, branch_points
 
 CLASSES, SHAPE = 100, (3, 32, 32)
 AT = {"okddip": 2, "ffm_cd": 1}

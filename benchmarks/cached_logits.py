@@ -23,18 +23,18 @@ from typing import Literal
 import torch
 from pairs import median_interval, seconds
 
+from cohobate.commands.feeds import make_feeds
+from cohobate.config.settings import Settings
 from cohobate.core import Frozen, Phase
 from cohobate.data.dataset import Dataset
 from cohobate.data.sources import arrays
 from cohobate.engine.checkpoint import Store
 from cohobate.engine.loop import Trainer
 from cohobate.engine.progress import Display
-from cohobate.engine.settings import Settings
 from cohobate.engine.signals import Stopper
 from cohobate.methods.distillation import Distillation
 from cohobate.methods.kd import KD
 from cohobate.models.build import build
-from cohobate.recipes.feeds import make_feeds
 
 PAIRS = (("resnet56", "resnet8"), ("wrn_40_2", "wrn_16_2"))
 CLASSES = 100

@@ -34,7 +34,7 @@ from torchvision import transforms
 from cohobate.core import as_output
 from cohobate.data.dataset import Dataset, Images, limit
 from cohobate.data.loaders import train_loader
-from cohobate.data.sources import arrays, load
+from cohobate.data.sources import arrays, load_data
 from cohobate.models.build import build
 
 BATCH = 128
@@ -64,7 +64,7 @@ class Pictures(torch.utils.data.Dataset[tuple[Tensor, int]]):
 def images_to_read(images: int) -> Dataset:
     """Of CIFAR-10 where COHOBATE_DATA has it, else random."""
     if os.environ.get("COHOBATE_DATA"):
-        return limit(load("cifar10", Path(os.environ["COHOBATE_DATA"])), images, seed=0)
+        return limit(load_data("cifar10", Path(os.environ["COHOBATE_DATA"])), images, seed=0)
     x = torch.randint(0, 256, (images, 32, 32, 3), dtype=torch.uint8)
     return arrays(x, torch.arange(images) % 10, crop=4, flip=True, name="random images")
 

@@ -23,11 +23,11 @@ import torch.nn.functional as F
 from pairs import median_interval, seconds
 from torch import Tensor, nn
 
+from cohobate.config.settings import Settings
 from cohobate.core import Batch, Method, Phase
 from cohobate.engine.checkpoint import Store
 from cohobate.engine.loop import Feeds, Trainer
 from cohobate.engine.progress import Display
-from cohobate.engine.settings import Settings
 from cohobate.engine.signals import Stopper
 from cohobate.methods.supervised import Supervised
 from cohobate.models.build import build

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from cohobate.core import Batch
-from cohobate.models.branch import Branched
+from cohobate.models.surgery.branch import Branched
 
 
 def to(module: nn.Module, device: torch.device) -> None:

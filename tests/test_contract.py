@@ -20,14 +20,14 @@ from torch._inductor import config as inductor
 from two_processes import COMPILED
 from zoo import CLASSES, ZOO, Case, StopAfter, batch, seeded, trainer
 
+from cohobate.commands.feeds import smooth
 from cohobate.core import Frozen, Group, Method
 from cohobate.engine.errors import Stopped
-from cohobate.engine.evaluate import evaluating
-from cohobate.models.adapt import Adapted
-from cohobate.models.bifpn import SelfTeacher
-from cohobate.models.resnet import ResNet
-from cohobate.models.wrn import WideResNet
-from cohobate.recipes.feeds import smooth
+from cohobate.engine.measures.classification import evaluating
+from cohobate.models.backbones.resnet import ResNet
+from cohobate.models.backbones.wrn import WideResNet
+from cohobate.models.dense.bifpn import SelfTeacher
+from cohobate.models.surgery.adapt import Adapted
 
 NETWORKS = ResNet | WideResNet | Adapted | Group | fx.GraphModule | SelfTeacher
 

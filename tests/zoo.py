@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cohobate.commands.feeds import make_feeds
+from cohobate.config.settings import Settings
 from cohobate.core import (
     Batch,
     Classifier,
@@ -28,7 +30,6 @@ from cohobate.engine.checkpoint import Store
 from cohobate.engine.loop import Trainer
 from cohobate.engine.progress import Display
 from cohobate.engine.randomness import seed_all
-from cohobate.engine.settings import Settings
 from cohobate.engine.signals import Stopper
 from cohobate.methods.at import AT
 from cohobate.methods.byot import BYOT
@@ -61,21 +62,23 @@ from cohobate.methods.slkd_sequential import Guided, SelfLearning, SLKDInTurns
 from cohobate.methods.sp import SP
 from cohobate.methods.stochastic_depth import StochasticDepth
 from cohobate.methods.supervised import Supervised
-from cohobate.models.adapt import adapt
-from cohobate.models.bifpn import SelfTeacher
-from cohobate.models.branch import Branched, branch
-from cohobate.models.probe import look
-from cohobate.models.resnet import Basic, Bottleneck, ResNet
-from cohobate.models.wrn import WideResNet
-from cohobate.recipes.feeds import make_feeds
+from cohobate.models.backbones.resnet import Basic, Bottleneck, ResNet
+from cohobate.models.backbones.wrn import WideResNet
+from cohobate.models.dense.bifpn import SelfTeacher
+from cohobate.models.surgery.adapt import adapt
+from cohobate.models.surgery.branch import Branched, branch
+from cohobate.models.surgery.probe import look
 
 CLASSES = 5
 SIZE = 8
 
 
 def toy() -> nn.Module:
-    """At least 8 channels everywhere: in the backward pass of a 1x1 convolution of stride 2 that reads 2, 4 or
-    6 channels in channels_last memory, oneDNN of torch 2.13 corrupts the heap on processors without AVX-512."""
+    """At least 8 channels everywhere.
+
+    In the backward pass of a 1x1 convolution of stride 2 that reads 2, 4 or 6 channels in channels_last
+    memory, oneDNN of torch 2.13 corrupts the heap on processors without AVX-512.
+    """
     return ResNet(Basic, 1, CLASSES, stem=8, widths=(8, 8, 8))
 
 

@@ -13,11 +13,11 @@ from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 
 from cohobate.core import Batch
-from cohobate.data import operations
-from cohobate.data.autoaugment import OPERATIONS, POLICIES, Distortion, autoaugment, cutout
+from cohobate.data.augment import operations
+from cohobate.data.augment.autoaugment import OPERATIONS, POLICIES, Distortion, autoaugment, cutout
 from cohobate.data.dataset import Dataset
-from cohobate.data.folder import load_folder
 from cohobate.data.loaders import TrainLoader, train_loader
+from cohobate.data.sets.folder import load_folder
 from cohobate.data.sources import arrays
 
 CPU = torch.device("cpu")

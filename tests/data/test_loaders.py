@@ -14,9 +14,9 @@ from PIL import Image
 
 from cohobate.core import Batch
 from cohobate.data.dataset import Dataset, Files, Images
-from cohobate.data.folder import load_folder
 from cohobate.data.loaders import Loader, eval_loader, train_loader
 from cohobate.data.order import EvalOrder, TrainOrder, classmates
+from cohobate.data.sets.folder import load_folder
 from cohobate.data.sources import arrays
 from cohobate.data.workers import Job, Reader, central_box, random_box
 

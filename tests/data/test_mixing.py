@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cohobate.core import Batch
-from cohobate.data.mixing import Mixed, box, cutmix, mixup
+from cohobate.data.augment.mixing import Mixed, box, cutmix, mixup
 from cohobate.data.order import MIXING, own_draws
 
 K, B, H, W = 5, 6, 8, 10

@@ -13,16 +13,16 @@ import pytest
 import torch
 from PIL import Image
 
-from cohobate.data.cifar import load_cifar
 from cohobate.data.dataset import Dataset, Files, Images
 from cohobate.data.pickles import unpickle
-from cohobate.data.sources import NAMES, arrays, load
+from cohobate.data.sets.cifar import load_cifar
+from cohobate.data.sources import NAMES, arrays, load_data
 
 # ---------------------------------------------------------------- names
 
 
 def test_digits_are_split_in_fifths_and_grey() -> None:
-    dataset = load("digits", Path("nowhere"))
+    dataset = load_data("digits", Path("nowhere"))
     test = dataset.test()
     assert (len(dataset.train), len(test), dataset.image_size) == (1438, 359, 8)
     assert dataset.train.x.shape[1:] == test.x.shape[1:] == (8, 8, 3)
@@ -34,7 +34,7 @@ def test_digits_are_split_in_fifths_and_grey() -> None:
 
 
 def test_digits_have_the_same_test_split_every_time() -> None:
-    first, second = (load("digits", Path()).test() for _ in range(2))
+    first, second = (load_data("digits", Path()).test() for _ in range(2))
     assert torch.equal(first.x, second.x)
 
 
@@ -42,13 +42,13 @@ def test_an_unknown_name_is_answered_with_the_names(tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match=r"'cifar'; the names are digits, cifar10, cifar100, .* path \(\./cifar\)"
     ):
-        load("cifar", tmp_path)
+        load_data("cifar", tmp_path)
 
 
 def test_a_size_is_refused_where_the_data_has_one(tmp_path: Path) -> None:
     for name in NAMES:
         with pytest.raises(ValueError, match=f"image_size 64 is for folders of images; {name}"):
-            load(name, tmp_path, image_size=64)
+            load_data(name, tmp_path, image_size=64)
 
 
 # ---------------------------------------------------------------- CIFAR, on small files of the same form
@@ -126,7 +126,7 @@ def cifar100(tmp_path: Path) -> Path:
 
 
 def test_cifar_pixels_labels_and_names_are_where_they_belong(cifar10: Path) -> None:
-    dataset = load("cifar10", cifar10)
+    dataset = load_data("cifar10", cifar10)
     assert (len(dataset.train), len(dataset.test()), dataset.classes) == (20, 4, ("air", "boat", "cat"))
     assert (dataset.crop, dataset.flip, dataset.image_size) == (4, True, 32)
     source = record(1)
@@ -137,51 +137,51 @@ def test_cifar_pixels_labels_and_names_are_where_they_belong(cifar10: Path) -> N
 
 
 def test_cifar100_reads_the_fine_labels(cifar100: Path) -> None:
-    dataset = load("cifar100", cifar100)
+    dataset = load_data("cifar100", cifar100)
     assert dataset.train.y.tolist() == record(0, "fine_labels")["fine_labels"]
     assert dataset.classes == ("apple", "bee", "cup")
 
 
 def test_every_form_of_cifar10_reads_the_same(cifar10: Path, tmp_path: Path) -> None:
-    reference = load("cifar10", cifar10)
+    reference = load_data("cifar10", cifar10)
     write_binary(
         tmp_path / "b" / "cifar-10-batches-bin", cifar10_files(), "batches.meta.txt", "label_names", 0
     )
-    assert same(reference, load("cifar10", tmp_path / "b"))
+    assert same(reference, load_data("cifar10", tmp_path / "b"))
     pack(tmp_path / "b" / "cifar-10-batches-bin", "cifar-10-binary.tar.gz")
-    assert same(reference, load("cifar10", tmp_path / "b"))
+    assert same(reference, load_data("cifar10", tmp_path / "b"))
     pack(write(tmp_path / "c" / "cifar-10-batches-py", cifar10_files()), "cifar-10-python.tar.gz")
-    assert same(reference, load("cifar10", tmp_path / "c"))
+    assert same(reference, load_data("cifar10", tmp_path / "c"))
     assert [path.name for path in (tmp_path / "c").iterdir()] == ["cifar-10-python.tar.gz"]
 
 
 def test_every_form_of_cifar100_reads_the_same(cifar100: Path, tmp_path: Path) -> None:
-    reference = load("cifar100", cifar100)
+    reference = load_data("cifar100", cifar100)
     meta = ("fine_label_names.txt", "fine_label_names", 1)
     write_binary(tmp_path / "b" / "cifar-100-binary", cifar100_files(), *meta)
-    assert same(reference, load("cifar100", tmp_path / "b"))
+    assert same(reference, load_data("cifar100", tmp_path / "b"))
     pack(tmp_path / "b" / "cifar-100-binary", "cifar-100-binary.tar.gz")
-    assert same(reference, load("cifar100", tmp_path / "b"))
+    assert same(reference, load_data("cifar100", tmp_path / "b"))
     pack(write(tmp_path / "c" / "cifar-100-python", cifar100_files()), "cifar-100-python.tar.gz")
-    assert same(reference, load("cifar100", tmp_path / "c"))
+    assert same(reference, load_data("cifar100", tmp_path / "c"))
 
 
 def test_a_path_to_cifar_or_into_it_is_read_as_cifar(cifar10: Path) -> None:
-    reference = load("cifar10", cifar10)
-    assert same(reference, load(str(cifar10), Path("nowhere")))
-    assert same(reference, load(str(cifar10 / "cifar-10-batches-py"), Path("nowhere")))
-    assert same(reference, load("cifar10", cifar10 / "cifar-10-batches-py"))
+    reference = load_data("cifar10", cifar10)
+    assert same(reference, load_data(str(cifar10), Path("nowhere")))
+    assert same(reference, load_data(str(cifar10 / "cifar-10-batches-py"), Path("nowhere")))
+    assert same(reference, load_data("cifar10", cifar10 / "cifar-10-batches-py"))
 
 
 def test_a_path_to_both_cifars_is_ambiguous(cifar10: Path, cifar100: Path) -> None:
     with pytest.raises(ValueError, match="holds cifar10 and cifar100; ask for one by name"):
-        load(str(cifar10), Path())
+        load_data(str(cifar10), Path())
 
 
 def test_other_checksums_and_missing_batches_are_noted(cifar10: Path) -> None:
     (cifar10 / "cifar-10-batches-py" / "data_batch_3").unlink()
     (cifar10 / "cifar-10-batches-py" / "test_batch").unlink()
-    dataset = load("cifar10", cifar10)
+    dataset = load_data("cifar10", cifar10)
     assert (len(dataset.train), dataset.test) == (16, None)
     assert dataset.notes[:2] == (
         "not there: data_batch_3; the training split has 16 images",
@@ -194,14 +194,14 @@ def test_other_checksums_and_missing_batches_are_noted(cifar10: Path) -> None:
 def test_nothing_found_says_where_it_looked_and_for_what(tmp_path: Path) -> None:
     forms = "cifar-100-python/, cifar-100-python.tar.gz, cifar-100-binary/, cifar-100-binary.tar.gz"
     with pytest.raises(FileNotFoundError, match=f"no cifar100 in {tmp_path}: looked there for {forms}"):
-        load("cifar100", tmp_path)
+        load_data("cifar100", tmp_path)
 
 
 def test_no_training_file_or_no_names_is_an_error(cifar10: Path, cifar100: Path) -> None:
     for name in BATCHES:
         (cifar10 / "cifar-10-batches-py" / name).unlink()
     with pytest.raises(FileNotFoundError, match="none of the training files data_batch_1, data_batch_2"):
-        load("cifar10", cifar10)
+        load_data("cifar10", cifar10)
     (cifar100 / "cifar-100-python" / "meta").unlink()
     with pytest.raises(FileNotFoundError, match="does not hold meta, the names of the classes"):
         load_cifar("cifar100", cifar100)
@@ -210,7 +210,7 @@ def test_no_training_file_or_no_names_is_an_error(cifar10: Path, cifar100: Path)
 def test_the_test_split_is_read_only_when_asked_for(cifar10: Path) -> None:
     file = cifar10 / "cifar-10-batches-py" / "test_batch"
     file.write_bytes(b"no pickle")
-    dataset = load("cifar10", cifar10)
+    dataset = load_data("cifar10", cifar10)
     with pytest.raises(ValueError, match="test_batch is no pickle"):
         dataset.test()
     file.unlink()
@@ -234,20 +234,20 @@ def test_the_test_split_is_read_only_when_asked_for(cifar10: Path) -> None:
 def test_misshapen_records_are_refused(cifar10: Path, entries: dict[str, object], message: str) -> None:
     (cifar10 / "cifar-10-batches-py" / "data_batch_2").write_bytes(pickle.dumps(entries, 2))
     with pytest.raises(ValueError, match=f"data_batch_2: .*{message}"):
-        load("cifar10", cifar10)
+        load_data("cifar10", cifar10)
 
 
 def test_truncated_files_are_named(cifar10: Path, tmp_path: Path) -> None:
     file = cifar10 / "cifar-10-batches-py" / "data_batch_2"
     file.write_bytes(file.read_bytes()[:500])
     with pytest.raises(ValueError, match="data_batch_2 is no pickle, or is truncated"):
-        load("cifar10", cifar10)
+        load_data("cifar10", cifar10)
     binary = write_binary(
         tmp_path / "cifar-10-batches-bin", cifar10_files(), "batches.meta.txt", "label_names", 0
     )
     (binary / "data_batch_4.bin").write_bytes(b"\0" * 3074)
     with pytest.raises(ValueError, match=r"data_batch_4.bin: 3074 bytes .* records of 3073"):
-        load("cifar10", tmp_path)
+        load_data("cifar10", tmp_path)
 
 
 def test_a_truncated_archive_is_named(cifar10: Path) -> None:
@@ -255,7 +255,7 @@ def test_a_truncated_archive_is_named(cifar10: Path) -> None:
     archive = cifar10 / "cifar-10-python.tar.gz"
     archive.write_bytes(archive.read_bytes()[:20000])
     with pytest.raises(ValueError, match=r"cifar-10-python.tar.gz is damaged or truncated"):
-        load("cifar10", cifar10)
+        load_data("cifar10", cifar10)
 
 
 # ---------------------------------------------------------------- pickles
@@ -277,7 +277,7 @@ def test_a_malicious_pickle_is_refused_and_not_run(cifar10: Path, protocol: int)
     content = pickle.dumps({b"data": Malicious(os.system, f"touch {victim}")}, protocol)
     (cifar10 / "cifar-10-batches-py" / "data_batch_1").write_bytes(content)
     with pytest.raises(ValueError, match=rf"data_batch_1 was refused: it names {os.name}.system"):
-        load("cifar10", cifar10)
+        load_data("cifar10", cifar10)
     assert not victim.exists()
 
 
@@ -313,19 +313,19 @@ def python2_pickle(data: np.ndarray, labels: list[int]) -> bytes:
 
 
 def test_pickles_of_python_2_are_read(cifar10: Path) -> None:
-    reference = load("cifar10", cifar10)
+    reference = load_data("cifar10", cifar10)
     for k, name in enumerate([*BATCHES, "test_batch"]):
         entries = record(k)
         content = python2_pickle(np.asarray(entries["data"]), list(entries["labels"]))
         (cifar10 / "cifar-10-batches-py" / name).write_bytes(content)
-    assert same(reference, load("cifar10", cifar10))
+    assert same(reference, load_data("cifar10", cifar10))
 
 
 def test_pickles_with_text_keys_are_read(cifar10: Path) -> None:
-    reference = load("cifar10", cifar10)
+    reference = load_data("cifar10", cifar10)
     for name, entries in cifar10_files().items():
         (cifar10 / "cifar-10-batches-py" / name).write_bytes(pickle.dumps(entries, 4))
-    assert same(reference, load("cifar10", cifar10))
+    assert same(reference, load_data("cifar10", cifar10))
 
 
 @pytest.mark.parametrize("core", [b"numpy.core.multiarray", b"numpy._core.multiarray"])
@@ -357,7 +357,7 @@ def folder(tmp_path: Path) -> Path:
 def test_a_folder_of_small_images_is_held_in_memory(folder: Path) -> None:
     (folder / "train/cat/.hidden.png").write_bytes(b"no image")
     (folder / "train/cat/notes.txt").write_text("no image")
-    dataset = load(str(folder), Path())
+    dataset = load_data(str(folder), Path())
     assert (dataset.name, dataset.classes, dataset.image_size) == ("pets", ("cat", "dog"), 12)
     assert isinstance(dataset.train, Images)
     assert dataset.train.y.tolist() == [0, 0, 1]
@@ -371,42 +371,42 @@ def test_a_folder_of_small_images_is_held_in_memory(folder: Path) -> None:
 
 
 def test_a_folder_is_resized_on_request(folder: Path) -> None:
-    assert load(str(folder), Path(), image_size=16).train.x.shape == (3, 16, 16, 3)
-    large = load(str(folder), Path(), image_size=65)
+    assert load_data(str(folder), Path(), image_size=16).train.x.shape == (3, 16, 16, 3)
+    large = load_data(str(folder), Path(), image_size=65)
     assert isinstance(large.train, Files)
     assert (large.image_size, large.mean, large.crop) == (65, (0.485, 0.456, 0.406), 0)
     assert large.train.paths[2] == folder / "train/dog/1.png"
     with pytest.raises(ValueError, match="image_size must be at least 1, got 0"):
-        load(str(folder), Path(), image_size=0)
+        load_data(str(folder), Path(), image_size=0)
 
 
 @pytest.mark.parametrize("size", [(12, 13), (10, 10), (65, 65)])
 def test_images_of_other_sizes_are_left_on_disk(folder: Path, size: tuple[int, int]) -> None:
     paint(folder / "train/dog/2.png", size)
-    assert load(str(folder), Path()).image_size == 224
+    assert load_data(str(folder), Path()).image_size == 224
 
 
 def test_folders_without_images_are_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=f"no folder {tmp_path / 'none'}"):
-        load(str(tmp_path / "none"), Path())
+        load_data(str(tmp_path / "none"), Path())
     with pytest.raises(ValueError, match="has no folder train"):
-        load(str(folder / "train"), Path())
+        load_data(str(folder / "train"), Path())
     (folder / "train" / "emu").mkdir()
     with pytest.raises(ValueError, match=r"train/emu is empty: it has no \.jpg"):
-        load(str(folder), Path())
+        load_data(str(folder), Path())
 
 
 def test_no_class_folders_is_an_error(tmp_path: Path) -> None:
     paint(tmp_path / "train/1.png")
     with pytest.raises(ValueError, match="train has no class folders"):
-        load(str(tmp_path), Path())
+        load_data(str(tmp_path), Path())
 
 
 @pytest.mark.parametrize("part", ["val", "test"])
 def test_a_class_that_train_lacks_is_named(folder: Path, part: str) -> None:
     paint(folder / part / "emu/1.png")
     with pytest.raises(ValueError, match=f"{part} has a class 'emu' that .*train does not have"):
-        load(str(folder), Path())
+        load_data(str(folder), Path())
 
 
 @pytest.mark.parametrize("link", ["train/cat/3.png", "train/emu", "val"])
@@ -419,12 +419,12 @@ def test_links_that_leave_the_folder_are_refused(folder: Path, tmp_path: Path, l
     target = tmp_path / ("outside/dog/1.png" if link.endswith("png") else "outside")
     (folder / link).symlink_to(target)
     with pytest.raises(ValueError, match=f"{link} is a link that leaves .*pets: it leads to .*outside"):
-        load(str(folder), Path())
+        load_data(str(folder), Path())
 
 
 def test_links_within_the_folder_are_followed(folder: Path) -> None:
     (folder / "train/cat/3.png").symlink_to(folder / "train/dog/1.png")
-    assert load(str(folder), Path()).train.x[:, 0, 0, 0].tolist() == [20, 10, 0, 0]
+    assert load_data(str(folder), Path()).train.x[:, 0, 0, 0].tolist() == [20, 10, 0, 0]
 
 
 def test_a_file_that_cannot_be_decoded_is_named(folder: Path) -> None:
@@ -432,7 +432,7 @@ def test_a_file_that_cannot_be_decoded_is_named(folder: Path) -> None:
     Image.fromarray(pixels(0).reshape(64, 64, 3)).save(stream, "png")
     (folder / "train/dog/3.png").write_bytes(stream.getvalue()[:2000])
     with pytest.raises(ValueError, match=r"train/dog/3.png cannot be decoded"):
-        load(str(folder), Path(), image_size=12)
+        load_data(str(folder), Path(), image_size=12)
 
 
 # ---------------------------------------------------------------- arrays
@@ -506,7 +506,7 @@ def test_cifar10_has_the_published_mean_and_std() -> None:
     root = Path(os.environ.get("COHOBATE_DATA", ""))
     if not os.environ.get("COHOBATE_DATA") or not (root / "cifar-10-batches-py").is_dir():
         pytest.skip("COHOBATE_DATA names no folder that holds cifar-10-batches-py")
-    dataset = load("cifar10", root)
+    dataset = load_data("cifar10", root)
     assert (len(dataset.train), len(dataset.test())) == (50000, 10000)
     assert dataset.mean == pytest.approx((0.49139968, 0.48215841, 0.44653091), abs=1e-6)
     assert dataset.std == pytest.approx((0.24703223, 0.24348513, 0.26158784), abs=1e-6)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from cohobate.core import IGNORED
 from cohobate.data.dataset import Dataset, Files, Images, fingerprint
-from cohobate.data.sources import arrays, load
+from cohobate.data.sources import arrays, load_data
 from cohobate.data.unlabelled import fitting, unlabelled
 
 
@@ -33,7 +33,7 @@ def greys(split: object) -> list[int]:
 
 def test_a_name_gives_its_training_images_without_labels(tmp_path: Path) -> None:
     split = unlabelled("digits", tmp_path, made())
-    train = load("digits", tmp_path).train
+    train = load_data("digits", tmp_path).train
     assert isinstance(split, Images)
     assert isinstance(train, Images)
     assert torch.equal(split.x, train.x)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import cohobate
 from cohobate.core import Batch, Mean, cross_entropy
 from cohobate.engine import distributed
-from cohobate.engine.evaluate import evaluate
+from cohobate.engine.measures.classification import evaluate
 
 
 class Two:

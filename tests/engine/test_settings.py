@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from torch import nn
 from zoo import ZOO
 
+from cohobate.config.settings import Settings, factor
 from cohobate.core import Method
 from cohobate.engine.optim import MovingAverage, make_optimizers, set_rates
-from cohobate.engine.settings import Settings, factor
 
 
 def rates(count: int, **settings: Any) -> list[float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy
 
-from cohobate.data.autoaugment import POLICIES
+from cohobate.data.augment.autoaugment import POLICIES
 
 
 @pytest.mark.parametrize(

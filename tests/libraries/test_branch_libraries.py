@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from cohobate.core import gate_names
-from cohobate.models.branch import branch, branch_points
 from cohobate.models.build import build
-from cohobate.models.probe import Shape
+from cohobate.models.surgery.branch import branch, branch_points
+from cohobate.models.surgery.probe import Shape
 
 SHAPE: Shape = (3, 64, 64)
 EVERY_STAGE = [

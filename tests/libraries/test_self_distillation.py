@@ -8,13 +8,13 @@ import pytest
 import torch
 from zoo import CLASSES, toy_images
 
+from cohobate.commands.run import make_plan
 from cohobate.core import Batch, Method
 from cohobate.data.sources import arrays
 from cohobate.engine.plan import begin
-from cohobate.models.bifpn import SelfTeacher
+from cohobate.models.dense.bifpn import SelfTeacher
 from cohobate.recipes.catalogue import options
 from cohobate.recipes.job import Job
-from cohobate.recipes.run import make_plan
 
 SIZE = 64
 VIT = "timm:vit_tiny_patch16_224:img_size=64"

@@ -17,7 +17,7 @@ from cohobate.data.dataset import Dataset
 from cohobate.data.sources import arrays
 from cohobate.methods.distillation import Distillation
 from cohobate.models.build import build
-from cohobate.models.normalised import Renormalised, pretrained_for
+from cohobate.models.surgery.normalised import Renormalised, pretrained_for
 from cohobate.recipes.catalogue import find, options, own_options
 from cohobate.recipes.job import Job
 from cohobate.recipes.teachers import teacher

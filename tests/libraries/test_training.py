@@ -14,8 +14,8 @@ from torch import nn
 
 import cohobate
 from cohobate.cli import main
+from cohobate.commands.evaluate import evaluate_run
 from cohobate.engine.checkpoint import read_state
-from cohobate.recipes.evaluate import evaluate_run
 
 # A residual network that knows nothing of cohobate.
 OWN = """

@@ -11,12 +11,12 @@ from naive import kl, softmax
 from torch import Tensor, nn
 from zoo import CLASSES, SIZE, batch, seeded, toy, toy_wide
 
+from cohobate.commands.feeds import smooth
 from cohobate.core import IGNORED, Batch, Output, as_output
 from cohobate.methods.byot import BETA, BYOT, hint_loss
 from cohobate.methods.byot_exits import Attention, Exit, bottleneck, exits_of
 from cohobate.models.build import build
-from cohobate.models.probe import look
-from cohobate.recipes.feeds import smooth
+from cohobate.models.surgery.probe import look
 
 SHAPE = (3, SIZE, SIZE)
 NETWORK_KEYS = toy().state_dict().keys()

@@ -14,7 +14,7 @@ from zoo import CLASSES, batch, seeded, toy, toy_wide
 
 from cohobate.core import Group, Output, Separate
 from cohobate.methods.cl_ilr import CLILR, consensus, rescaled
-from cohobate.models.branch import branch
+from cohobate.models.surgery.branch import branch
 
 SHAPE = (3, 8, 8)
 

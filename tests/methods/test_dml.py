@@ -17,8 +17,8 @@ from cohobate.core import IGNORED, Group, Output, Separate, as_output, cross_ent
 from cohobate.methods.dml import DML, mean_probabilities, mutual_kl
 from cohobate.methods.group import others, predictors, readouts, stack_logits, summed_cross_entropy
 from cohobate.methods.kd import softened_kl
-from cohobate.models.branch import branch
 from cohobate.models.registry import NETWORKS
+from cohobate.models.surgery.branch import branch
 
 TARGETS = ["each", "mean_logits", "mean_probabilities"]
 

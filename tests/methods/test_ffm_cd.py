@@ -19,8 +19,8 @@ from cohobate.methods.ffm_cd import (
 )
 from cohobate.methods.okddip import TwoLevel
 from cohobate.methods.supervised import Supervised
-from cohobate.models.branch import Branched, branch
 from cohobate.models.build import build
+from cohobate.models.surgery.branch import Branched, branch
 
 PRODUCTS, NORMS = ("classes", "features", "outer"), ("sum", "mean", "frobenius")
 READINGS = list(product(PRODUCTS, NORMS))

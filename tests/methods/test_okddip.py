@@ -16,8 +16,8 @@ from cohobate.core import Group, Separate
 from cohobate.methods.kd import softened_kl
 from cohobate.methods.okddip import SelfAttention, TwoLevel, attend
 from cohobate.methods.one import BranchGate
-from cohobate.models.branch import branch
 from cohobate.models.build import build
+from cohobate.models.surgery.branch import branch
 
 T = 3.0
 

@@ -12,8 +12,8 @@ from zoo import CLASSES, SIZE, batch, seeded, toy
 
 from cohobate.core import Batch, Output, Separate
 from cohobate.methods.one import ONE, BranchGate, importance, ramp_up, summed_kl, weighted
-from cohobate.models.branch import branch
 from cohobate.models.build import build
+from cohobate.models.surgery.branch import branch
 
 M, T = 3, 3.0
 

@@ -24,8 +24,8 @@ from cohobate.methods.reviewkd import ReviewKD, level_pairs
 from cohobate.methods.rkd import RKD
 from cohobate.methods.sp import SP
 from cohobate.models.build import build
-from cohobate.models.norms import stage_norms
-from cohobate.models.probe import look
+from cohobate.models.surgery.norms import stage_norms
+from cohobate.models.surgery.probe import look
 from cohobate.recipes import terms
 
 CLASSES = 10

@@ -13,7 +13,7 @@ from cohobate.core import Batch, Frozen, Output
 from cohobate.methods.distillation import Distillation
 from cohobate.methods.matching import channels
 from cohobate.methods.reviewkd import Fusion, ReviewKD, hcl, level_pairs
-from cohobate.models.probe import enliven
+from cohobate.models.surgery.probe import enliven
 
 
 def maps(*shape: int) -> Tensor:

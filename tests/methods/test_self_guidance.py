@@ -14,8 +14,8 @@ from zoo import batch, toy, toy_wide
 from cohobate.core import Gate, run
 from cohobate.methods.self_guidance import SelfGuidance
 from cohobate.methods.stochastic_depth import StochasticDepth, SurvivalGates, draw, linear_decay
+from cohobate.models.backbones.resnet import ResNet
 from cohobate.models.build import build
-from cohobate.models.resnet import ResNet
 from cohobate.recipes.methods import self_guidance as recipe
 
 

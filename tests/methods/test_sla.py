@@ -10,9 +10,9 @@ from naive import kl, softmax
 from torch import Tensor, nn
 from zoo import CLASSES, SIZE, batch, seeded, toy
 
+from cohobate.commands.feeds import smooth
 from cohobate.core import IGNORED, Batch, Output
 from cohobate.methods.sla import SLASD, Aggregated, aggregate, joint_labels, rotations
-from cohobate.recipes.feeds import smooth
 
 D = 8
 

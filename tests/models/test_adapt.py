@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from cohobate.core import Classifier, Frozen, Output
-from cohobate.models.adapt import Adapted, adapt
 from cohobate.models.build import build
-from cohobate.models.probe import Shape
+from cohobate.models.surgery.adapt import Adapted, adapt
+from cohobate.models.surgery.probe import Shape
 
 SHAPE: Shape = (3, 16, 16)
 

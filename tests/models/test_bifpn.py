@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from cohobate.analysis.cost import Cost, cost, parameters
-from cohobate.models.bifpn import BiFPN, Projection, SelfTeacher, enlarged, normalised, reduced
 from cohobate.models.build import build
+from cohobate.models.dense.bifpn import BiFPN, Projection, SelfTeacher, enlarged, normalised, reduced
 
 WIDE = "wrn_16_2:order=frskd"
 """The classifier of the authors' code."""

@@ -16,11 +16,11 @@ from torch.func import functional_call
 
 from cohobate.analysis.cost import cost
 from cohobate.core import Output, fold, gate_names, run
-from cohobate.models.adapt import Adapted, Tap, adapt
-from cohobate.models.branch import Branched, branch, branch_points
+from cohobate.models.backbones.resnet import Bottleneck, ResNet
 from cohobate.models.build import build
-from cohobate.models.probe import Shape
-from cohobate.models.resnet import Bottleneck, ResNet
+from cohobate.models.surgery.adapt import Adapted, Tap, adapt
+from cohobate.models.surgery.branch import Branched, branch, branch_points
+from cohobate.models.surgery.probe import Shape
 
 SHAPE: Shape = (3, 8, 8)
 

@@ -18,12 +18,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from cohobate.core import Classifier, as_output
+from cohobate.models.backbones.mobilenet import MobileNetV2
+from cohobate.models.backbones.resnet import Basic, Bottleneck, ResNet
+from cohobate.models.backbones.shufflenet import ShuffleNetV1, ShuffleNetV2
+from cohobate.models.backbones.vgg import VGG
+from cohobate.models.backbones.wrn import WideResNet
 from cohobate.models.checkpoints import load_weights
-from cohobate.models.mobilenet import MobileNetV2
-from cohobate.models.resnet import Basic, Bottleneck, ResNet
-from cohobate.models.shufflenet import ShuffleNetV1, ShuffleNetV2
-from cohobate.models.vgg import VGG
-from cohobate.models.wrn import WideResNet
 
 K = 7
 
@@ -518,7 +518,7 @@ def test_code_in_a_file_is_not_run(zipped: bool, tmp_path: Path) -> None:
 
 def test_a_whole_network_is_code(tmp_path: Path) -> None:
     torch.save(tiny(), tmp_path / "w.pth")
-    refused(tmp_path / "w.pth", r"holds Python objects \(cohobate.models.resnet.ResNet\)")
+    refused(tmp_path / "w.pth", r"holds Python objects \(cohobate.models.backbones.resnet.ResNet\)")
 
 
 @pytest.mark.parametrize("share", [0, 0.0005, 0.01, 0.5, 0.99])

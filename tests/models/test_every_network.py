@@ -14,13 +14,13 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch._inductor import config as inductor_config
 
 from cohobate.core import Classifier, Gate, Output
+from cohobate.models.backbones.mobilenet import InvertedResidual, MobileNetV2
+from cohobate.models.backbones.resnet import Basic, ResNet, conv1x1
+from cohobate.models.backbones.shufflenet import GroupedUnit, ShuffleNetV1
+from cohobate.models.backbones.vgg import VGG
+from cohobate.models.backbones.wrn import WideResNet
+from cohobate.models.backbones.xception import Down, Middle, Xception
 from cohobate.models.build import build, names
-from cohobate.models.mobilenet import InvertedResidual, MobileNetV2
-from cohobate.models.resnet import Basic, ResNet, conv1x1
-from cohobate.models.shufflenet import GroupedUnit, ShuffleNetV1
-from cohobate.models.vgg import VGG
-from cohobate.models.wrn import WideResNet
-from cohobate.models.xception import Down, Middle, Xception
 
 SPECS = [*names(), "resnet20:shortcut=padding", "wrn_16_2:order=frskd", "shufflenet_v2:stem=3x3"]
 CLASSES = 5

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from cohobate.analysis.cost import cost
 from cohobate.core import Output, fold, gate_names, run
+from cohobate.models.backbones.resnet import Basic, ResNet
+from cohobate.models.backbones.shufflenet import shuffle
+from cohobate.models.backbones.vgg import VGG
+from cohobate.models.backbones.wrn import WideResNet
 from cohobate.models.build import build, names
 from cohobate.models.registry import NETWORKS
-from cohobate.models.resnet import Basic, ResNet
-from cohobate.models.shufflenet import shuffle
-from cohobate.models.vgg import VGG
-from cohobate.models.wrn import WideResNet
 
 # Public CIFAR-100 benchmark: parameters and MMACs; its ResNets have 1x1-convolution shortcuts.
 BENCHMARK = {

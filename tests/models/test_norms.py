@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from zoo import toy_adapted
 
 from cohobate.methods.ofd import margin
+from cohobate.models.backbones.resnet import Basic, ResNet
 from cohobate.models.build import build
-from cohobate.models.norms import stage_norms
-from cohobate.models.resnet import Basic, ResNet
+from cohobate.models.surgery.norms import stage_norms
 
 SHAPE = (3, 16, 16)
 

@@ -12,6 +12,7 @@ from torch import nn
 from zoo import toy_images
 
 from cohobate import cli
+from cohobate.commands.run import make_plan
 from cohobate.core import Method, Separate
 from cohobate.data.sources import arrays
 from cohobate.engine import distributed
@@ -19,10 +20,9 @@ from cohobate.engine.plan import begin
 from cohobate.methods.ffm_cd import Diversified, FeatureFusion
 from cohobate.methods.okddip import SelfAttention, TwoLevel
 from cohobate.methods.one import BranchGate
-from cohobate.models.resnet import Basic
+from cohobate.models.backbones.resnet import Basic
 from cohobate.recipes.catalogue import RECIPES, options, own_options
 from cohobate.recipes.job import Job
-from cohobate.recipes.run import make_plan
 
 
 def made(method: str, said: list[str] | None = None, **given: Any) -> Method:

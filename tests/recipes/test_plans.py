@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import save_file
 from zoo import StopAfter
 
+from cohobate.commands import run
 from cohobate.engine.checkpoint import read_state
 from cohobate.engine.errors import Stopped
 from cohobate.engine.signals import Stopper
 from cohobate.models.build import build
-from cohobate.recipes import run
 from cohobate.recipes.catalogue import options
 
 PLANS: dict[str, dict[str, Any]] = {

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from zoo import CLASSES, SIZE, batch, toy_images
 
 from cohobate import cli
+from cohobate.commands.run import make_plan
 from cohobate.core import Batch, Method
 from cohobate.data.sources import arrays
 from cohobate.engine.plan import begin
@@ -28,12 +29,11 @@ from cohobate.methods.frskd_sla import FRSKDSLA
 from cohobate.methods.ofd import OFD, margin
 from cohobate.methods.sad import SAD
 from cohobate.methods.sla import SLASD
-from cohobate.models.bifpn import SelfTeacher
 from cohobate.models.build import build
-from cohobate.models.probe import look
+from cohobate.models.dense.bifpn import SelfTeacher
+from cohobate.models.surgery.probe import look
 from cohobate.recipes.catalogue import RECIPES, options, own_options
 from cohobate.recipes.job import Job, load
-from cohobate.recipes.run import make_plan
 
 FAMILY = ("frskd", "byot", "ddgsd", "sad", "cs_kd", "sla_sd")
 

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from cohobate.commands.feeds import read_data
 from cohobate.core import Batch, Frozen, Method, Phase, Plan, Term
 from cohobate.methods.dgkd import DGKD
 from cohobate.methods.distillation import Distillation
@@ -21,7 +22,6 @@ from cohobate.methods.slkd_sequential import Guided, SelfLearning, SLKDInTurns
 from cohobate.models.build import build
 from cohobate.recipes import terms
 from cohobate.recipes.catalogue import RECIPES, find, options, options_model, own_options, takes_teacher
-from cohobate.recipes.feeds import read_data
 from cohobate.recipes.job import Job
 
 RISE = 20 / 240

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cohobate.report.runs import Run, read_run
+from cohobate.runs.reading import Run, read_run
 
 MakeRun = Callable[..., Run]
 

@@ -14,10 +14,10 @@ from rich.console import Console
 from torch import Tensor
 
 from cohobate.analysis.attention import concentration, pooled, to_own_range
-from cohobate.report import attention_picture as module
-from cohobate.report.attention import Attention, Look, definition, to_csv, to_npz, to_rich
-from cohobate.report.attention_picture import caption, draw, overlay
-from cohobate.report.plots import WIDTH
+from cohobate.report.figures import attention_picture as module
+from cohobate.report.figures.attention import Attention, Look, definition, to_csv, to_npz, to_rich
+from cohobate.report.figures.attention_picture import caption, draw, overlay
+from cohobate.report.figures.plots import WIDTH
 
 SIZES = (8, 4, 2)
 

@@ -10,11 +10,11 @@ from xml.etree import ElementTree
 
 import pytest
 
+from cohobate.report.figures.plots import colours, error_curves, loss_curves, rounds, run_error_curves
 from cohobate.report.files import comparison_files, run_files
 from cohobate.report.page import comparison_page, run_page
-from cohobate.report.plots import colours, error_curves, loss_curves, rounds, run_error_curves
-from cohobate.report.runs import Run, read_run
-from cohobate.report.table import compare
+from cohobate.report.tables.table import compare
+from cohobate.runs.reading import Run, read_run
 
 from .conftest import MakeRun
 

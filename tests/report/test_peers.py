@@ -12,13 +12,20 @@ from xml.etree import ElementTree
 
 import pytest
 
-from cohobate.report import peers
-from cohobate.report.comparison import compare
+from cohobate.report.figures import peers
 from cohobate.report.files import comparison_files
 from cohobate.report.page import comparison_page, run_page
-from cohobate.report.runs import Run, read_run
-from cohobate.report.stats import Stat
-from cohobate.report.table import caption, readout_caption, readout_rows, readouts_csv, to_json, to_markdown
+from cohobate.report.tables.comparison import compare
+from cohobate.report.tables.stats import Stat
+from cohobate.report.tables.table import (
+    caption,
+    readout_caption,
+    readout_rows,
+    readouts_csv,
+    to_json,
+    to_markdown,
+)
+from cohobate.runs.reading import Run, read_run
 
 from .conftest import MakeRun
 from .test_pages import check

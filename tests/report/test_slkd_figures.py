@@ -8,8 +8,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from cohobate.report import slkd
-from cohobate.report.runs import Run, read_run
+from cohobate.report.figures import slkd
+from cohobate.runs.reading import Run, read_run
 
 from .conftest import MakeRun
 

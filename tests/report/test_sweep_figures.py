@@ -12,10 +12,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from cohobate.report.plots import PALETTE
-from cohobate.report.sweep import Sweep, Trial, gather, shown
-from cohobate.report.sweep_figure import draw, places
-from cohobate.report.sweep_files import sweep_files, table_rows, to_csv, to_json, to_markdown, to_rich
+from cohobate.report.figures.plots import PALETTE
+from cohobate.report.figures.sweep_figure import draw, places
+from cohobate.report.tables.sweep import Sweep, Trial, gather, shown
+from cohobate.report.tables.sweep_files import sweep_files, table_rows, to_csv, to_json, to_markdown, to_rich
 
 from .conftest import MakeRun
 

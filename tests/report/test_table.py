@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import pytest
 from scipy import stats
 
-from cohobate.report.comparison import Comparison, Entry, Gain, Stat
-from cohobate.report.runs import Run
-from cohobate.report.table import caption, compare, row, to_csv, to_json, to_markdown, to_rich
+from cohobate.report.tables.comparison import Comparison, Entry, Gain, Stat
+from cohobate.report.tables.table import caption, compare, row, to_csv, to_json, to_markdown, to_rich
+from cohobate.runs.reading import Run
 
 from .conftest import MakeRun
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..core import Loader
-from .autoaugment import Distortion, PolicyName
+from .augment.autoaugment import Distortion, PolicyName
 from .dataset import Dataset, Images, Split
 from .order import SECOND_VIEWS, EvalOrder, SecondView, TrainOrder
 from .resident import ResidentEval, ResidentTrain
@@ -55,7 +55,7 @@ def train_loader(
         augmentations: different augmented versions of each image: epochs repeat them after so many;
             0: images are not augmented at all (files: centred as in evaluation); None: every epoch
             draws its own.
-        autoaugment: policy that changes the pixels (:mod:`cohobate.data.autoaugment`), or ``"none"``.
+        autoaugment: policy that changes the pixels (:mod:`cohobate.data.augment.autoaugment`), or ``"none"``.
         cutout: side of a square that is set to zero after normalisation, in pixels; 0: none.
 
     Raises:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..core import Batch
-from .autoaugment import Distortion
+from .augment.autoaugment import Distortion
 from .dataset import Dataset, Images
 from .order import EvalOrder, SecondView, Shown, TrainOrder, filled, view_rows
 

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .cifar import FORMS, find, load_cifar
 from .dataset import Dataset, Images, channel_statistics, stratified_rows
-from .folder import load_folder
+from .sets.cifar import FORMS, find, load_cifar
+from .sets.folder import load_folder
 
 NAMES: dict[str, str] = {
     "digits": "1,797 handwritten digits, 8x8, that come with scikit-learn; nothing to download",
@@ -23,7 +23,7 @@ NAMES: dict[str, str] = {
 }
 
 
-def load(spec: str, root: Path, image_size: int | None = None) -> Dataset:
+def load_data(spec: str, root: Path, image_size: int | None = None) -> Dataset:
     """The data set of this name, or in this folder.
 
     Args:

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 
 from ..core import IGNORED
-from .cifar import FORMS, find
 from .dataset import Dataset, Files, Split
-from .folder import load_pictures
-from .sources import NAMES, load
+from .sets.cifar import FORMS, find
+from .sets.folder import load_pictures
+from .sources import NAMES, load_data
 
 
 def unlabelled(spec: str, root: Path, like: Dataset) -> Split:
@@ -30,7 +30,7 @@ def unlabelled(spec: str, root: Path, like: Dataset) -> Split:
     path = Path(spec).expanduser()
     named = spec in NAMES or any(find(name, path) is not None for name in FORMS)
     if named or not path.is_dir():
-        return fitting(load(spec, root).train, like, spec)
+        return fitting(load_data(spec, root).train, like, spec)
     return fitting(load_pictures(path, like.image_size), like, spec)
 
 

@@ -14,11 +14,11 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from ..core import Batch
-from .autoaugment import Distortion
+from .augment.autoaugment import Distortion
 from .dataset import Dataset, Files
-from .folder import decode
 from .order import EvalOrder, SecondView, Shown, TrainOrder, filled, view_rows
 from .resident import Normalise
+from .sets.folder import decode
 
 SCALE = (0.08, 1.0)
 RATIO = (3 / 4, 4 / 3)

@@ -15,15 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ..config.settings import Settings, factor
 from ..core import Batch, Loader, Method, Phase
 from . import distributed
 from .checkpoint import State, Store, read_state, write_bytes, write_state
 from .errors import NonFiniteLoss, RunError, Stopped
-from .evaluate import autocast, evaluate, evaluating
+from .measures.classification import autocast, evaluate, evaluating
 from .memory import keep_freed_memory
 from .optim import MovingAverage, make_optimizers, set_rates
 from .progress import Display
-from .settings import Settings, factor
 from .signals import Stopper
 from .snapshot import pack, unpack
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
+from ..config.settings import Settings
 from ..core import Method
-from .settings import Settings
 
 
 def make_optimizers(

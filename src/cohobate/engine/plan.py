@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ..config.settings import Settings
 from ..core import Plan
 from . import distributed
 from .checkpoint import State, Store, write_state
 from .loop import Feeds, Trainer
 from .progress import Display
 from .randomness import seed_all
-from .settings import Settings
 from .signals import Stopper
 
 

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import torch
 
+from ..config.settings import Settings
 from ..core import Batch, Method
-from .evaluate import autocast
 from .loop import place
-from .settings import Settings
+from .measures.classification import autocast
 
 CANDIDATES = (("fp32", "contiguous"), ("fp32", "channels_last"), ("bf16", "channels_last"))
 

@@ -12,8 +12,8 @@ from torch import nn
 
 from .checkpoints import load_weights
 from .libraries import LIBRARIES, build_library
-from .probe import Shape, look
 from .registry import NETWORKS
+from .surgery.probe import Shape, look
 
 
 def names() -> list[str]:

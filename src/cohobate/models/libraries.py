@@ -9,9 +9,9 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from .adapt import adapt, made_for
-from .probe import Shape, look
-from .stages import find_head
+from .surgery.adapt import adapt, made_for
+from .surgery.probe import Shape, look
+from .surgery.stages import find_head
 
 
 def build_library(

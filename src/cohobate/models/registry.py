@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 from torch import nn
 
-from .mobilenet import MobileNetV2
-from .resnet import Basic, Bottleneck, MakeBlock, ResNet, Shortcut
-from .shufflenet import ShuffleNetV1, ShuffleNetV2
-from .vgg import VGG
-from .wrn import WideResNet
-from .xception import Xception
+from .backbones.mobilenet import MobileNetV2
+from .backbones.resnet import Basic, Bottleneck, MakeBlock, ResNet, Shortcut
+from .backbones.shufflenet import ShuffleNetV1, ShuffleNetV2
+from .backbones.vgg import VGG
+from .backbones.wrn import WideResNet
+from .backbones.xception import Xception
 
 
 class Entry(NamedTuple):

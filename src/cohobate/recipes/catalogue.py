@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from pydantic import ValidationError, create_model
 from pydantic_core import PydanticUndefined
 
+from ..config.objects import load_object, nearest
+from ..config.training import Training
 from . import frskd, methods, peers, self_distillation, terms
 from .job import Job
-from .objects import load_object, nearest
-from .training import Training
 
 if TYPE_CHECKING:
     from ..core import Plan

@@ -70,7 +70,7 @@ def frskd(
     from ..core import Phase
     from ..methods.frskd import FRSKD
     from ..methods.matching import preact_pairs
-    from ..models.bifpn import SelfTeacher
+    from ..models.dense.bifpn import SelfTeacher
 
     network = job.network()
     output = dry(job, network)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .objects import load_object
-from .training import Training
+from ..config.objects import load_object
+from ..config.training import Training
 
 if TYPE_CHECKING:
     from torch import nn
@@ -88,9 +88,9 @@ def make_network(spec: str, classes: int, image_size: int) -> nn.Module:
         ValueError: an unknown name or option; the user's function returns no module; images that the
             network cannot take, or other classes than the data has.
     """
-    from ..models.adapt import adapt
     from ..models.build import build, is_known, parse
-    from ..models.probe import look
+    from ..models.surgery.adapt import adapt
+    from ..models.surgery.probe import look
 
     shape = (3, image_size, image_size)
     name, options = parse(spec)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ..core import Method, Output, Plan, Separate
-    from ..models.branch import Branched
+    from ..models.surgery.branch import Branched
 
 RAMP = 80 / 300
 
@@ -230,14 +230,14 @@ def attention_of(kind: str, group: Branched, output: Output, widths: Sequence[in
 
 def dry(job: Job, network: nn.Module) -> Output:
     """What a network gives for two images of this run."""
-    from ..models.probe import look
+    from ..models.surgery.probe import look
 
     return look(network, (3, job.image_size, job.image_size)).output
 
 
 def branched(job: Job, branches: int, at: int | str | None, split: int) -> tuple[Branched, Output]:
     """The run's network with several tails, the last ``split`` stages by default; and what it gives."""
-    from ..models.branch import branch
+    from ..models.surgery.branch import branch
 
     network = job.network()
     output = dry(job, network)
@@ -296,8 +296,8 @@ def classifiers(job: Job, group: Branched) -> list[nn.Module]:
     Raises:
         ValueError: the logits are not what a linear layer gives.
     """
-    from ..models.probe import look
-    from ..models.stages import find_head
+    from ..models.surgery.probe import look
+    from ..models.surgery.stages import find_head
 
     network = group.alone(0)
     head = find_head(look(network, (3, job.image_size, job.image_size)))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from .training import NOT_IDENTITY, Training
+from ..config.training import NOT_IDENTITY, Training
 
 if TYPE_CHECKING:
     from torch import nn
@@ -57,7 +57,7 @@ def _one(spec: str, job: Job) -> nn.Module:
     """A network that is ready to teach, shown images normalised as it knows them."""
     from ..engine.checkpoint import read_state
     from ..models.build import parse
-    from ..models.normalised import pretrained_for
+    from ..models.surgery.normalised import pretrained_for
     from .job import load, without
 
     spec, given = _statistics(spec)
@@ -114,7 +114,7 @@ def _deployed(spec: str) -> Path | None:
 
 
 def _shown(network: nn.Module, theirs: Any, spec: str, job: Job) -> nn.Module:
-    from ..models.normalised import Renormalised
+    from ..models.surgery.normalised import Renormalised
 
     if theirs is None:
         return network
@@ -143,8 +143,8 @@ def _channels(value: Any, spec: str) -> tuple[float, ...]:
 
 def teacher_run(spec: str, training: Training, fingerprint: str) -> tuple[Training, Path]:
     """How a teacher is trained, and the folder that keeps it: its name tells the configuration apart."""
+    from ..runs.folder import plain, read_config, recorded
     from .catalogue import options
-    from .folder import plain, read_config, recorded
 
     given = {key: getattr(training, key) for key in Training.model_fields if key not in OF_THE_STUDENT}
     given |= {"model": spec, "seed": training.teacher_seed}

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 from pydantic import Field
 
+from ..config.objects import nearest
 from .job import Job
-from .objects import nearest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,7 +47,7 @@ class Between:
     @classmethod
     def of(cls, student: nn.Module, teacher: nn.Module, dataset: Dataset) -> Between:
         """Look at what both return."""
-        from ..models.probe import look
+        from ..models.surgery.probe import look
 
         shape = (3, dataset.image_size, dataset.image_size)
         return cls(dataset, look(student, shape).output, look(teacher, shape).output, teacher)
@@ -144,7 +144,7 @@ def overhaul(between: Between, *, weight: Weight = 0.001) -> Term:
     """Features before the ReLU, above the teacher's margins (Heo et al., 2019)"""
     from ..methods.matching import channels, preact_pairs
     from ..methods.ofd import OFD, margin
-    from ..models.norms import stage_norms
+    from ..models.surgery.norms import stage_norms
 
     student, teacher = channels(preact_pairs(between.student, between.teacher, "overhaul"))
     size = between.dataset.image_size

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..runs.reading import SPLITS, Run
+from .figures.peers import agreement_curves, splits_of_peers
+from .figures.plots import error_curves
 from .page import comparison_page, run_page
-from .peers import agreement_curves, splits_of_peers
-from .plots import error_curves
-from .runs import SPLITS, Run
-from .table import Comparison, readouts_csv, to_csv, to_json, to_markdown
+from .tables.table import Comparison, readouts_csv, to_csv, to_json, to_markdown
 
 
 def comparison_files(comparison: Comparison, runs: Sequence[Run]) -> dict[str, str]:

@@ -6,10 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import peers, plots, slkd, table
-from .comparison import Comparison, Entry
+from ..runs.reading import SPLITS, Run
+from .figures import peers, plots, slkd
 from .markup import Html, document, join, tag, wide_table
-from .runs import SPLITS, Run
+from .tables import table
+from .tables.comparison import Comparison, Entry
 
 LATER_SHARE = 0.5
 METRIC_NAMES = {

@@ -1,0 +1,238 @@
+"""From a data set to what the engine reads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache, partial
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+
+from ..config.settings import Settings
+from ..config.training import Training
+from ..core import Batch, Frozen, Loader, Method, Term
+from ..data.augment.autoaugment import PolicyName
+from ..data.augment.mixing import Mixed
+from ..data.dataset import Dataset, Split, hold_out, limit
+from ..data.loaders import eval_loader, train_loader
+from ..data.mixed import WithUnlabelled
+from ..data.order import own_seed
+from ..data.sources import load_data
+from ..data.taught import Taught, obstacle
+from ..data.unlabelled import fitting
+from ..data.unlabelled import unlabelled as unlabelled_images
+from ..engine import distributed
+from ..engine.loop import Feeds
+
+
+def read_data(config: Training) -> Dataset:
+    """The data set of a run: read, held out from, limited, in this order."""
+    dataset = load_data(config.data, config.data_root, config.image_size)
+    return divide(dataset, config)
+
+
+def divide(dataset: Dataset, config: Training) -> Dataset:
+    """Hold out the validation split, then keep as many training images as were asked for."""
+    dataset = hold_out(dataset, config.val_fraction, config.split_seed)
+    if config.train_images is not None:
+        dataset = limit(dataset, config.train_images, config.split_seed)
+    return dataset
+
+
+def extra_images(dataset: Dataset, config: Training) -> Split | None:
+    """The unlabelled images of a run, if it has any; of its own data, those that are not held out."""
+    if config.unlabelled is None:
+        return None
+    if config.unlabelled == config.data:
+        whole = load_data(config.data, config.data_root, config.image_size)
+        return fitting(hold_out(whole, config.val_fraction, config.split_seed).train, dataset)
+    return unlabelled_images(config.unlabelled, config.data_root, dataset)
+
+
+def make_feeds(
+    dataset: Dataset,
+    device: torch.device,
+    workers: int,
+    *,
+    augmentations: int | None = None,
+    autoaugment: PolicyName = "none",
+    cutout: int = 0,
+    cache_teacher: Literal["auto", "on", "off"] = "auto",
+    unlabelled: Split | None = None,
+    unlabelled_share: float = 1.0,
+) -> Feeds:
+    """Loaders over the splits, each process its share.
+
+    What concerns a teacher is for the phases whose method holds a frozen one; the phase that trains
+    the teacher goes without.
+
+    Args:
+        dataset: the labelled images.
+        device: where the batches are.
+        workers: processes that decode files.
+        augmentations, autoaugment, cutout: see :func:`cohobate.data.loaders.train_loader`.
+        cache_teacher: whether the teacher's logits are computed once for each version of an image;
+            auto: where that is possible.
+        unlabelled: images mixed in for the teacher's terms (:func:`cohobate.data.unlabelled.unlabelled`).
+        unlabelled_share: how many of them for each labelled image of a batch.
+
+    Raises:
+        ValueError: when a phase asks for its loader: it cannot have what was asked for.
+    """
+
+    def train(method: Method, settings: Settings) -> Loader:
+        require_memory(method, len(dataset.train))
+        options: dict[str, Any] = {
+            "device": device,
+            "rank": distributed.rank(),
+            "world": distributed.world(),
+            "workers": workers,
+            "second_view": method.second_view,
+            "augmentations": augmentations,
+            "autoaugment": autoaugment,
+            "cutout": cutout,
+        }
+        own = train_loader(
+            dataset,
+            batch_size=settings.batch_size,
+            accumulate=settings.accumulate,
+            seed=settings.seed,
+            **options,
+        )
+        loader: Loader = own
+        if any(isinstance(module, Frozen) for module in method.modules()):
+            shape = len(dataset.train), len(dataset.classes)
+            why_not = obstacle(method, augmentations, shape, unlabelled is not None, settings.mixing)
+            teacher = chosen_teacher(method, cache_teacher, why_not)
+            if teacher is not None:
+                loader = Taught(own, teacher, shape, device, settings)
+            if unlabelled is not None:
+                refuse_unlabelled(method, settings)
+                others = replace(dataset, train=fitting(unlabelled, dataset))
+                size = unlabelled_batch(len(others.train), unlabelled_share, settings)
+                seed = own_seed(settings.seed)
+                loader = WithUnlabelled(loader, train_loader(others, batch_size=size, seed=seed, **options))
+        return with_labels(loader, settings, len(dataset.classes))
+
+    measured = partial(split_loader, dataset=dataset, device=device, workers=workers)
+    return Feeds(
+        train=train,
+        val=None if dataset.val is None else measured(dataset.val),
+        test=None if dataset.test is None else cache(lambda: measured(dataset.test())),  # type: ignore[misc]
+        plain_train=cache(lambda: measured(dataset.train)),
+    )
+
+
+def require_memory(method: Method, images: int) -> None:
+    """Raise a ValueError where a term remembers another number of images than it will see."""
+    for term in method.modules():
+        if isinstance(term, Term) and term.remembers not in (None, images):
+            raise ValueError(
+                f"{type(term).__name__} was made for {term.remembers} training images, the run has {images}; "
+                "hold out the validation split first (cohobate.hold_out), and make the term from what is left"
+            )
+
+
+def chosen_teacher(method: Method, cache_teacher: str, why_not: str | None) -> Frozen | None:
+    """The teacher whose logits are kept, if any are.
+
+    Raises:
+        ValueError: they must be, and cannot.
+    """
+    if cache_teacher == "on" and why_not is not None:
+        raise ValueError(f"--cache-teacher on is not possible: {why_not}")
+    return method.reads_logits_of if cache_teacher != "off" and why_not is None else None
+
+
+def refuse_unlabelled(method: Method, settings: Settings) -> None:
+    """Raise a ValueError where a method, or its labels, have no place for images without labels."""
+    if method.second_view == "classmate":
+        raise ValueError(
+            f"{type(method).__name__} pairs the images of a class, and unlabelled ones have none; "
+            "leave out --unlabelled"
+        )
+    if settings.label_smoothing:
+        raise ValueError(
+            f"label_smoothing {settings.label_smoothing} turns labels into probabilities, and unlabelled "
+            "images have none; set it to 0, or leave out --unlabelled"
+        )
+    if settings.mixing != "none":
+        raise ValueError(
+            f"mixing {settings.mixing} mixes labels in pairs, and unlabelled images have none; set it to "
+            "none, or leave out --unlabelled"
+        )
+
+
+def unlabelled_batch(images: int, share: float, settings: Settings) -> int:
+    """Unlabelled images of a micro-batch over all ranks: ``share`` of the labelled, rounded on each.
+
+    Raises:
+        ValueError: that is none, or more than there are.
+    """
+    world = distributed.world()
+    labelled = settings.batch_size // settings.accumulate // world
+    count = round(share * labelled)
+    if count < 1:
+        raise ValueError(
+            f"unlabelled_share {share} of {labelled} images is none; give at least {1 / labelled:.3g}"
+        )
+    if count * world > images:
+        raise ValueError(
+            f"unlabelled_share {share} needs {count * world} unlabelled images in a batch, there are "
+            f"{images}; give more, or a smaller share"
+        )
+    return count * world
+
+
+def split_loader(split: Split, dataset: Dataset, device: torch.device, workers: int) -> Loader:
+    """The images of a split in order, each process its share of the batches."""
+    world = distributed.world()
+    return eval_loader(
+        split,
+        dataset,
+        batch_size=min(500, math.ceil(len(split) / world)),
+        device=device,
+        rank=distributed.rank(),
+        world=world,
+        workers=workers,
+    )
+
+
+def with_labels(loader: Loader, settings: Settings, classes: int) -> Loader:
+    """The labels as the settings have them: smoothed first, then mixed, if either."""
+    if settings.label_smoothing:
+        loader = Smoothed(loader, settings.label_smoothing, classes)
+    if settings.mixing == "none":
+        return loader
+    return Mixed(
+        loader,
+        settings.mixing,
+        classes,
+        seed=settings.seed,
+        rank=distributed.rank(),
+        alpha=settings.mixing_alpha,
+        share=settings.mixing_share,
+    )
+
+
+class Smoothed:
+    """A loader whose labels give ``share`` of their weight to all classes alike."""
+
+    def __init__(self, loader: Loader, share: float, classes: int) -> None:
+        self.loader, self.share, self.classes = loader, share, classes
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        for batch in self.loader.epoch(epoch, start):
+            yield smooth(batch, self.share, self.classes)
+
+
+def smooth(batch: Batch, share: float, classes: int) -> Batch:
+    """Integer labels (B,) become probabilities (B, K)."""
+    certain = F.one_hot(batch.ids("label smoothing"), classes).float()
+    return batch._replace(y=(1 - share) * certain + share / classes)

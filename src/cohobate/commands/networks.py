@@ -1,0 +1,92 @@
+"""What there is to choose from, and the map of one network."""
+
+from __future__ import annotations
+
+import inspect
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+from torch import nn
+
+from ..analysis.cost import cost
+from ..core import gate_names
+from ..models.build import build, is_known, parse
+from ..models.libraries import LIBRARIES
+from ..models.registry import NETWORKS
+from ..models.surgery.adapt import made_for
+from ..models.surgery.branch import branch_points
+from ..models.surgery.probe import Shape, look
+from ..recipes.job import make_network, without
+from ..report.tables.terminal import NetworkLine, NetworkMap, StageLine
+
+CIFAR = 32
+
+
+def built_in(classes: int = 100, image_size: int = CIFAR) -> list[NetworkLine]:
+    """Every built-in network with its sizes. Nothing is computed: the tensors have shapes only."""
+    shape = (3, image_size, image_size)
+    lines = []
+    for name, entry in NETWORKS.items():
+        with torch.device("meta"):
+            network = build(name, classes)
+        spent = cost(network, shape)
+        options = [option for option in inspect.signature(entry.make).parameters if option != "classes"]
+        stages = [stage.shape[1] for stage in network(torch.zeros(2, *shape, device="meta")).stages]
+        lines.append(NetworkLine(name, spent.parameters, spent.macs, stages, options, entry.source))
+    return lines
+
+
+def libraries() -> dict[str, str]:
+    """The optional libraries and what is installed of each."""
+    found = {}
+    for library in LIBRARIES:
+        try:
+            found[library] = f"{library} {version(library)}"
+        except PackageNotFoundError:
+            found[library] = f"not installed: pip install 'cohobate[{library}]'"
+    return found
+
+
+def inspect_network(spec: str, classes: int = 100, image_size: int | None = None) -> NetworkMap:
+    """Stages, costs, branch points and gates of a network.
+
+    Args:
+        spec: as ``--model``.
+        classes: K.
+        image_size: side in pixels; by default 32, and for a library's network what it was made for.
+
+    Raises:
+        ValueError, ImportError: see :func:`cohobate.recipes.job.make_network`.
+    """
+    network, shape = _made(without(spec, "weights", "pretrained")[0], classes, image_size)
+    output = look(network, shape).output
+    points = {point.at: point for point in branch_points(network, shape)} if output.stages else {}
+    names = getattr(network, "stage_names", None) or [f"stages.{i}" for i in range(len(output.stages))]
+    lines = []
+    for number, (name, stage) in enumerate(zip(names, output.stages, strict=True), 1):
+        point = points.get(number)
+        sizes, refusal = (point.sizes, point.refusal) if point else (None, None)
+        channels, height, width = stage.shape[1:]
+        lines.append(StageLine(name, channels, (height, width), shape[1] / height, sizes, refusal))
+    spent = cost(network, shape)
+    pooled = None if output.pooled is None else output.pooled.shape[1]
+    gateless = getattr(network, "gateless", None)
+    return NetworkMap(
+        spec, shape, classes, spent.parameters, spent.macs, lines, pooled, _gates(network), gateless
+    )
+
+
+def _made(spec: str, classes: int, image_size: int | None) -> tuple[nn.Module, Shape]:
+    name, _ = parse(spec)
+    if image_size is None and is_known(name) and ":" in name:
+        network = build(spec, classes)
+        return network, made_for(network.get_submodule("network"))
+    size = image_size or CIFAR
+    return make_network(spec, classes, size), (3, size, size)
+
+
+def _gates(network: nn.Module) -> list[str]:
+    try:
+        return [name.removeprefix("network.") for name in gate_names(network)]
+    except ValueError:
+        return []

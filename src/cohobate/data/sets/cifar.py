@@ -1,0 +1,280 @@
+"""CIFAR-10 and CIFAR-100, from any of the forms that they are published in.
+
+Krizhevsky: Learning Multiple Layers of Features from Tiny Images, 2009. Nothing is extracted from
+an archive, and pickles go through the restricted reader of :mod:`cohobate.data.pickles`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..dataset import Dataset, Images, channel_statistics
+from ..pickles import unpickle
+
+PIXELS = 3 * 32 * 32
+
+
+@dataclass(frozen=True)
+class Form:
+    """How one variant is laid out, in a folder or in an archive of it.
+
+    Attributes:
+        folder: name of the folder.
+        archive: name of the archive.
+        train: files of the training split.
+        test: file of the test split.
+        meta: file of the class names.
+        before: label bytes ahead of each image (the last is the label); None for pickles.
+        labels: key of the labels in a pickle.
+        names: key of the class names in a pickle.
+        md5: published checksums of files and archive.
+    """
+
+    folder: str
+    archive: str
+    train: tuple[str, ...]
+    test: str
+    meta: str
+    before: int | None
+    md5: dict[str, str]
+    labels: str = ""
+    names: str = ""
+
+
+FORMS: dict[str, tuple[Form, Form]] = {
+    "cifar10": (
+        Form(
+            folder="cifar-10-batches-py",
+            archive="cifar-10-python.tar.gz",
+            train=tuple(f"data_batch_{k}" for k in range(1, 6)),
+            test="test_batch",
+            meta="batches.meta",
+            before=None,
+            labels="labels",
+            names="label_names",
+            md5={
+                "cifar-10-python.tar.gz": "c58f30108f718f92721af3b95e74349a",
+                "data_batch_1": "c99cafc152244af753f735de768cd75f",
+                "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+                "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+                "data_batch_4": "634d18415352ddfa80567beed471001a",
+                "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+                "test_batch": "40351d587109b95175f43aff81a1287e",
+                "batches.meta": "5ff9c542aee3614f3951f8cda6e48888",
+            },
+        ),
+        Form(
+            folder="cifar-10-batches-bin",
+            archive="cifar-10-binary.tar.gz",
+            train=tuple(f"data_batch_{k}.bin" for k in range(1, 6)),
+            test="test_batch.bin",
+            meta="batches.meta.txt",
+            before=1,
+            md5={"cifar-10-binary.tar.gz": "c32a1d4ab5d03f1284b67883e8d87530"},
+        ),
+    ),
+    "cifar100": (
+        Form(
+            folder="cifar-100-python",
+            archive="cifar-100-python.tar.gz",
+            train=("train",),
+            test="test",
+            meta="meta",
+            before=None,
+            labels="fine_labels",
+            names="fine_label_names",
+            md5={
+                "cifar-100-python.tar.gz": "eb9058c3a382ffc7106e4002c42a8d85",
+                "train": "16019d7e3df5f24257cddd939b257f8d",
+                "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
+                "meta": "7973b15100ade9c7d40fb424638fde48",
+            },
+        ),
+        Form(
+            folder="cifar-100-binary",
+            archive="cifar-100-binary.tar.gz",
+            train=("train.bin",),
+            test="test.bin",
+            meta="fine_label_names.txt",
+            before=2,
+            md5={"cifar-100-binary.tar.gz": "03b5dce01913d631647c71ecec9e9cb8"},
+        ),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a form was found: a folder, or an archive."""
+
+    form: Form
+    path: Path
+
+    def read(self, names: Sequence[str]) -> dict[str, bytes]:
+        """Contents of those of these files that are there.
+
+        Raises:
+            ValueError: the archive is damaged.
+        """
+        if self.path.is_dir():
+            return {name: (self.path / name).read_bytes() for name in names if (self.path / name).is_file()}
+        try:
+            return _members(self.path, names)
+        except FileNotFoundError:
+            raise
+        except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+            raise ValueError(f"{self.path} is damaged or truncated: {error}") from error
+
+    def notes(self) -> tuple[str, ...]:
+        """Which files are not the published ones, by their checksums."""
+        single = [self.path] if self.path.is_file() else []
+        files = single or [self.path / name for name in self.form.md5 if (self.path / name).is_file()]
+        others = [file.name for file in files if _md5(file) != self.form.md5[file.name]]
+        return (f"md5 differs from the published one: {', '.join(others)}",) if others else ()
+
+
+def find(name: str, root: Path) -> Place | None:
+    """The first form of ``name`` ("cifar10" or "cifar100") in ``root``, or in what is ``root`` itself."""
+    for form in FORMS[name]:
+        for path in (root / form.folder, root / form.archive):
+            if path.exists():
+                return Place(form, path)
+    for form in FORMS[name]:
+        if (root / form.meta).is_file() and any((root / file).is_file() for file in (*form.train, form.test)):
+            return Place(form, root)
+    return None
+
+
+def load_cifar(name: str, root: Path) -> Dataset:
+    """CIFAR-10 or CIFAR-100 (fine labels); training batches that are not there go into the notes.
+
+    Args:
+        name: ``cifar10`` or ``cifar100``.
+        root: the folder that holds a published folder or archive, or that folder itself.
+
+    Raises:
+        FileNotFoundError: no form is there, no training file, or no class names.
+        ValueError: a damaged file, or a pickle that names something it should not.
+    """
+    place = find(name, root)
+    if place is None:
+        forms = ", ".join(f"{form.folder}/, {form.archive}" for form in FORMS[name])
+        raise FileNotFoundError(
+            f"no {name} in {root.absolute()}: looked there for {forms}, and for the files of such a folder"
+        )
+    return _build(name, place)
+
+
+def _build(name: str, place: Place) -> Dataset:
+    form = place.form
+    files = place.read((*form.train, form.test, form.meta))
+    if form.meta not in files:
+        raise FileNotFoundError(f"{place.path} does not hold {form.meta}, the names of the classes")
+    classes = _class_names(place, files[form.meta])
+    parts = [_images(place, file, files[file], len(classes)) for file in form.train if file in files]
+    if not parts:
+        raise FileNotFoundError(f"{place.path} holds none of the training files {', '.join(form.train)}")
+    train = Images(torch.cat([part.x for part in parts]), torch.cat([part.y for part in parts]))
+    mean, std = channel_statistics(train.x)
+    # Only that the test file is there is of interest now.
+    test = partial(_test, place, len(classes)) if form.test in files else None
+    notes = (*_absent(form, files, len(train)), *place.notes())
+    return Dataset(name, classes, train, None, test, mean, std, crop=4, flip=True, notes=notes)
+
+
+def _absent(form: Form, files: Mapping[str, bytes], images: int) -> Iterator[str]:
+    missing = [file for file in form.train if file not in files]
+    if missing:
+        yield f"not there: {', '.join(missing)}; the training split has {images} images"
+    if form.test not in files:
+        yield f"not there: {form.test}; there is no test split"
+
+
+def _test(place: Place, classes: int) -> Images:
+    name = place.form.test
+    files = place.read((name,))
+    if name not in files:
+        raise FileNotFoundError(f"{place.path} no longer holds {name}, the test split")
+    return _images(place, name, files[name], classes)
+
+
+# ---------------------------------------------------------------- bytes
+
+
+def _members(archive: Path, names: Sequence[str]) -> dict[str, bytes]:
+    found = {}
+    with tarfile.open(archive, "r:gz") as tar:
+        for member in tar:
+            name = PurePosixPath(member.name).name
+            stream = tar.extractfile(member) if member.isreg() and name in names else None
+            if stream is not None:
+                found[name] = stream.read()
+    return found
+
+
+def _md5(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
+
+
+def _images(place: Place, name: str, content: bytes, classes: int) -> Images:
+    file = f"{place.path}: {name}" if place.path.is_file() else str(place.path / name)
+    if place.form.before is None:
+        pixels, labels = _from_pickle(file, content, place.form.labels)
+    else:
+        pixels, labels = _from_records(file, content, place.form.before)
+    if labels.shape != (len(pixels),):
+        raise ValueError(f"{file}: {len(pixels)} images but labels of shape {labels.shape}")
+    if len(labels) == 0 or labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(f"{file}: needs labels 0 to {classes - 1}, and at least one")
+    x = pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    return Images(torch.from_numpy(np.array(x, order="C")), torch.from_numpy(labels))
+
+
+def _from_records(file: str, content: bytes, before: int) -> tuple[np.ndarray, np.ndarray]:
+    if len(content) % (before + PIXELS):
+        raise ValueError(
+            f"{file}: {len(content)} bytes are no whole number of records of {before + PIXELS}; truncated?"
+        )
+    records = np.frombuffer(content, np.uint8).reshape(-1, before + PIXELS)
+    return records[:, before:], records[:, before - 1].astype(np.int64)
+
+
+def _from_pickle(file: str, content: bytes, key: str) -> tuple[np.ndarray, np.ndarray]:
+    record = unpickle(content, file)
+    pixels, labels = _entry(record, "data", file), _entry(record, key, file)
+    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape[1:] != (PIXELS,):
+        what = f"{pixels.dtype} {pixels.shape}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
+        raise ValueError(f"{file}: data must be uint8 of shape (N, {PIXELS}), got {what}")
+    if not isinstance(labels, list) or not all(isinstance(label, int) for label in labels):
+        raise ValueError(f"{file}: {key} must be a list of integers")
+    return pixels, np.array(labels, np.int64)
+
+
+def _class_names(place: Place, content: bytes) -> tuple[str, ...]:
+    file = str(place.path / place.form.meta)
+    if place.form.before is not None:
+        return tuple(content.decode("latin1").split())
+    names = _entry(unpickle(content, file), place.form.names, file)
+    if not isinstance(names, list) or not all(isinstance(name, bytes | str) for name in names):
+        raise ValueError(f"{file}: {place.form.names} must be a list of names")
+    return tuple(name.decode("latin1") if isinstance(name, bytes) else name for name in names)
+
+
+def _entry(record: object, key: str, file: str) -> Any:
+    # Keys are bytes in the published files and text in those that Python 3 has written.
+    entries = record if isinstance(record, dict) else {}
+    for candidate in (key.encode(), key):
+        if candidate in entries:
+            return entries[candidate]
+    raise ValueError(f"{file}: no entry {key!r}")

@@ -1,0 +1,233 @@
+"""Feature pyramids that teach the network they sit on: BiFPN and BiFPNc.
+
+Ji, Shin, Hwang, Park, Moon: Refine Myself by Teaching Myself: Feature Refinement via Self-Knowledge
+Distillation, CVPR 2021 (section 3.1). After the BiFPN of Tan, Pang, Le: EfficientDet: Scalable and
+Efficient Object Detection, CVPR 2020.
+
+    F_i         maps            feature map of stage i of the network, i = 1 the shallowest of n
+    c_i, d_i    channels, widths    of F_i, and of level i of the pyramid
+    L_i         lateral, skip   1x1 convolutions of F_i
+    P_i         top_down        what the deeper levels add to it
+    T_i         bottom_up       what the shallower levels add to that
+    w^P, w^T    Fusion          shares in which a node adds its inputs
+
+Choices.
+    Ends of the paths: P_n is L_n, and T_1 is what the top-down path ends with (the diagonal connections
+        of figure 2); T_n adds no top-down map. For any number of levels from two.
+    Two laterals: each path has laterals of its own (T_1 needs none). Table 6's parameters say so.
+    Nodes: ``depth`` depth-wise separable convolutions, each with one batch norm, ReLU between them. Two,
+        as the authors' code and table 6's parameters have it.
+    Resizing: where two levels differ in channels, a 1x1 convolution, batch norm and ReLU; where they do
+        not (BiFPN), nothing. Upwards it stands before the interpolation, where it costs a quarter:
+        interpolating and a convolution of one pixel can change places. With ``nearest`` so can batch
+        norm and ReLU, so that is the function of the authors' code, which projects after it; with
+        ``bilinear``, which the paper prints, the norm sees the smaller map. Levels of equal size pass
+        as they are; those that are not halves are pooled adaptively.
+    Fusion: shares are ReLU(w) / (sum + 1e-6), w begins as ones.
+    Pooling: 3x3, stride 2, windows centred where a convolution's are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Literal, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ...core import Output
+from ..backbones.resnet import conv1x1, initialise, one_of
+
+Upsampling = Literal["bilinear", "nearest"]
+EPSILON = 1e-6
+
+
+def normalised(weight: Tensor) -> Tensor:
+    """Shares of the inputs of a node, none below zero, from their weights, (m,) -> (m,)."""
+    positive = weight.relu()
+    return positive / (positive.sum() + EPSILON)
+
+
+class Projection(nn.Module):
+    """1x1 convolution, batch norm, ReLU, scaled by a share: (B, C, H, W) -> (B, D, H, W)."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv = conv1x1(inputs, outputs)
+        self.bn = nn.BatchNorm2d(outputs)
+
+    def forward(self, x: Tensor, share: Tensor | None = None) -> Tensor:
+        x = self.conv(x)
+        if share is None:
+            return F.relu(self.bn(x), inplace=True)
+        # No share is negative, so it passes through the ReLU: the norm's few numbers are scaled, not the map.
+        scaled = {name: share * parameter for name, parameter in self.bn.named_parameters()}
+        return F.relu(functional_call(self.bn, scaled, (x,)), inplace=True)
+
+
+class Unchanged(nn.Module):
+    """A map as it is, scaled by a share."""
+
+    def forward(self, x: Tensor, share: Tensor) -> Tensor:
+        return share * x
+
+
+def between(inputs: int, outputs: int) -> Projection | Unchanged:
+    """From one level's channels to another's."""
+    return Unchanged() if inputs == outputs else Projection(inputs, outputs)
+
+
+class Node(nn.Module):
+    """Adds ``inputs`` maps in its shares; ``depth`` depth-wise separable convolutions; no ReLU at the end."""
+
+    def __init__(self, inputs: int, channels: int, depth: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(inputs))
+        layers: list[nn.Module] = []
+        for _ in range(depth):
+            depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
+            pointwise = conv1x1(channels, channels)
+            layers += [depthwise, pointwise, nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
+        self.convs = nn.Sequential(*layers[:-1])
+
+    def shares(self) -> tuple[Tensor, ...]:
+        """One a map, () each, for the maps to be scaled by."""
+        return normalised(self.weight).unbind()
+
+    def forward(self, *scaled: Tensor) -> Tensor:
+        first, *others = scaled
+        return self.convs(sum(others, start=first))  # type: ignore[no-any-return]
+
+
+def enlarged(x: Tensor, like: Tensor, upsampling: Upsampling) -> Tensor:
+    """A map at the size of a shallower one."""
+    if x.shape[2:] == like.shape[2:]:
+        return x
+    align = None if upsampling == "nearest" else False
+    return F.interpolate(x, size=like.shape[2:], mode=upsampling, align_corners=align)
+
+
+def reduced(x: Tensor, like: Tensor) -> Tensor:
+    """The largest values of a map, at the size of a deeper one."""
+    if x.shape[2:] == like.shape[2:]:
+        return x
+    if tuple((side + 1) // 2 for side in x.shape[2:]) == like.shape[2:]:
+        return F.max_pool2d(x, 3, stride=2, padding=1)
+    return F.adaptive_max_pool2d(x, like.shape[2:])
+
+
+class BiFPN(nn.Module):
+    """Top-down and bottom-up path over the stages of a network.
+
+    Args:
+        channels: c_i of the maps, shallow to deep, two or more.
+        widths: d_i of the levels: one number for all (BiFPN) or each its own (BiFPNc).
+        depth: depth-wise separable convolutions of a node.
+        upsampling: ``bilinear`` (printed) or ``nearest`` (the authors' code).
+
+    Shapes: n maps (B, c_i, H_i, W_i), none larger than the one before -> T_i after, and before, their last
+    ReLU, (B, d_i, H_i, W_i) each.
+
+    Raises:
+        ValueError: fewer than two levels, other widths than levels, or a depth below one.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        widths: Sequence[int],
+        depth: int = 2,
+        upsampling: Upsampling = "bilinear",
+    ) -> None:
+        super().__init__()
+        one_of("upsampling", upsampling, Upsampling)
+        if len(channels) < 2 or len(widths) != len(channels):
+            raise ValueError(
+                f"a pyramid needs two levels or more and a width for each, got channels {list(channels)} "
+                f"and widths {list(widths)}"
+            )
+        if depth < 1 or min(widths) < 1:
+            raise ValueError(f"depth and widths must be 1 or more, got {depth} and {list(widths)}")
+        self.upsampling: Upsampling = upsampling
+        levels = range(len(widths))
+        steps = list(pairwise(widths))
+        self.lateral = nn.ModuleList(map(Projection, channels, widths))
+        self.skip = nn.ModuleList(map(Projection, channels[1:], widths[1:]))
+        self.up = nn.ModuleList(between(deep, shallow) for shallow, deep in steps)
+        self.down = nn.ModuleList(between(shallow, deep) for shallow, deep in steps)
+        self.top_down = nn.ModuleList(Node(2, width, depth) for width in widths[:-1])
+        self.bottom_up = nn.ModuleList(
+            Node(2 if level == levels[-1] else 3, widths[level], depth) for level in levels[1:]
+        )
+        initialise(self)
+
+    def forward(self, maps: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        path, preact = self._top_down(maps)
+        stages, preacts = [path[0]], [preact]  # T_1
+        for i, node in enumerate(cast(Iterable[Node], self.bottom_up), 1):
+            skip_share, *own_share, down_share = node.shares()
+            skip = self.skip[i - 1](maps[i], skip_share)
+            down = self.down[i - 1](reduced(stages[-1], skip), down_share)
+            own = [share * path[i] for share in own_share]
+            preacts.append(node(skip, *own, down))  # Eq. 2, T_i
+            stages.append(F.relu(preacts[-1]))
+        return tuple(stages), tuple(preacts)
+
+    def _top_down(self, maps: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
+        """P_1, ..., P_n, and P_1 before its last ReLU."""
+        path = [self.lateral[-1](maps[-1])]  # Eq. 1, L_n
+        for i, node in reversed(list(enumerate(cast(Iterable[Node], self.top_down)))):
+            lateral_share, up_share = node.shares()
+            lateral = self.lateral[i](maps[i], lateral_share)  # Eq. 1
+            up = enlarged(self.up[i](path[0], up_share), lateral, self.upsampling)
+            preact = node(lateral, up)  # Eq. 2, P_i
+            path.insert(0, F.relu(preact))
+        return path, preact
+
+
+class SelfTeacher(nn.Module):
+    """A pyramid with a classifier on top: refines the feature maps and the prediction of a network.
+
+    Args:
+        channels: c_i of the network's stages that it reads, the deepest ones, shallow to deep.
+        widths: d_i; see :class:`BiFPN`.
+        classes: K.
+        depth: depth-wise separable convolutions of a node.
+        upsampling: ``bilinear`` or ``nearest``.
+
+    Shapes: the network's stages (B, c_i, H_i, W_i) -> Output with logits (B, K), pooled (B, d_n),
+    stages T_i (B, d_i, H_i, W_i) after and preacts before their last ReLU.
+
+    Raises:
+        ValueError: see :class:`BiFPN`; when it runs, stages of other channels.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        widths: Sequence[int],
+        classes: int,
+        depth: int = 2,
+        upsampling: Upsampling = "bilinear",
+    ) -> None:
+        super().__init__()
+        self.channels = tuple(channels)
+        self.pyramid = BiFPN(channels, widths, depth, upsampling)
+        self.fc = nn.Linear(widths[-1], classes)
+
+    def forward(self, stages: Sequence[Tensor]) -> Output:
+        maps = stages[-len(self.channels) :]
+        found = tuple(x.shape[1] for x in maps)
+        if found != self.channels:
+            raise ValueError(f"the self-teacher refines stages of channels {self.channels}, got {found}")
+        refined, preacts = self.pyramid(maps)
+        pooled = refined[-1].mean(dim=(2, 3))
+        return Output(self.fc(pooled), pooled, refined, preacts)
+
+    def last_norms(self) -> list[nn.BatchNorm2d]:
+        """The batch norm that each T_i ends with, shallow to deep."""
+        nodes = [self.pyramid.top_down[0], *self.pyramid.bottom_up]
+        return [node.convs[-1] for node in nodes]

@@ -1,0 +1,199 @@
+"""One trunk and several tails: a network whose last part is there several times over.
+
+The trunk is cut off by :mod:`.cutting`, for built-in and for adapted networks alike; a branch is the
+trunk and one tail, and is deployed as the network it came from.
+
+Choices. The first tail keeps the network's weights. Every other one takes its part of the whole network
+drawn anew: ``reset_parameters`` of every module that has it, then, for the networks of this package,
+their own initialisation; what neither touches (a bare ``nn.Parameter``, say) gets its own numbers in
+another order. So pretrained weights stay in the trunk and in the first tail only, unless ``fresh=False``
+copies them to all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, fx, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from ...core import Group, Output
+from ..backbones.resnet import initialise
+from .adapt import Adapted
+from .cutting import cut, fill, stage_names, tensors
+from .probe import Shape, mode, noise
+
+Fresh = bool | Callable[[nn.Module], object]
+"""Whether tails draw new weights; a function draws those of a whole network, in place."""
+
+
+class Branched(Group):
+    """A trunk and its tails; made by :func:`branch`.
+
+    Parameters keep the paths of the source network, behind ``trunk.`` or ``tails.0.``, ``tails.1.`` ...
+
+    Attributes:
+        trunk: images (B, C, H, W) -> the tuple of values that cross the cut.
+        tails: each takes those values and returns an :class:`Output`, the trunk's stages included.
+    """
+
+    def __init__(
+        self, trunk: fx.GraphModule, tails: Iterable[fx.GraphModule], source: nn.Module, shared: int = 0
+    ) -> None:
+        super().__init__()
+        self.shared = shared
+        self.trunk = trunk
+        self.tails = nn.ModuleList(tails)
+        self.training = self.tails.training = source.training
+        # A tuple hides the source from nn.Module's registration.
+        self._source = (source,)
+
+    def __len__(self) -> int:
+        return len(self.tails)
+
+    def forward(self, x: Tensor) -> tuple[Output, ...]:
+        """(B, C, H, W) -> one Output for each tail; the trunk runs once."""
+        values = self.trunk(x)
+        return tuple(tail(*values) for tail in self.tails)
+
+    def alone(self, i: int) -> nn.Module:
+        """Branch i as a plain network: class and keys of the source, weights of trunk and tail, copied.
+
+        Raises:
+            ValueError: there is no such tail.
+        """
+        if not 0 <= i < len(self.tails):
+            raise ValueError(f"the tails are numbered from 0 to {len(self.tails) - 1}, got {i}")
+        network = deepcopy(self._source[0])
+        fill(network, tensors(self.trunk, self.tails[i]))
+        return network.train(self.training)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Branched:
+        super()._apply(fn, recurse)
+        self._source[0]._apply(fn, recurse)
+        return self
+
+
+class Size(NamedTuple):
+    """Learned numbers, and multiply-accumulates of one image."""
+
+    parameters: int
+    macs: int
+
+
+class Point(NamedTuple):
+    """A place where a network may branch; no sizes where it may not.
+
+    Attributes:
+        at: stages that the trunk keeps.
+        stage: name of the last of them.
+        sizes: of the trunk and of one tail.
+        refusal: why the network cannot be cut here, None where it can.
+    """
+
+    at: int
+    stage: str
+    sizes: tuple[Size, Size] | None
+    refusal: str | None = None
+
+
+def branch(
+    network: nn.Module,
+    at: int | str,
+    tails: int,
+    shape: Shape = (3, 32, 32),
+    fresh: Fresh = True,
+) -> Branched:
+    """A trunk and ``tails`` independent versions of the rest of the network, which is left as it was.
+
+    Args:
+        network: built in, adapted, or any other that returns an :class:`Output`.
+        at: how many stages the trunk keeps, 1 to all but one; or the path of the module after whose
+            output to cut (in an adapted network, the path that the user's own network has for it).
+        tails: how many, one or more.
+        shape: (C, H, W) of the images on which to compare it with the uncut network.
+        fresh: whether all tails but the first draw new weights, from torch's global generator, or begin
+            as copies. A function instead is given a copy of the whole network for each of them, and
+            draws its weights in place.
+
+    Raises:
+        ValueError: no stages, no such stage or module; code that torch.fx would have to record decides
+            by data; a parameter or buffer serves on both sides of the cut; nothing is left to train
+            behind it; the cut network does not do what the uncut one does.
+    """
+    if tails < 1:
+        raise ValueError(f"a network branches into one tail or more, got tails={tails}")
+    trunk, tail = cut(network, at, shape)
+    shared = _shared(trunk, tail, noise(network, shape))
+    branched = Branched(trunk, [tail, *(deepcopy(tail) for _ in range(tails - 1))], deepcopy(network), shared)
+    for other in branched.tails[1:] if fresh else ():
+        fill(other, tensors(_redrawn(network, fresh)))
+    return branched
+
+
+def _shared(trunk: nn.Module, tail: nn.Module, images: Tensor) -> int:
+    """How many of the stages that a tail shows are the trunk's."""
+    with torch.no_grad(), mode(trunk, False), mode(tail, False):
+        values = trunk(images)
+        stages = tail(*values).stages
+    return sum(any(stage is value for value in values) for stage in stages)
+
+
+def branch_points(network: nn.Module, shape: Shape = (3, 32, 32)) -> list[Point]:
+    """What :func:`branch` would make of each stage but the last.
+
+    Raises:
+        ValueError: the network has no stages, or does not take images of ``shape`` = (C, H, W).
+    """
+    return [_point(network, at, name, shape) for at, name in enumerate(stage_names(network, shape)[:-1], 1)]
+
+
+def _point(network: nn.Module, at: int, stage: str, shape: Shape) -> Point:
+    try:
+        trunk, tail = cut(network, at, shape)
+    except ValueError as error:
+        return Point(at, stage, None, str(error))
+    values, size = _measured(trunk, noise(network, shape)[:1])
+    return Point(at, stage, (size, _measured(tail, *values)[1]))
+
+
+def _measured(part: nn.Module, *values: Any) -> tuple[Any, Size]:
+    """What the part, which is nobody else's, returns in evaluation mode; its size."""
+    # The counter trips over a parameter that wants a gradient and is handed to a module.
+    part.eval().requires_grad_(False)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        result = part(*values)
+    parameters = sum(parameter.numel() for parameter in part.parameters())
+    return result, Size(parameters, counter.get_total_flops() // 2)
+
+
+# ---------------------------------------------------------------- weights
+
+
+@torch.no_grad()
+def _redrawn(network: nn.Module, fresh: Fresh) -> nn.Module:
+    """A copy of the network with new weights."""
+    network = deepcopy(network)
+    if callable(fresh):
+        fresh(network)
+        return network
+    before = {path: parameter.clone() for path, parameter in network.named_parameters()}
+    # Inner modules first: one that resets its children too has the last word.
+    for module in reversed(list(network.modules())):
+        reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
+        if reset is not None:
+            reset()
+    if _built_in(network):
+        initialise(network)
+    for path, parameter in network.named_parameters():
+        if torch.equal(parameter, before[path]):
+            order = torch.randperm(parameter.numel(), device=parameter.device)
+            parameter.copy_(parameter.flatten()[order].view_as(parameter))
+    return network
+
+
+def _built_in(network: nn.Module) -> bool:
+    return type(network).__module__.startswith(f"{__package__}.") and not isinstance(network, Adapted)

@@ -1,0 +1,292 @@
+"""Cuts a network in two, by the graph that torch.fx records of it.
+
+The trunk is what the place of the cut depends on, the tail all the rest; what the rest uses of the
+trunk crosses the cut as a tuple.
+
+Choices. What the network shows of the trunk without a further module (the ReLU before a stage, say) is
+the trunk's to compute. Trunk and tail are compared with the uncut network on two images, in evaluation
+and in training mode, batch-norm statistics included; whatever differs is refused.
+"""
+
+from __future__ import annotations
+
+import difflib
+import operator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from ...core import Output, as_output
+from .adapt import Adapted
+from .probe import Shape, enliven, look, noise
+from .recording import Recorder, own, record
+
+
+def cut(network: nn.Module, at: int | str, shape: Shape) -> tuple[fx.GraphModule, fx.GraphModule]:
+    """Trunk (images -> values that cross) and tail (those values -> Output): copies, with its weights.
+
+    Paths within both are those of the network.
+
+    Args:
+        network: left as it is.
+        at: number of stages that the trunk keeps, or path of the module after whose output to cut.
+        shape: (C, H, W) of the images to try it on.
+
+    Raises:
+        ValueError: see :func:`cohobate.models.surgery.branch.branch`.
+    """
+    if isinstance(at, str):
+        path, place = _located(network, at, shape), at
+    else:
+        path, place = None, _numbered(network, at, shape)
+    copy = deepcopy(network)
+    try:
+        recorder = record(copy, path, shape)
+        trunk, tail = _split(copy, recorder.graph, _last(recorder, at, path))
+        _check_apart(network, trunk, tail)
+        _check_same(network, trunk, tail, shape)
+    except ValueError as error:
+        raise ValueError(f"{title(network)} cannot be cut after {place}: {error}") from error
+    return trunk, tail
+
+
+def title(network: nn.Module) -> str:
+    """The class of a network, of an adapted one that of the user's."""
+    return type(network.network if isinstance(network, Adapted) else network).__name__
+
+
+def tensors(*parts: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by path; one that has several paths is there under each.
+
+    Paths, unlike state-dict keys, do not change in wrappers.
+    """
+    found: dict[str, Tensor] = {}
+    for part in parts:
+        found |= dict(part.named_parameters(remove_duplicate=False))
+        found |= dict(part.named_buffers(remove_duplicate=False))
+    return found
+
+
+@torch.no_grad()
+def fill(network: nn.Module, values: Mapping[str, Tensor]) -> None:
+    """Copy the values that have the same paths."""
+    for path, tensor in tensors(network).items():
+        if path in values:
+            tensor.copy_(values[path])
+
+
+# ---------------------------------------------------------------- where
+
+
+def stage_names(network: nn.Module, shape: Shape) -> list[str]:
+    """Names of the stages: those of an adapted network's modules, else numbers.
+
+    Raises:
+        ValueError: it has none.
+    """
+    count = len(look(network, shape).output.stages)
+    if not count:
+        raise ValueError(
+            f"{title(network)} has no stages to cut after: name a module by its path, or give the network "
+            "stages with cohobate.adapt(network, stages=[...])"
+        )
+    if isinstance(network, Adapted):
+        return list(network.stage_names)
+    return [f"stage {number}" for number in range(1, count + 1)]
+
+
+def _numbered(network: nn.Module, at: int, shape: Shape) -> str:
+    """The name of the last stage that the trunk keeps."""
+    names = stage_names(network, shape)
+    if not 1 <= at < len(names):
+        valid = f"at goes from 1 to {len(names) - 1}, or" if len(names) > 1 else "at can only be"
+        raise ValueError(
+            f"at={at}: {title(network)} has {len(names)} stages ({', '.join(names)}), of which the trunk "
+            f"keeps the first ones and the tails at least one; {valid} the path of a module"
+        )
+    return names[at - 1]
+
+
+def _located(network: nn.Module, at: str, shape: Shape) -> str:
+    """The path of a module that runs once, as the whole network knows it."""
+    prefix = "network." if isinstance(network, Adapted) else ""
+    ran = [call.path for call in look(network, shape).calls if call.path.startswith(prefix) and call.path]
+    path = prefix + at
+    if path not in ran:
+        idle = at and path in dict(network.named_modules())
+        why = "does not run by itself" if idle else "does not exist"
+        known = sorted({own(network, each) for each in ran})
+        near = ", ".join(difflib.get_close_matches(at, known, n=3, cutoff=0.0))
+        raise ValueError(
+            f"at={at!r}: this module of {title(network)} {why}; the nearest that do are {near or 'none'}"
+        )
+    if ran.count(path) > 1:
+        raise ValueError(
+            f"at={at!r}: this module of {title(network)} runs {ran.count(path)} times in a pass, so it is "
+            "no single place; name a module around one of its runs"
+        )
+    return path
+
+
+# ---------------------------------------------------------------- splitting
+
+
+def _last(recorder: Recorder, at: int | str, path: str | None) -> list[fx.Node]:
+    """The nodes after which to cut."""
+    if path is not None:
+        nodes = _nodes(recorder.returned[path])
+    else:
+        stages = recorder.shown.stages
+        nodes = [] if isinstance(stages, fx.Proxy) else _nodes(stages[int(at) - 1])
+    if not nodes:
+        raise ValueError("what it gives is not a tensor, nor a tuple of them, that torch.fx could tell apart")
+    return nodes
+
+
+def _nodes(value: Any) -> list[fx.Node]:
+    """The nodes of all stand-ins in a value."""
+    if isinstance(value, fx.Proxy):
+        return [value.node]
+    values = value.values() if isinstance(value, dict) else value if isinstance(value, tuple | list) else ()
+    return [node for each in values for node in _nodes(each)]
+
+
+def _split(
+    network: nn.Module, graph: fx.Graph, last: Sequence[fx.Node]
+) -> tuple[fx.GraphModule, fx.GraphModule]:
+    kept = _trunk_nodes(graph, last)
+    crossing = [node for node in graph.nodes if node in kept and not kept.issuperset(node.users)]
+    first, rest = fx.Graph(), fx.Graph()
+    before: dict[fx.Node, fx.Node] = {}
+    after = {node: rest.placeholder(node.name) for node in crossing}
+    for node in graph.nodes:
+        if node in kept:
+            before[node] = first.node_copy(node, before.__getitem__)
+        elif node.op != "get_attr" or node.users:
+            after[node] = rest.node_copy(node, after.__getitem__)
+    first.output(tuple(before[node] for node in crossing))
+    trunk, tail = _module(network, first, "Trunk"), _module(network, rest, "Tail")
+    for module in tail.modules():
+        # Every tail is given the same values: none may overwrite them.
+        if getattr(module, "inplace", False) is True:
+            module.inplace = False  # type: ignore[assignment]
+    return trunk, tail
+
+
+def _trunk_nodes(graph: fx.Graph, last: Sequence[fx.Node]) -> set[fx.Node]:
+    """What the cut depends on, and what the Output shows of it that takes no further module."""
+    *_, shown, output = graph.nodes
+    kept = _ancestors([*last, next(iter(graph.nodes))])
+    for node in shown.all_input_nodes:
+        more = _ancestors([node]) - kept
+        if all(each.op in ("call_function", "call_method") for each in more):
+            kept |= more
+    used, reached = _ancestors([output]), False
+    for node in graph.nodes:
+        reached |= node in last
+        # An unused result stays with what it comes from: the second of a pair, or an in-place operation
+        # before the cut.
+        lost = node not in used and node.op.startswith("call_") and kept.issuperset(node.all_input_nodes)
+        if lost and (not reached or node.target is operator.getitem):
+            kept.add(node)
+    return kept
+
+
+def _ancestors(nodes: Iterable[fx.Node]) -> set[fx.Node]:
+    """The nodes and all that they depend on."""
+    found: set[fx.Node] = set()
+    todo = list(nodes)
+    while todo:
+        node = todo.pop()
+        if node not in found:
+            found.add(node)
+            todo.extend(node.all_input_nodes)
+    return found
+
+
+def _module(network: nn.Module, graph: fx.Graph, name: str) -> fx.GraphModule:
+    """A module that runs the graph; a copy, as a module without parameters may serve on both sides."""
+    module = fx.GraphModule(network, graph, name)
+    for path, part in module.named_modules():
+        part.training = network.get_submodule(path).training
+    return deepcopy(module)
+
+
+# ---------------------------------------------------------------- checking
+
+
+def _check_apart(network: nn.Module, trunk: fx.GraphModule, tail: fx.GraphModule) -> None:
+    """Raises ValueError if a parameter or buffer serves both, or if nothing to train is left to the tail."""
+    if not any(True for _ in tail.parameters()):
+        raise ValueError("no parameter comes after it, so tails could not differ")
+    known = tensors(network)
+    trunks = {id(known[path]) for path in tensors(trunk) if path in known}
+    lent = [str(node.target) for node in trunk.graph.output_node().all_input_nodes if node.op == "get_attr"]
+    for path in [*tensors(tail), *lent]:
+        if path in known and id(known[path]) in trunks:
+            holder, _, name = own(network, path).rpartition(".")
+            what = f"module {holder} (its {name})" if holder else f"parameter {name}"
+            raise ValueError(f"the {what} serves on both sides, so tails would not be independent")
+
+
+def _check_same(network: nn.Module, trunk: fx.GraphModule, tail: fx.GraphModule, shape: Shape) -> None:
+    """Raises ValueError unless trunk and tail do what the network does."""
+    x = noise(network, shape)
+    uncut, trunk, tail = deepcopy((network, trunk, tail))
+    enliven(uncut)
+    for part in (trunk, tail):
+        fill(part, tensors(uncut))
+    for training in (False, True):
+        one, other = _pair(uncut.train(training), trunk.train(training), tail.train(training), x)
+        wrong = next(
+            (name for name, value in other.items() if name in one and not _same(one[name], value)), ""
+        )
+        if wrong:
+            when = "training" if training else "evaluation"
+            raise ValueError(
+                f"in {when} mode its {own(network, wrong)} would not be that of the uncut network; what "
+                "depends on self.training belongs in a module of its own (nn.Dropout, not F.dropout)"
+            )
+
+
+def _pair(
+    uncut: nn.Module, trunk: nn.Module, tail: nn.Module, x: Tensor
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What a pass through uncut and cut network gives, and what it leaves in parameters and buffers."""
+    with _same_chance(x):
+        expected = as_output(uncut(x.clone()))
+    with _same_chance(x):
+        values = trunk(x.clone())
+        versions = _versions(values)
+        output = tail(*values)
+    if versions != _versions(values):
+        raise ValueError("the code after it overwrites what the tails share; change that in-place operation")
+    return tensors(uncut) | _items(expected), tensors(trunk, tail) | _items(output)
+
+
+@contextmanager
+def _same_chance(x: Tensor) -> Iterator[None]:
+    with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []), torch.no_grad():
+        torch.manual_seed(0)
+        yield
+
+
+def _versions(values: Sequence[Any]) -> list[int]:
+    return [value._version for value in values if isinstance(value, Tensor)]
+
+
+def _items(output: Output) -> dict[str, Tensor]:
+    items = {"logits": output.logits, "pooled": output.pooled}
+    items |= {f"stage {i}": stage for i, stage in enumerate(output.stages, 1)}
+    items |= {f"preact {i}": preact for i, preact in enumerate(output.preacts or (), 1)}
+    return {name: tensor for name, tensor in items.items() if tensor is not None}
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    if one.shape != other.shape or torch.equal(one, other):
+        return one.shape == other.shape
+    return torch.allclose(one, other, rtol=1e-4, atol=1e-5, equal_nan=True)

@@ -1,0 +1,237 @@
+"""Methods compared over seeds: what was measured, and how sure of it one can be.
+
+Every number is that of the deployed predictor. The gain is paired: runs of one seed share their
+data order and initialisation as far as the methods allow, so the difference is taken seed by seed
+before it is averaged, and its uncertainty is that of the differences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...runs.reading import Run
+from .readouts import ReadOut, read_outs
+from .stats import Gain, Stat
+
+__all__ = ["Comparison", "Entry", "Gain", "Seed", "Stat", "compare", "listed"]
+
+NOTED = (
+    *("optimizer", "lr", "weight_decay", "schedule", "precision", "device"),
+    *("machine", "gpu", "torch", "threads", "processes", "cohobate", "commit", "data_fingerprint"),
+)
+"""Settings and provenance that may differ between runs, but not unsaid."""
+
+
+@dataclass(frozen=True)
+class Seed:
+    """One finished run. ``last`` and ``best``: the metrics at that epoch, on the comparison's split."""
+
+    seed: int
+    folder: str
+    last_epoch: int
+    last: dict[str, float]
+    best_epoch: int | None
+    best: dict[str, float] | None
+    train_seconds: float
+    parameters_trained: int
+    parameters_deployed: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One method (one label) over its seeds.
+
+    Attributes:
+        last: top-1 error at the last epoch, percent.
+        best: the same at the best epoch by validation error; None without a validation split.
+        gain: over the baseline at the last epoch; None for the baseline itself and where no seed
+            is shared.
+        train_ratio: train seconds over the baseline's, seed by seed; None where no seed is shared.
+        readouts: everything that was measured of it at the last epoch, the deployed read-out too.
+    """
+
+    label: str
+    method: str
+    options: dict[str, Any]
+    last: Stat
+    best: Stat | None
+    gain: Gain | None
+    parameters_trained: Stat
+    parameters_deployed: Stat
+    macs: Stat
+    train_seconds: Stat
+    train_ratio: Stat | None
+    readouts: tuple[ReadOut, ...]
+    seeds: tuple[Seed, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Methods trained alike, the baseline first.
+
+    Attributes:
+        split: whose error it is: "test", or "val" where the data set has no test split.
+        notes: what a reader must know to read the numbers right.
+    """
+
+    baseline: str
+    split: str
+    data: str
+    model: str
+    epochs: int
+    batch_size: int | None
+    train_images: int
+    entries: tuple[Entry, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def has_best(self) -> bool:
+        return all(entry.best is not None for entry in self.entries)
+
+    @property
+    def has_readouts(self) -> bool:
+        """Whether more than what is deployed was measured of any method."""
+        return any(len(entry.readouts) > 1 for entry in self.entries)
+
+
+def compare(runs: Sequence[Run], baseline: str) -> Comparison:
+    """Finished runs grouped by label, against the baseline; runs that have not finished are noted.
+
+    Args:
+        runs: of one data set, model, length and batch size.
+        baseline: the label of the method that the others are measured against.
+
+    Raises:
+        ValueError: no finished run; no such label; runs that were not made alike; the same seed
+            twice under one label.
+    """
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        if run.result is not None:
+            groups.setdefault(run.name, []).append(run)
+    if baseline not in groups:
+        raise ValueError(f"no finished run is labelled {baseline!r}, the baseline; labels: {list(groups)}")
+    groups = {baseline: groups.pop(baseline), **groups}
+    settings = _settings([run for group in groups.values() for run in group])
+    split = "test" if settings.pop("a test split") else "val"
+    settings.pop("a validation split")
+    seeds = {label: _seeds(group, split) for label, group in groups.items()}
+    return Comparison(
+        baseline=baseline,
+        split=split,
+        entries=tuple(_entry(groups[label], split, found, seeds[baseline]) for label, found in seeds.items()),
+        notes=tuple(_notes(runs, split, seeds)),
+        **settings,
+    )
+
+
+def _settings(runs: Sequence[Run]) -> dict[str, Any]:
+    """What must not differ between the runs of one comparison."""
+    read: dict[str, Callable[[Run], Any]] = {
+        "data": lambda run: run.outcome["data"],
+        "model": lambda run: run.outcome["model"],
+        "epochs": lambda run: run.outcome["epochs"],
+        "batch_size": lambda run: run.config.get("batch_size"),
+        "train_images": lambda run: run.outcome["train_images"],
+        "a test split": lambda run: bool(run.outcome["last"].get("test")),
+        "a validation split": lambda run: bool(run.outcome["best"]),
+    }
+    return {what: _shared(what, runs, value) for what, value in read.items()}
+
+
+def _shared(what: str, runs: Sequence[Run], read: Callable[[Run], Any]) -> Any:
+    values: dict[Any, Run] = {}
+    for run in runs:
+        values.setdefault(read(run), run)
+    if len(values) > 1:
+        found = ", ".join(f"{value!r} ({run.folder})" for value, run in values.items())
+        raise ValueError(f"runs of one comparison must not differ in {what.replace('_', ' ')}: {found}")
+    return next(iter(values))
+
+
+def _seeds(runs: Sequence[Run], split: str) -> tuple[Seed, ...]:
+    folders: dict[int, Run] = {}
+    for run in runs:
+        seed = run.outcome["seed"]
+        if seed in folders:
+            raise ValueError(f"seed {seed} of {run.name!r} twice: {folders[seed].folder} and {run.folder}")
+        folders[seed] = run
+    return tuple(_seed(folders[seed], split) for seed in sorted(folders))
+
+
+def _seed(run: Run, split: str) -> Seed:
+    result = run.outcome
+    best = result["best"]
+    return Seed(
+        seed=result["seed"],
+        folder=str(run.folder),
+        last_epoch=result["last"]["epoch"],
+        last=_measured(run, result["last"], split),
+        best_epoch=best["epoch"] if best else None,
+        best=_measured(run, best, split) if best else None,
+        train_seconds=result["train_seconds"],
+        parameters_trained=result["parameters_trained"],
+        parameters_deployed=result["parameters_deployed"],
+        macs=result["macs"],
+    )
+
+
+def _measured(run: Run, epoch: Mapping[str, Any], split: str) -> dict[str, float]:
+    metrics = (epoch.get(split) or {}).get(run.predictor) or {}
+    if "top1_error" not in metrics:
+        raise ValueError(f"{run.folder}/result.json has no {split} top1_error of predictor {run.predictor!r}")
+    return dict(metrics)
+
+
+def _entry(runs: Sequence[Run], split: str, seeds: tuple[Seed, ...], baseline: tuple[Seed, ...]) -> Entry:
+    run = runs[0]
+    by_seed = {seed.seed: seed for seed in baseline}
+    pairs = [(by_seed[seed.seed], seed) for seed in seeds if seed.seed in by_seed]
+    gains = [base.last["top1_error"] - seed.last["top1_error"] for base, seed in pairs]
+    ratios = [seed.train_seconds / base.train_seconds for base, seed in pairs]
+    best = [seed.best["top1_error"] for seed in seeds if seed.best is not None]
+    return Entry(
+        label=run.name,
+        method=run.outcome["method"],
+        options=dict(run.outcome["options"]),
+        last=Stat.of([seed.last["top1_error"] for seed in seeds]),
+        best=Stat.of(best) if best else None,
+        gain=Gain.of(gains) if gains and seeds is not baseline else None,
+        parameters_trained=Stat.of([seed.parameters_trained for seed in seeds]),
+        parameters_deployed=Stat.of([seed.parameters_deployed for seed in seeds]),
+        macs=Stat.of([seed.macs for seed in seeds]),
+        train_seconds=Stat.of([seed.train_seconds for seed in seeds]),
+        train_ratio=Stat.of(ratios) if ratios else None,
+        readouts=tuple(read_outs(runs, split)),
+        seeds=seeds,
+    )
+
+
+def _notes(runs: Sequence[Run], split: str, seeds: Mapping[str, Sequence[Seed]]) -> list[str]:
+    notes = []
+    if split == "val":
+        notes.append(
+            "The data set has no test split: errors are on the validation split, "
+            "so the error at the best epoch was chosen on the images it is measured on."
+        )
+    numbers = {label: {seed.seed for seed in found} for label, found in seeds.items()}
+    everyone = set.union(*numbers.values())
+    for label, have in numbers.items():
+        if have != everyone:
+            notes.append(f"{label} has no finished run of seed {listed(everyone - have)}.")
+    unfinished = [run.name.removesuffix(" (unfinished)") for run in runs if run.result is None]
+    if unfinished:
+        notes.append(f"Not finished, hence not in the table: {'; '.join(unfinished)}.")
+    for key in NOTED:
+        values = dict.fromkeys(str(run.recorded(key)) for run in runs if run.result is not None)
+        if len(values) > 1:
+            notes.append(f"Not the same in every run: {key.replace('_', ' ')} ({', '.join(values)}).")
+    return notes
+
+
+def listed(numbers: set[int]) -> str:
+    """In words: 0, 1, 2."""
+    return ", ".join(map(str, sorted(numbers)))
