@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from cohobate import cli
-from cohobate.commands import training
+from cohobate.commands import cli_training as training
 from cohobate.commands.feeds import read_data
 from cohobate.config.settings import factor
 from cohobate.config.training import Training

@@ -16,7 +16,7 @@ from cohobate.report.page import comparison_page, run_page
 from cohobate.report.tables.table import compare
 from cohobate.runs.reading import Run, read_run
 
-from .conftest import MakeRun
+from run_folders import MakeRun
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 NAMESPACES = {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}

@@ -27,7 +27,7 @@ from cohobate.report.tables.table import (
 )
 from cohobate.runs.reading import Run, read_run
 
-from .conftest import MakeRun
+from run_folders import MakeRun
 from .test_pages import check
 
 SAME = [[1.0, 0.6, 0.8], [0.6, 1.0, 0.7], [0.8, 0.7, 1.0]]

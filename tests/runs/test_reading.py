@@ -7,7 +7,7 @@ import pytest
 
 from cohobate.runs.reading import find_runs, read_run
 
-from .conftest import MakeRun
+from run_folders import MakeRun
 
 
 def test_a_finished_run_is_read_whole(make_run: MakeRun) -> None:

@@ -5,16 +5,18 @@ Only torch is imported here.
 
 from .batch import IGNORED, Batch, Loader
 from .gates import Gate, fold, gate_names, run
-from .method import Method, Phase, Plan, Term
+from .method import Between, Given, Method, Phase, Plan, Shape, Term
 from .networks import Classifier, Frozen, Group, Mean, Output, Separate, as_output, keep_keys
 from .numerics import cross_entropy, float32
 
 __all__ = [
     "IGNORED",
     "Batch",
+    "Between",
     "Classifier",
     "Frozen",
     "Gate",
+    "Given",
     "Group",
     "Loader",
     "Mean",
@@ -23,6 +25,7 @@ __all__ = [
     "Phase",
     "Plan",
     "Separate",
+    "Shape",
     "Term",
     "as_output",
     "cross_entropy",

@@ -2,13 +2,62 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Generator, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
 from torch import Tensor, nn
 
 from .batch import Batch
 from .networks import Frozen, Output
+
+Shape = tuple[int, int, int]
+"""(C, H, W) of an image."""
+
+
+class Given(Protocol):
+    """What a run hands to the method that is made for it.
+
+    Attributes:
+        shape: (C, H, W) of the images.
+        classes: K.
+    """
+
+    @property
+    def shape(self) -> Shape: ...
+
+    @property
+    def classes(self) -> int: ...
+
+    def network(self) -> nn.Module:
+        """The network to train, fresh or with the weights that the run begins from."""
+
+    def teacher(self) -> Frozen:
+        """The teacher of the run."""
+
+    def look(self, network: nn.Module) -> Output:
+        """What a network returns for two of the images."""
+
+
+class Between(Protocol):
+    """What a term is made for: two networks, and the images that they see.
+
+    Attributes:
+        student, teacher: what the networks return for two of the images.
+        labels: (N,) ids of the training images.
+    """
+
+    @property
+    def student(self) -> Output: ...
+
+    @property
+    def teacher(self) -> Output: ...
+
+    @property
+    def labels(self) -> Tensor: ...
+
+    def teacher_norms(self) -> list[nn.BatchNorm2d]:
+        """The batch norm that ends each stage of the teacher."""
 
 
 class Term(nn.Module):
@@ -21,11 +70,23 @@ class Term(nn.Module):
         logits_only: whether the teacher's logits are all that it reads of the teacher, so that they
             may come from a store.
         remembers: how many training images it keeps something of; None where it does not.
+        ce_weight: of the cross-entropy beside it, in its reference setting.
     """
+
+    ce_weight: ClassVar[float] = 1.0
 
     weight: float = 1.0
     logits_only: bool = False
     remembers: int | None = None
+
+    @classmethod
+    def between(cls, networks: Between, **options: Any) -> Self:
+        """Made for two networks; a term that needs their sizes overrides this.
+
+        Raises:
+            ValueError: an option is out of range, or a network lacks what the term reads.
+        """
+        return cls(**options)
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         raise NotImplementedError(f"{type(self).__name__}.forward")
@@ -49,6 +110,21 @@ class Method(nn.Module):
     turns: int = 1
     rests: bool = False
     peer_readouts: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, given: Given, **options: Any) -> Self:
+        """Made from a run's networks; a method that needs more than those overrides this.
+
+        The constructor's parameters ``network`` or ``student``, and ``teacher``, are networks.
+
+        Raises:
+            ValueError: an option is out of range, or a network lacks what the method reads.
+        """
+        wanted = inspect.signature(cls).parameters
+        # The teacher first: its draws of weights, if any, come before those of the network.
+        networks: dict[str, nn.Module] = {"teacher": given.teacher()} if "teacher" in wanted else {}
+        networks |= {name: given.network() for name in ("network", "student") if name in wanted}
+        return cls(**networks, **options)
 
     def forward(self, batch: Batch, turn: int = 0) -> dict[str, Tensor]:
         raise NotImplementedError(f"{type(self).__name__}.forward")

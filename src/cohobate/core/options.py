@@ -1,0 +1,125 @@
+"""Options: declared once, in the constructor that uses them, and checked from that declaration.
+
+An option is a keyword-only parameter that says its type, its range, what it does, and its default::
+
+    @checked
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        weight: Annotated[float, Ge(0), Doc("lambda of eq. 5, weight of the KL term.")] = 0.25,
+    ) -> None: ...
+
+The command line makes the flag, its help, its range and its default of this
+(:mod:`cohobate.config.declared`).
+"""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, wraps
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, ParamSpec, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt, MinLen
+from typing_extensions import Doc
+
+P = ParamSpec("P")
+
+Weight = Annotated[float, Ge(0), Doc("Factor of the term.")]
+CEWeight = Annotated[float, Ge(0), Doc("Factor of the cross-entropy.")]
+Temperature = Annotated[float, Gt(0), Doc("T, softens both predictions.")]
+
+
+def checked(constructor: Callable[P, None]) -> Callable[P, None]:
+    """Refuse options that are not as the constructor declares them, before it runs.
+
+    Raises:
+        ValueError: naming the option, the value given and the valid ones.
+    """
+
+    @wraps(constructor)
+    def construct(*args: P.args, **given: P.kwargs) -> None:
+        hints = declared_hints(constructor)
+        for name, value in given.items():
+            if name in hints and (wrong := problem(value, hints[name])):
+                raise ValueError(f"{name} must be {wrong}, got {value!r}")
+        constructor(*args, **given)
+
+    return construct
+
+
+@cache
+def declared_hints(function: Callable[..., Any]) -> Mapping[str, Any]:
+    """Annotation of each keyword-only parameter, ``Annotated`` kept.
+
+    Evaluated one by one: other parameters may name types that are imported for the type checker only.
+    """
+    function = inspect.unwrap(function)
+    names = function.__globals__
+    return {
+        name: eval(parameter.annotation, names)
+        if isinstance(parameter.annotation, str)
+        else parameter.annotation
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+
+
+def problem(value: object, hint: Any) -> str | None:
+    """What a value must be to fit an annotation; None if it is that."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        wrong = problem(value, parts[0])
+        if wrong or value is None:
+            return wrong
+        return next((words for bound in parts[1:] if (words := out_of(bound, value))), None)
+    if origin in (Union, UnionType):
+        wrongs = [problem(value, part) for part in parts]
+        return None if None in wrongs else " or ".join(dict.fromkeys(str(wrong) for wrong in wrongs))
+    if origin is Literal:
+        return None if value in parts else f"one of {', '.join(map(repr, parts))}"
+    if origin in (tuple, Sequence):
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            return "a sequence"
+        return next((f"a sequence of {words}" for item in value if (words := problem(item, parts[0]))), None)
+    return _of_type(value, hint)
+
+
+_NUMBERS: dict[Any, tuple[type, str]] = {float: (Real, "a number"), int: (Integral, "a whole number")}
+
+
+def _of_type(value: object, kind: Any) -> str | None:
+    if kind in (Any, inspect.Parameter.empty):
+        return None
+    if kind in (None, NoneType):
+        return None if value is None else "None"
+    abstract, words = _NUMBERS.get(kind, (kind, f"a {getattr(kind, '__name__', kind)}"))
+    is_one = isinstance(value, abstract) and not (kind in _NUMBERS and isinstance(value, bool))
+    return None if is_one else words
+
+
+_BOUNDS: dict[type, tuple[str, Callable[[Any, Any], bool], str]] = {
+    Ge: ("ge", operator.ge, "at least"),
+    Gt: ("gt", operator.gt, "above"),
+    Le: ("le", operator.le, "at most"),
+    Lt: ("lt", operator.lt, "below"),
+}
+
+
+def out_of(bound: object, value: Any) -> str | None:
+    """A bound in words if the value is beyond it: a number, or one of a sequence of numbers."""
+    if isinstance(bound, MinLen):
+        return None if len(value) >= bound.min_length else f"at least {bound.min_length} in number"
+    if type(bound) not in _BOUNDS:
+        return None
+    attribute, holds, words = _BOUNDS[type(bound)]
+    limit = getattr(bound, attribute)
+    values = value if isinstance(value, Sequence) else [value]
+    return None if all(holds(item, limit) for item in values) else f"{words} {limit}"
+
+
+__all__ = ["CEWeight", "Doc", "Ge", "Gt", "Le", "Lt", "MinLen", "Temperature", "Weight", "checked"]
