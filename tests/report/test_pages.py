@@ -9,14 +9,13 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from run_folders import MakeRun
 
 from cohobate.report.figures.plots import colours, error_curves, loss_curves, rounds, run_error_curves
 from cohobate.report.files import comparison_files, run_files
 from cohobate.report.page import comparison_page, run_page
 from cohobate.report.tables.table import compare
 from cohobate.runs.reading import Run, read_run
-
-from run_folders import MakeRun
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 NAMESPACES = {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}

@@ -11,6 +11,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from run_folders import MakeRun
 
 from cohobate.report.figures import peers
 from cohobate.report.files import comparison_files
@@ -27,7 +28,6 @@ from cohobate.report.tables.table import (
 )
 from cohobate.runs.reading import Run, read_run
 
-from run_folders import MakeRun
 from .test_pages import check
 
 SAME = [[1.0, 0.6, 0.8], [0.6, 1.0, 0.7], [0.8, 0.7, 1.0]]

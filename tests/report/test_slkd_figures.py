@@ -7,11 +7,10 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from run_folders import MakeRun
 
 from cohobate.report.figures import slkd
 from cohobate.runs.reading import Run, read_run
-
-from run_folders import MakeRun
 
 OPTIONS = {"alpha": 0.1, "temperature": 4.0, "teacher_weight": 1.0, "sl_weight": 3.0}
 STUDENT = {"ce_student": 0.5, "kd_teacher": 14.4, "kd_sl": 21.6}

@@ -11,13 +11,12 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from run_folders import MakeRun
 
 from cohobate.report.figures.plots import PALETTE
 from cohobate.report.figures.sweep_figure import draw, places
 from cohobate.report.tables.sweep import Sweep, Trial, gather, shown
 from cohobate.report.tables.sweep_files import sweep_files, table_rows, to_csv, to_json, to_markdown, to_rich
-
-from run_folders import MakeRun
 
 GREEN = PALETTE[2].lower()
 Errors = Sequence[float | None]

@@ -8,13 +8,12 @@ import re
 from collections.abc import Sequence
 
 import pytest
+from run_folders import MakeRun
 from scipy import stats
 
 from cohobate.report.tables.comparison import Comparison, Entry, Gain, Stat
 from cohobate.report.tables.table import caption, compare, row, to_csv, to_json, to_markdown, to_rich
 from cohobate.runs.reading import Run
-
-from run_folders import MakeRun
 
 
 def runs_of(make_run: MakeRun, method: str, errors: dict[int, float], **settings: object) -> list[Run]:

@@ -4,10 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from run_folders import MakeRun
 
 from cohobate.runs.reading import find_runs, read_run
-
-from run_folders import MakeRun
 
 
 def test_a_finished_run_is_read_whole(make_run: MakeRun) -> None:
