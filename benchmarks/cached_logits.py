@@ -24,7 +24,7 @@ import torch
 from pairs import median_interval, seconds
 
 from cohobate.commands.feeds import make_feeds
-from cohobate.config.settings import Settings
+from cohobate.config.groups import Settings
 from cohobate.core import Frozen, Phase
 from cohobate.data.dataset import Dataset
 from cohobate.data.sources import arrays

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from pairs import median_interval, seconds
 from torch import Tensor, nn
 
-from cohobate.config.settings import Settings
+from cohobate.config.groups import Settings
 from cohobate.core import Batch, Method, Phase
 from cohobate.engine.checkpoint import Store
 from cohobate.engine.loop import Feeds, Trainer

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cohobate.commands.feeds import make_feeds
-from cohobate.config.settings import Settings
+from cohobate.config.groups import Settings
 from cohobate.core import (
     Batch,
     Classifier,

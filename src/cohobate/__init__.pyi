@@ -10,7 +10,7 @@ from .commands.run import Result as Result
 from .commands.run import fit as fit
 from .commands.run import train as train
 from .commands.sweep import sweep as sweep
-from .config.training import Training as Training
+from .config.groups import Training as Training
 from .core import Batch as Batch
 from .core import Classifier as Classifier
 from .core import Frozen as Frozen

@@ -16,7 +16,7 @@ from cohobate.cli import main
 from cohobate.commands.attention import attention_of_run, chosen_rows, outputs, write_attention
 from cohobate.commands.feeds import read_data
 from cohobate.commands.run import fit
-from cohobate.config.training import Training
+from cohobate.config.groups import Training
 from cohobate.core import Frozen, Method, Output
 from cohobate.engine.checkpoint import read_state, write_state
 from cohobate.engine.errors import RunError

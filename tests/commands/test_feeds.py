@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from zoo import CLASSES, SIZE, StopAfter, seeded, toy, toy_data, toy_images, toy_wide
 
 from cohobate.commands.feeds import extra_images, make_feeds, read_data, smooth
-from cohobate.config.settings import Settings
+from cohobate.config.groups import Settings
 from cohobate.core import IGNORED, Batch, Frozen, Loader, Method, Output, Phase, Term, cross_entropy
 from cohobate.data import taught
 from cohobate.data.augment.autoaugment import Distortion, autoaugment

@@ -15,7 +15,7 @@ import yaml
 from cohobate.cli import main
 from cohobate.commands import sweep as module
 from cohobate.commands.sweep import sweep
-from cohobate.config.training import Training
+from cohobate.config.groups import Training
 from cohobate.engine.errors import NonFiniteLoss, RunError, Stopped
 
 SMALL = {"epochs": 1, "train_images": 150, "batch_size": 50, "device": "cpu"}

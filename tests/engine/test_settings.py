@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from torch import nn
 from zoo import ZOO
 
-from cohobate.config.settings import Settings, factor
+from cohobate.config.groups import Settings
 from cohobate.core import Method
 from cohobate.engine.optim import MovingAverage, make_optimizers, set_rates
 

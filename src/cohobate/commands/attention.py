@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..analysis.attention import concentration, pooled
-from ..config.training import Training
+from ..config.groups import Training
 from ..core import Batch, Classifier, Frozen, Method, Output, as_output
 from ..data.dataset import Dataset, Split
 from ..engine import distributed

@@ -11,7 +11,7 @@ import tyro
 from .cli_parsing import CONFIG, SETUP, defaults, named_run, parse_run, show, spaced, swept_option, value_of
 
 if TYPE_CHECKING:
-    from ..config.training import Training
+    from ..config.groups import Training
 
 # ---------------------------------------------------------------- train
 
@@ -68,7 +68,7 @@ def _show_plan(method: str, config: Training, own: list[str]) -> None:
 def compare_command(arguments: list[str]) -> None:
     from pydantic import Field, create_model
 
-    from ..config.training import Training
+    from ..config.groups import Training
 
     fields: dict[str, Any] = {
         "methods": (

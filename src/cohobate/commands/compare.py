@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from ..config.training import Training
+from ..config.groups import Training
 from ..engine import distributed
 from ..engine.errors import Stopped
 from ..papers.setups import find_setup

@@ -11,8 +11,8 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 
-from ..config.settings import Settings
-from ..config.training import Training
+from ..config.groups import Settings
+from ..config.groups import Training
 from ..core import Batch, Frozen, Loader, Method, Term
 from ..data.augment.autoaugment import PolicyName
 from ..data.augment.mixing import Mixed

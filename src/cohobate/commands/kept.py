@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from ..config.training import Training
+from ..config.groups import Training
 from ..core import Method
 from ..data.dataset import Dataset, fingerprint
 from ..engine.checkpoint import Store, read_state

@@ -9,7 +9,7 @@ from types import NoneType
 from typing import Any, NamedTuple, get_args
 
 from ..config.objects import nearest
-from ..config.training import NOT_IDENTITY, Training, takes_several
+from ..config.groups import Training, takes_several
 from ..engine import distributed
 from ..engine.errors import NonFiniteLoss
 from ..engine.progress import Display

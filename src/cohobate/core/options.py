@@ -69,6 +69,13 @@ def declared_hints(function: Callable[..., Any]) -> Mapping[str, Any]:
     }
 
 
+def own(kind: type, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the options that a class declares, in its constructor or in a classmethod ``of`` beside it."""
+    makers = [kind.__init__, *([vars(kind)["of"].__func__] if "of" in vars(kind) else [])]  # type: ignore[misc]
+    declared = {name for maker in makers for name in declared_hints(maker)}
+    return {name: value for name, value in options.items() if name in declared}
+
+
 def problem(value: object, hint: Any) -> str | None:
     """What a value must be to fit an annotation; None if it is that."""
     origin, parts = get_origin(hint), get_args(hint)
@@ -122,4 +129,4 @@ def out_of(bound: object, value: Any) -> str | None:
     return None if all(holds(item, limit) for item in values) else f"{words} {limit}"
 
 
-__all__ = ["CEWeight", "Doc", "Ge", "Gt", "Le", "Lt", "MinLen", "Temperature", "Weight", "checked"]
+__all__ = ["CEWeight", "Doc", "Ge", "Gt", "Le", "Lt", "MinLen", "Temperature", "Weight", "checked", "own"]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from ..config.settings import Settings
+from ..config.groups import Settings
 from ..core import Batch, Frozen, Method, Term
 from ..engine import distributed
 from ..engine.measures.classification import autocast

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..config.settings import Settings, factor
+from ..config.groups import Settings
 from ..core import Batch, Loader, Method, Phase
 from . import distributed
 from .checkpoint import State, Store, read_state, write_bytes, write_state

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
-from ..config.settings import Settings
+from ..config.groups import Settings
 from ..core import Method
 
 

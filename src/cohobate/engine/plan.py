@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..config.settings import Settings
+from ..config.groups import Settings
 from ..core import Plan
 from . import distributed
 from .checkpoint import State, Store, write_state

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from ..config.settings import Settings
+from ..config.groups import Settings
 from ..core import Batch, Method
 from .loop import place
 from .measures.classification import autocast

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config.objects import load_object
-from ..config.training import Training
+from ..runs.layout import RunFolder
+from ..config.groups import Training
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from ..core import Frozen
+    from ..core import Frozen, Output, Shape
     from ..data.dataset import Dataset
 
 
@@ -24,7 +25,7 @@ def _not_here(spec: str) -> nn.Module:
 
 @dataclass(frozen=True)
 class Job:
-    """What a recipe is handed.
+    """What a method is made from (:class:`cohobate.core.Given`).
 
     Attributes:
         training: the options of the run.
@@ -43,9 +44,9 @@ class Job:
         return len(self.dataset.classes)
 
     @property
-    def image_size(self) -> int:
-        """Side of the images in pixels."""
-        return self.dataset.image_size
+    def shape(self) -> Shape:
+        """(C, H, W) of the images."""
+        return self.dataset.shape
 
     def build(self, spec: str) -> nn.Module:
         """A network for this run's images; with ``:weights=FILE`` in its spec, one that is trained.
@@ -54,7 +55,7 @@ class Job:
             ValueError: see :func:`make_network`.
         """
         spec, weights = without(spec, "weights")
-        network = make_network(spec, self.classes, self.image_size)
+        network = make_network(spec, self.classes, self.shape)
         for path in weights:
             self._load(network, path)
         return network
@@ -71,14 +72,20 @@ class Job:
 
         self.say(str(load_weights(network, path)))
 
+    def look(self, network: nn.Module) -> Output:
+        """What a network returns for two of the images."""
+        from ..models.surgery.probe import look
+
+        return look(network, self.shape).output
+
     def teacher(self) -> Frozen:
-        """The teacher, frozen (:func:`cohobate.recipes.teachers.teacher`)."""
+        """The teacher of the run, frozen (:func:`cohobate.recipes.teachers.teacher`)."""
         from .teachers import teacher
 
         return teacher(self)
 
 
-def make_network(spec: str, classes: int, image_size: int) -> nn.Module:
+def make_network(spec: str, classes: int, shape: Shape) -> nn.Module:
     """A network by name, or by a function of the user's own (``file.py:function:option=value``).
 
     A user's network that returns plain logits is adapted: its stages are found, its residual blocks
@@ -92,7 +99,6 @@ def make_network(spec: str, classes: int, image_size: int) -> nn.Module:
     from ..models.surgery.adapt import adapt
     from ..models.surgery.probe import look
 
-    shape = (3, image_size, image_size)
     name, options = parse(spec)
     if is_known(name):
         network = build(spec, classes, shape=shape)
@@ -118,13 +124,6 @@ def _of_user(name: str, classes: int, options: dict[str, Any]) -> nn.Module:
     return network
 
 
-def without(spec: str, *options: str) -> tuple[str, list[str]]:
-    """A model's spec without some of its options, and the values that these had."""
-    parts = [part.partition("=") for part in spec.split(":")]
-    kept = ":".join("".join(part) for part in parts if part[0] not in options)
-    return kept, [value for key, _, value in parts if key in options]
-
-
 def load(path: Path | str, classes: int | None = None) -> nn.Module:
     """The network that a run deployed, ready to predict (evaluation mode).
 
@@ -140,7 +139,7 @@ def load(path: Path | str, classes: int | None = None) -> nn.Module:
     from ..engine.errors import RunError
 
     path = Path(path)
-    path = path / "deployed.safetensors" if path.is_dir() else path
+    path = RunFolder(path).deployed if path.is_dir() else path
     state = read_state(path)
     facts = state.facts
     if "model" not in facts:
@@ -153,6 +152,14 @@ def load(path: Path | str, classes: int | None = None) -> nn.Module:
     if classes is not None and len(facts["classes"]) != classes:
         raise ValueError(f"{path} predicts {len(facts['classes'])} classes, the data has {classes}")
     spec, _ = without(facts["model"], "weights", "pretrained")
-    network = make_network(spec, len(facts["classes"]), facts["image_size"])
+    network = make_network(spec, len(facts["classes"]), shape_of(facts))
     network.load_state_dict(state.tensors)
     return network.eval()
+
+
+def shape_of(facts: Mapping[str, Any]) -> Shape:
+    """(C, H, W) of the images that a deployed network was made for; files of before have a side in pixels."""
+    if "shape" in facts:
+        channels, height, width = facts["shape"]
+        return channels, height, width
+    return 3, facts["image_size"], facts["image_size"]

@@ -1,94 +1,74 @@
-"""Networks that teach each other, by name: no teacher is given."""
+"""Networks that teach each other: made side by side, or as branches of one network. No teacher is given."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from annotated_types import Ge
+from typing_extensions import Doc
 
-from .job import Job, without
-from .terms import Temperature, Weight
+from ..config.declared import PassedOn
+from ..config.grammar import without
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from ..core import Method, Output, Plan, Separate
+    from ..core import Group, Method, Output, Plan, Separate
     from ..models.surgery.branch import Branched
+    from .job import Job
 
-RAMP = 80 / 300
-
-Branches = Annotated[int, Field(ge=2, description="Tails of the network, that of the leader included.")]
+Tails = Annotated[int, Ge(2), Doc("Tails of the network.")]
+Branches = Annotated[int, Ge(2), Doc("Tails of the network, that of the leader included.")]
 Place = Annotated[
     int | str | None,
-    Field(description="Stages that the branches share, or the module to part after; none: as in the paper."),
+    Doc("Stages that the branches share, or the module to part after; none: as in the paper."),
 ]
-Ramp = Annotated[float, Field(ge=0, le=1, description="Share of the run over which the KL terms rise.")]
-Detach = Annotated[bool, Field(description="Targets are constants (but for an attention's weights).")]
-Others = Annotated[
-    tuple[str, ...], Field(description="Models of the other networks; by default --model again.")
-]
-Alpha = Annotated[float, Field(ge=0, description="Weight of the peers' KL terms, first level.")]
+Others = Annotated[tuple[str, ...], Doc("Models of the other networks; by default --model again.")]
 
 
 def dml(
     job: Job,
     *,
-    peers: Annotated[
-        int | None, Field(ge=2, description="Networks; by default 2, or as many as named.")
-    ] = None,
+    peers: Annotated[int | None, Ge(2), Doc("Networks; by default 2, or as many as named.")] = None,
     others: Others = (),
-    weight: Weight = 1.0,
-    temperature: Temperature = 1.0,
-    target: Annotated[
-        Literal["each", "mean_probabilities", "mean_logits"],
-        Field(description="KL from each other network, or one from their mean."),
-    ] = "each",
-    in_turns: Annotated[bool, Field(description="One network at a time, as printed; off: together.")] = False,
-    detach: Detach = True,
+    **options: Annotated[Any, PassedOn("methods.dml:DML")],
 ) -> Plan:
     """Networks learn from the labels and from each other's predictions (Zhang et al., 2018)."""
     from ..core import Phase
     from ..methods.dml import DML
 
-    yield Phase("train", DML(separate(job, peers, others), weight, temperature, target, in_turns, detach))
+    yield Phase("train", DML(separate(job, peers, others), **options))
 
 
 def one(
     job: Job,
     *,
-    branches: Annotated[int, Field(ge=2, description="Tails of the network.")] = 3,
+    branches: Tails = 3,
     at: Place = None,
-    weight: Weight = 1.0,
-    temperature: Temperature = 3.0,
-    ramp: Ramp = RAMP,
-    detach: Detach = True,
+    **options: Annotated[Any, PassedOn("methods.one:ONE")],
 ) -> Plan:
     """Branches learn from their gated ensemble, the last stage branched (Zhu and Gong, 2018)."""
     from ..core import Phase
     from ..methods.one import ONE
 
     group, output = branched(job, branches, at, split=1)
-    yield Phase("train", ONE(group, gate_of(group, output, branches), weight, temperature, ramp, detach))
+    yield Phase("train", ONE(group, gate_of(group, output, branches), **options))
 
 
 def cl_ilr(
     job: Job,
     *,
-    branches: Annotated[int, Field(ge=2, description="Tails of the network.")] = 4,
+    branches: Tails = 4,
     at: Place = None,
-    beta: Annotated[float, Field(ge=0, le=1, description="Share of the cross-entropy.")] = 0.5,
-    temperature: Temperature = 2.0,
-    detach: Detach = True,
-    rescale: Annotated[bool, Field(description="The trunk gets the mean gradient of the branches.")] = True,
+    **options: Annotated[Any, PassedOn("methods.cl_ilr:CLILR")],
 ) -> Plan:
     """Branches learn from each other's mean, the gradient rescaled where they meet (Song and Chai, 2018)."""
     from ..core import Phase
     from ..methods.cl_ilr import CLILR
 
     group, _ = branched(job, branches, at, split=1)
-    yield Phase("train", CLILR(group, beta, temperature, detach, rescale))
+    yield Phase("train", CLILR(group, **options))
 
 
 def okddip(
@@ -97,16 +77,14 @@ def okddip(
     branches: Branches = 4,
     at: Place = None,
     separate_networks: Annotated[
-        bool, Field(description="Networks of their own instead of branches (network-based).")
+        bool, Doc("Networks of their own instead of branches (network-based).")
     ] = False,
     others: Others = (),
-    alpha: Annotated[float, Field(ge=0, description="Weight of the KL terms of both levels.")] = 1.0,
-    temperature: Temperature = 3.0,
-    ramp: Ramp = RAMP,
-    detach: Detach = True,
+    alpha: Annotated[float, Ge(0), Doc("Weight of the KL terms of both levels.")] = 1.0,
+    **options: Annotated[Any, PassedOn("methods.okddip:TwoLevel", without=("beta", "leader_target"))],
 ) -> Plan:
     """Peers with a self-attended teacher each, who teach a leader (Chen et al., 2020)."""
-    from ..core import Group, Phase
+    from ..core import Phase
     from ..methods.okddip import TwoLevel
 
     if others and not separate_networks:
@@ -114,125 +92,130 @@ def okddip(
     group: Group
     if separate_networks:
         group = separate(job, None if others else branches, others)
-        output = dry(job, group.alone(0))
+        output = job.look(group.alone(0))
     else:
         group, output = branched(job, branches, at, split=1)
-    attention = self_attention(output)
-    yield Phase("train", TwoLevel(group, attention, alpha, alpha, temperature, ramp, detach))
+    yield Phase("train", TwoLevel(group, self_attention(output), alpha=alpha, beta=alpha, **options))
 
 
 # ---------------------------------------------------------------- table 6 of the diversity paper
 
-
-def multi_branch(attention: str, diverse: bool) -> Callable[..., Plan]:
-    """The recipe of an attention module (``gate``, ``sa``, ``ffm``), with the CD loss or without it."""
-
-    def recipe(job: Job, **options: Any) -> Plan:
-        return _multi_branch(job, attention, **options)
-
-    hidden = {"job", "attention"} if attention == "ffm" else {"job", "attention", "widths"}
-    hidden |= set() if diverse else {"gamma", "product", "norm", "pairs"}
-    parameters = inspect.signature(_multi_branch).parameters
-    kept = [parameter for name, parameter in parameters.items() if name not in hidden]
-    if diverse:
-        kept = [p.replace(default=None) if p.name == "gamma" else p for p in kept]
-    hints = get_type_hints(_multi_branch, localns={"Plan": Any}, include_extras=True)
-    cd = ", and a loss keeps their classifiers apart (CD)" if diverse else ""
-    recipe.__doc__ = f"{_WEIGHING[attention]} and teach a leader{cd} (Li et al., 2020)."
-    recipe.__signature__ = inspect.Signature([parameters["job"], *kept])  # type: ignore[attr-defined]
-    recipe.__annotations__ = {p.name: hints[p.name] for p in kept}
-    return recipe
+Gamma = Annotated[
+    float | None,
+    Ge(0),
+    Doc("Weight of the CD loss; none: as large at the start as 5e-8 makes `outer`."),
+]
+Pairs = Annotated[
+    Literal["all", "peers"], Doc("Classifiers of eq. 5: the leader's too, or the peers' alone.")
+]
+Level = Annotated[Any, PassedOn("methods.okddip:TwoLevel")]
+Fused = Annotated[Any, PassedOn("methods.okddip:TwoLevel", "methods.ffm_cd:FeatureFusion")]
+Diverse = Annotated[Any, PassedOn("methods.okddip:TwoLevel", "methods.ffm_cd:Diversified")]
+FusedDiverse = Annotated[
+    Any, PassedOn("methods.okddip:TwoLevel", "methods.ffm_cd:FeatureFusion", "methods.ffm_cd:Diversified")
+]
 
 
-_WEIGHING = {
-    "gate": "Branches are weighed by ONE's gate",
-    "sa": "Branches are weighed by self-attention",
-    "ffm": "Branches are weighed by a module that fuses their feature maps (FFM)",
-}
+def gate(job: Job, *, branches: Branches = 4, at: Place = None, **options: Level) -> Plan:
+    """Branches are weighed by ONE's gate and teach a leader (Li et al., 2020)."""
+    yield from _two_level(job, "gate", branches, at, options)
 
 
-def _multi_branch(
+def sa(job: Job, *, branches: Branches = 4, at: Place = None, **options: Level) -> Plan:
+    """Branches are weighed by self-attention and teach a leader (Li et al., 2020)."""
+    yield from _two_level(job, "sa", branches, at, options)
+
+
+def ffm(job: Job, *, branches: Branches = 4, at: Place = None, **options: Fused) -> Plan:
+    """Branches are weighed by a module that fuses their feature maps (FFM) and teach a leader (Li et al., 2020)."""
+    yield from _two_level(job, "ffm", branches, at, options)
+
+
+def gate_cd(
     job: Job,
-    attention: str,
     *,
     branches: Branches = 4,
     at: Place = None,
-    alpha: Alpha = 1.0,
-    beta: Annotated[float, Field(ge=0, description="Weight of the leader's KL term, second level.")] = 2.0,
-    temperature: Temperature = 3.0,
-    ramp: Ramp = RAMP,
-    detach: Detach = True,
-    leader_target: Annotated[
-        Literal["peers", "all"], Field(description="Whose mean teaches the leader, eq. 7.")
-    ] = "peers",
-    widths: Annotated[
-        tuple[int, ...] | None,
-        Field(
-            description="Channels of each convolution of the fusion module; none: two as wide as a "
-            "branch, 128 at most."
-        ),
-    ] = None,
-    gamma: Annotated[
-        float | None,
-        Field(ge=0, description="Weight of the CD loss; none: as large at the start as 5e-8 makes `outer`."),
-    ] = 0.0,
-    product: Annotated[
-        Literal["classes", "features", "outer"], Field(description="Reading of |W_i^T W_j| in eq. 5.")
-    ] = "classes",
-    norm: Annotated[
-        Literal["sum", "mean", "frobenius"], Field(description="What makes a number of that product.")
-    ] = "sum",
-    pairs: Annotated[
-        Literal["all", "peers"], Field(description="Classifiers of eq. 5: the leader's too, or the peers'.")
-    ] = "all",
+    gamma: Gamma = None,
+    pairs: Pairs = "all",
+    **options: Diverse,
 ) -> Plan:
+    """As gate, and a loss keeps the branches' classifiers apart (CD) (Li et al., 2020)."""
+    yield from _two_level(job, "gate", branches, at, options, gamma, pairs)
+
+
+def sa_cd(
+    job: Job,
+    *,
+    branches: Branches = 4,
+    at: Place = None,
+    gamma: Gamma = None,
+    pairs: Pairs = "all",
+    **options: Diverse,
+) -> Plan:
+    """As sa, and a loss keeps the branches' classifiers apart (CD) (Li et al., 2020)."""
+    yield from _two_level(job, "sa", branches, at, options, gamma, pairs)
+
+
+def ffm_cd(
+    job: Job,
+    *,
+    branches: Branches = 4,
+    at: Place = None,
+    gamma: Gamma = None,
+    pairs: Pairs = "all",
+    **options: FusedDiverse,
+) -> Plan:
+    """As ffm, and a loss keeps the branches' classifiers apart (CD) (Li et al., 2020)."""
+    yield from _two_level(job, "ffm", branches, at, options, gamma, pairs)
+
+
+def _two_level(
+    job: Job,
+    attention: str,
+    branches: int,
+    at: int | str | None,
+    options: Mapping[str, Any],
+    gamma: float | None = 0.0,
+    pairs: str = "all",
+) -> Plan:
+    """The run's network in branches, weighed by an attention module; with the CD loss where gamma is not 0."""
     from ..core import Phase
+    from ..core.options import own
+    from ..methods.ffm_cd import Diversified, FeatureFusion
     from ..methods.okddip import TwoLevel
 
     group, output = branched(job, branches, at, split=2)
-    module = attention_of(attention, group, output, widths)
-    method: Method = TwoLevel(group, module, alpha, beta, temperature, ramp, detach, leader_target)
+    peers = len(group) - 1
+    module: nn.Module
+    if attention == "gate":
+        module = gate_of(group, output, peers)
+    elif attention == "sa":
+        module = self_attention(output)
+    else:
+        module = FeatureFusion(output.stages[-1].shape[1], peers, **own(FeatureFusion, options))
+    method: Method = TwoLevel(group, module, **own(TwoLevel, options))
     if gamma != 0:
         heads = classifiers(job, group)[0 if pairs == "all" else 1 :]
-        method = _diversified(job, method, heads, gamma, product, norm)
+        reading = own(Diversified, options)
+        method = Diversified(method, heads, gamma=said_gamma(job, heads, gamma, reading), **reading)
     yield Phase("train", method)
 
 
-def _diversified(
-    job: Job, method: Method, heads: Sequence[nn.Module], gamma: float | None, product: Any, norm: Any
-) -> Method:
-    """Eq. 5 added, its size said: the printed weight fits one reading only."""
+def said_gamma(job: Job, heads: Sequence[nn.Module], gamma: float | None, reading: Mapping[str, Any]) -> float:
+    """The weight of eq. 5, and how large the term begins, said: the printed weight fits one reading only."""
     from ..engine import distributed
-    from ..methods.ffm_cd import Diversified, classifier_diversity, matched_gamma, stacked
+    from ..methods.ffm_cd import classifier_diversity, matched_gamma, stacked
 
     if gamma is None:
         # Each process draws weights of its own, and trains the first one's.
-        gamma = distributed.gathered(matched_gamma(heads, product, norm))[0]
-    size = gamma * float(classifier_diversity(stacked(heads).detach(), product, norm))
+        gamma = distributed.gathered(matched_gamma(heads, **reading))[0]
+    size = gamma * float(classifier_diversity(stacked(heads).detach(), **reading))
     job.say(f"CD loss: gamma {gamma:.3g}, so it begins at {size:.3g}")
-    return Diversified(method, heads, gamma, product, norm)
-
-
-def attention_of(kind: str, group: Branched, output: Output, widths: Sequence[int] | None) -> nn.Module:
-    """``gate``, ``sa`` or ``ffm`` for all branches but the leader."""
-    from ..methods.ffm_cd import FeatureFusion
-
-    peers = len(group) - 1
-    if kind == "gate":
-        return gate_of(group, output, peers)
-    if kind == "sa":
-        return self_attention(output)
-    return FeatureFusion(output.stages[-1].shape[1], peers, widths)
+    return gamma
 
 
 # ---------------------------------------------------------------- parts
-
-
-def dry(job: Job, network: nn.Module) -> Output:
-    """What a network gives for two images of this run."""
-    from ..models.surgery.probe import look
-
-    return look(network, (3, job.image_size, job.image_size)).output
 
 
 def branched(job: Job, branches: int, at: int | str | None, split: int) -> tuple[Branched, Output]:
@@ -240,9 +223,9 @@ def branched(job: Job, branches: int, at: int | str | None, split: int) -> tuple
     from ..models.surgery.branch import branch
 
     network = job.network()
-    output = dry(job, network)
+    output = job.look(network)
     place = max(1, len(output.stages) - split) if at is None else at
-    return branch(network, place, branches, (3, job.image_size, job.image_size)), output
+    return branch(network, place, branches, job.shape), output
 
 
 def separate(job: Job, count: int | None, others: Sequence[str]) -> Separate:
@@ -300,7 +283,7 @@ def classifiers(job: Job, group: Branched) -> list[nn.Module]:
     from ..models.surgery.stages import find_head
 
     network = group.alone(0)
-    head = find_head(look(network, (3, job.image_size, job.image_size)))
+    head = find_head(look(network, job.shape))
     if head is None:
         raise ValueError(
             f"the CD loss compares classifiers, and the logits of {job.training.model} are not what one "

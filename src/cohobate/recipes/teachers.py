@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
-from ..config.training import NOT_IDENTITY, Training
+from ..config.grammar import without
+from ..runs.layout import RunFolder
 
 if TYPE_CHECKING:
     from torch import nn
 
     from ..core import Frozen
     from .job import Job
-
-NUMERICS = frozenset({"precision", "layout", "device", "compile"})
-"""How a kept teacher was computed; one that is there is taken as it is."""
-
-OF_THE_STUDENT = (
-    *("teacher", "teacher_epochs", "teacher_lr", "teacher_seed", "init", "keep_epochs", "log_train"),
-    *("log_test", "augmentations", "cache_teacher", "unlabelled", "unlabelled_share"),
-)
-"""Options that a teacher which is trained here does not share."""
-
-LATER = frozenset({"mixing", "mixing_alpha", "mixing_share", "autoaugment", "cutout"})
-"""Options that teachers kept before did not know: by default they leave a teacher's folder its name."""
 
 
 def teacher(job: Job) -> Frozen:
@@ -58,7 +43,7 @@ def _one(spec: str, job: Job) -> nn.Module:
     from ..engine.checkpoint import read_state
     from ..models.build import parse
     from ..models.surgery.normalised import pretrained_for
-    from .job import load, without
+    from .job import load
 
     spec, given = _statistics(spec)
     if (deployed := _deployed(spec)) is not None:
@@ -82,8 +67,6 @@ def untrained(job: Job, count: int) -> list[nn.Module]:
         ValueError: there are several teachers, or the one that was given cannot be built by name.
     """
     from ..engine.checkpoint import read_state
-    from .job import without
-
     if len(job.training.teacher) > 1:
         listed = ", ".join(job.training.teacher)
         raise ValueError(f"this method copies the teacher's architecture and takes one, got {listed}")
@@ -96,8 +79,6 @@ def untrained(job: Job, count: int) -> list[nn.Module]:
 
 def _statistics(spec: str) -> tuple[str, Any]:
     """A spec without ``mean`` and ``std``, and their values where they are given."""
-    from .job import without
-
     rest, mean = without(spec, "mean")
     rest, std = without(rest, "std")
     if len(mean) != len(std):
@@ -109,7 +90,7 @@ def _deployed(spec: str) -> Path | None:
     """The file of a deployed network, if the spec is one or a run's folder."""
     path = Path(spec)
     if path.is_dir():
-        return path / "deployed.safetensors"
+        return RunFolder(path).deployed
     return path if spec.endswith(".safetensors") and ":weights=" not in spec else None
 
 
@@ -136,45 +117,6 @@ def _channels(value: Any, spec: str) -> tuple[float, ...]:
     if len(channels) != 3:
         raise ValueError(f"mean and std of {spec} are three numbers, 0.5/0.5/0.5, got {value!r}")
     return channels
-
-
-# ---------------------------------------------------------------- trained once
-
-
-def teacher_run(spec: str, training: Training, fingerprint: str) -> tuple[Training, Path]:
-    """How a teacher is trained, and the folder that keeps it: its name tells the configuration apart."""
-    from ..runs.folder import plain, read_config, recorded
-    from .catalogue import options
-
-    given = {key: getattr(training, key) for key in Training.model_fields if key not in OF_THE_STUDENT}
-    given |= {"model": spec, "seed": training.teacher_seed}
-    given["epochs"] = training.teacher_epochs or training.epochs
-    given["lr"] = training.teacher_lr or training.lr
-    config = options("baseline", given)
-    kept = {k: v for k, v in recorded("baseline", config).items() if k not in NOT_IDENTITY | NUMERICS}
-    kept = {k: v for k, v in kept.items() if k not in LATER or v != Training.model_fields[k].default}
-    digest = hashlib.blake2b(json.dumps([kept, fingerprint], sort_keys=True).encode(), digest_size=5)
-    name = plain(f"{Path(config.data).name}-{spec}")
-    folder = training.teachers / f"{name}-{digest.hexdigest()}"
-    if (folder / "run.yaml").exists():
-        before = read_config(folder / "run.yaml")
-        config = config.model_copy(update={key: before[key] for key in NUMERICS})
-    return config, folder
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Only one run at a time trains what the folder keeps; the others wait for it."""
-    from ..engine import distributed
-
-    if distributed.rank() > 0:
-        distributed.barrier()
-        yield
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "lock"):
-        distributed.barrier()
-        yield
 
 
 @contextmanager

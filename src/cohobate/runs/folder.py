@@ -16,17 +16,21 @@ from typing import Any
 import torch
 import yaml
 
-from ..config.training import NOT_IDENTITY, Training
+from ..config.groups import Bookkeeping, Training
 from ..engine import distributed
 from ..engine.checkpoint import write_bytes, write_json
 from ..engine.errors import RunError
-from ..recipes.catalogue import label
+from .layout import RunFolder
 
 
-def default_folder(method: str, config: Training, root: Path = Path("runs")) -> Path:
-    """``runs/<data>-<model>/<method and its changed options>/seed-<n>``."""
-    data = Path(config.data).name
-    return root / plain(f"{data}-{config.model}") / plain(label(method, config)) / f"seed-{config.seed}"
+def default_root(config: Training) -> Path:
+    """``runs/<data>-<model>``, for what is trained on the same data with the same model."""
+    return Path("runs") / plain(f"{Path(config.data).name}-{config.model}")
+
+
+def seed_folder(root: Path, label: str, seed: int) -> Path:
+    """``<root>/<method and its changed options>/seed-<n>``."""
+    return root / plain(label) / f"seed-{seed}"
 
 
 def plain(text: str) -> str:
@@ -63,42 +67,43 @@ def write_files(folder: Path, texts: dict[str, str]) -> list[Path]:
     return [folder / name for name in texts]
 
 
-def claim(folder: Path, method: str, config: Training, fingerprint: str, notes: tuple[str, ...]) -> None:
+def claim(
+    folder: RunFolder, method: str, config: Training, fingerprint: str, notes: tuple[str, ...]
+) -> None:
     """Make the folder this run's own, or find that it is.
 
     Raises:
         RunError: it belongs to another configuration, to other data, or (unless ``resume`` is
             ``anyway``) to another torch, number of threads or number of processes.
     """
-    config_file, provenance_file = folder / "run.yaml", folder / "provenance.json"
     wanted, environment = recorded(method, config), _environment()
     # Every process looks before the first one writes.
-    found = config_file.exists(), provenance_file.exists()
+    has_config, has_provenance = folder.config.exists(), folder.provenance.exists()
     distributed.barrier()
-    if found[0]:
+    if has_config:
         # An option that a run of before did not know was at what is now its default.
         known = type(config).model_construct().model_dump(mode="json", warnings=False)
-        before = _identity({**known, **read_config(config_file)})
-        _compare(folder, before, _identity(wanted), "another configuration")
-    if found[1]:
-        provenance = json.loads(provenance_file.read_text())
-        _compare(
-            folder,
-            {"data_fingerprint": provenance["data_fingerprint"]},
-            {"data_fingerprint": fingerprint},
-            "other data",
-        )
-        if config.resume == "exact" and not (folder / "result.json").exists():
+        before = _identity({**known, **read_config(folder.config)})
+        _compare(folder.path, before, _identity(wanted), "another configuration")
+    if has_provenance:
+        provenance = json.loads(folder.provenance.read_text())
+        there = {"data_fingerprint": provenance["data_fingerprint"]}
+        _compare(folder.path, there, {"data_fingerprint": fingerprint}, "other data")
+        if config.resume == "exact" and not folder.finished:
             same = {key: provenance["environment"].get(key) for key in environment}
             hint = "; --resume anyway goes on, but not bit for bit"
-            _compare(folder, same, environment, "another environment", hint)
+            _compare(folder.path, same, environment, "another environment", hint)
     elif distributed.rank() == 0:
-        write_bytes(config_file, yaml.safe_dump(wanted, sort_keys=False).encode())
-        write_json(provenance_file, _provenance(fingerprint, notes, environment))
+        write_bytes(folder.config, yaml.safe_dump(wanted, sort_keys=False).encode())
+        write_json(folder.provenance, _provenance(fingerprint, notes, environment))
 
 
 def _identity(config: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in config.items() if k not in NOT_IDENTITY}
+    passing = set(Bookkeeping.model_fields)
+    if not config.get("teacher"):
+        # How a teacher would be trained says nothing of a run that has none.
+        passing |= {key for key in config if key.startswith("teacher_")}
+    return {key: value for key, value in config.items() if key not in passing}
 
 
 def _compare(folder: Path, before: dict[str, Any], now: dict[str, Any], what: str, hint: str = "") -> None:

@@ -1,0 +1,81 @@
+"""``--dry-run``: the phases of a plan and what they cost; nothing is trained or written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from ..analysis.cost import cost, parameters
+from ..config.groups import Training
+from ..core import Phase
+from ..data.dataset import Dataset, fingerprint
+from ..engine.loop import Feeds, phase_settings, place
+from ..engine.plan import begin
+from ..engine.probe import step_seconds
+from ..methods.supervised import Supervised
+from ..report.tables.terminal import Outlook, plan_table
+from .feeds import make_feeds
+from .parsing import show
+from .prepare import Prepared, prepare
+from .teachers import teacher_run
+
+
+def dry_run(prepared: Prepared) -> list[Outlook]:
+    """Build every phase and time a few steps of it.
+
+    Raises:
+        ValueError: as :meth:`Prepared.check`.
+    """
+    prepared.check()
+    dataset, config, device = prepared.dataset, prepared.config, prepared.device
+    # Without the store of a teacher's logits: filling it is no part of a step.
+    feeds = make_feeds(dataset, device, config.workers, autoaugment=config.autoaugment, cutout=config.cutout)
+    outlooks: list[Outlook] = []
+
+    def untrained(spec: str) -> nn.Module:
+        teacher, folder = teacher_run(spec, config, fingerprint(dataset))
+        network = job.build(spec)
+        if not folder.finished:
+            phase = Phase(f"teacher {spec}", Supervised(network))
+            outlooks.append(_outlook(phase, teacher, feeds, dataset, device))
+        return network
+
+    job = prepared.job(lambda message: None, untrained)
+    plan = prepared.make_plan(job)
+    phase = begin(plan, config.seed)
+    while True:
+        outlooks.append(_outlook(phase, config, feeds, dataset, device))
+        try:
+            phase = plan.send({"history": [], "best": None})
+        except StopIteration:
+            return outlooks
+
+
+def _outlook(phase: Phase, config: Training, feeds: Feeds, dataset: Dataset, device: torch.device) -> Outlook:
+    settings, _ = phase_settings(config, phase)
+    place(phase.method, device, settings)
+    loader = feeds.train(phase.method, settings)
+    seconds = step_seconds(phase.method, next(iter(loader.epoch(0))), settings, rounds=2)
+    spent = cost(next(iter(phase.method.predictors().values())), dataset.shape)
+    return Outlook(
+        phase.name,
+        settings.epochs,
+        len(loader) // settings.accumulate,
+        parameters(phase.method, trained=True),
+        spent.parameters,
+        spent.macs,
+        seconds * len(loader) * settings.epochs,
+    )
+
+
+def show_plan(method: str, config: Training, own: Sequence[str]) -> None:
+    """Print the plan of a run and its cost."""
+    prepared = prepare(method, config)
+    show(plan_table(f"{method} on {config.data}: the plan", dry_run(prepared)))
+    dataset = prepared.dataset
+    val = 0 if dataset.val is None else len(dataset.val)
+    print(f"{len(dataset.train):,} training and {val:,} validation images, {len(dataset.classes)} classes")
+    print("  ".join(f"{name}={getattr(config, name)}" for name in own))
+    print("The time is that of a few steps here, without validation. Nothing was written.")

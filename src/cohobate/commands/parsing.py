@@ -1,0 +1,162 @@
+"""What is typed: the groups of options as boxes of ``--help``, from defaults, a set-up, a file, then flags."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import field, make_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import tyro
+from pydantic.fields import FieldInfo
+from tyro.constructors import PrimitiveConstructorSpec
+
+from ..config.declared import declaration
+from ..config.grammar import flag, takes_several
+from ..config.groups import GROUPS, Group
+from ..config.objects import nearest
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+SETUP = "A published set-up to begin from (`cohobate list setups`); a configuration and flags beat it."
+CONFIG = "A run.yaml to begin from; flags beat it."
+
+WHOLE = "whole"
+"""Marks an option of several values that may hold commas themselves: kd:weight=1,temperature=2."""
+
+C = TypeVar("C", bound=Group)
+
+
+def parsed(
+    program: str,
+    arguments: Sequence[str],
+    command: type[C],
+    *,
+    own: Mapping[str, type[Group]] | None = None,
+    given: Mapping[str, Any] | None = None,
+    hidden: Sequence[str] = (),
+    about: str = "",
+) -> tuple[dict[str, Any], C]:
+    """The options of a run, unchecked, and the command's own; exits after ``--help`` or a wrong flag.
+
+    Args:
+        program: as it is typed.
+        arguments: what follows it.
+        command: options that only this command has.
+        own: titled groups that come before those of every run: the method's.
+        given: values to begin from.
+        hidden: options of every run that this command does not have.
+        about: what the command does.
+    """
+    groups = {**(own or {}), **{group.__name__.lower(): group for group in GROUPS}}
+    boxes = {title: _box(title, group, given or {}, hidden) for title, group in groups.items()}
+    boxes["command"] = _box("command", command, given or {}, ())
+    fields = [
+        (f"group_{i}", Annotated[kind, tyro.conf.arg(name=title.replace("_", "-"))], field(default=kind()))
+        for i, (title, kind) in enumerate(boxes.items())
+    ]
+    options = make_dataclass("Options", fields, frozen=True)
+    found = tyro.cli(
+        tyro.conf.OmitArgPrefixes[options],  # type: ignore[valid-type]
+        args=list(arguments),
+        prog=program,
+        description=about,
+    )
+    values = {name: vars(getattr(found, f"group_{i}")) for i, name in enumerate(boxes)}
+    of_command = values.pop("command")
+    return {k: v for group in values.values() for k, v in group.items()}, command.model_validate(of_command)
+
+
+def _box(title: str, group: type[Group], given: Mapping[str, Any], hidden: Sequence[str]) -> Any:
+    """A plain class with the fields of a group: values are checked later, all in one place."""
+    fields = [
+        (name, _typed(name, what), field(default=_default(name, what, given)))
+        for name, what in group.model_fields.items()
+        if name not in hidden
+    ]
+    return make_dataclass(title, fields, frozen=True, namespace={"__doc__": group.__doc__ or ""})
+
+
+def _typed(name: str, what: FieldInfo) -> Any:
+    marks = [mark for mark in what.metadata if mark is tyro.conf.Positional]
+    help_ = tyro.conf.arg(help=what.description, metavar=(what.json_schema_extra or {}).get("metavar"))
+    if not takes_several(what.annotation) or marks:
+        return Annotated[(what.annotation, help_, *marks)]  # type: ignore[return-value]
+    return Annotated[what.annotation, help_, several(what.annotation, split=WHOLE not in what.metadata)]
+
+
+def _default(name: str, what: FieldInfo, given: Mapping[str, Any]) -> Any:
+    return given.get(name, tyro.MISSING if what.is_required() else what.default)
+
+
+def several(annotation: Any, *, split: bool) -> PrimitiveConstructorSpec[Any]:
+    """How an option of several values is typed: ``0,1,2`` or ``0 1 2``; ``none`` where it may be None."""
+    may_be_none = type(None) in getattr(annotation, "__args__", ())
+    kind = "FLOAT" if "float" in str(annotation) else "INT" if "int" in str(annotation) else "STR"
+
+    def read(texts: list[str]) -> Any:
+        if may_be_none and [text.lower() for text in texts] == ["none"]:
+            return None
+        return tuple(part for text in texts for part in (text.split(",") if split else [text]))
+
+    return PrimitiveConstructorSpec(
+        nargs="*",
+        metavar=f"{kind},{kind}..." if split else f"{kind} [{kind} ...]",
+        instance_from_str=read,
+        is_instance=lambda value: value is None or isinstance(value, tuple | list),
+        str_from_instance=lambda value: ["none"] if value is None else [str(part) for part in value],
+    )
+
+
+# ---------------------------------------------------------------- before flags
+
+
+def named_run(arguments: list[str], command: str) -> tuple[str, dict[str, Any]]:
+    """The method, taken off the arguments, and the options of ``--setup`` and ``--config``.
+
+    Exits with the list of methods if none is named.
+    """
+    given = config_file(arguments)
+    method = arguments.pop(0) if arguments and not arguments[0].startswith("-") else given.get("method")
+    if method is None:
+        from .listing import main
+
+        main(["methods"])
+        sys.exit(f"usage: cohobate {command} METHOD ... (`cohobate {command} METHOD --help` explains it)")
+    given.pop("method", None)
+    if (setup := value_of(arguments, "--setup")) is not None:
+        from ..papers.setups import find_setup
+        from ..recipes.options import for_method
+
+        given = {**for_method(method, find_setup(setup).of(method)), **given}
+    return str(method), given
+
+
+def config_file(arguments: list[str]) -> dict[str, Any]:
+    """The mapping of ``--config FILE``, wherever it stands among the arguments."""
+    from ..config.files import read_config
+
+    path = value_of(arguments, "--config")
+    return {} if path is None else read_config(Path(path))
+
+
+def value_of(arguments: Sequence[str], wanted: str) -> str | None:
+    """What follows a flag, wherever it stands: it has to be known before the others are read."""
+    for i, argument in enumerate(arguments):
+        if argument.startswith(f"{wanted}="):
+            return argument.partition("=")[2]
+        if argument == wanted and i + 1 < len(arguments):
+            return arguments[i + 1]
+    return None
+
+
+def show(what: RenderableType) -> None:
+    """Print for a terminal or a file."""
+    from rich.console import Console
+
+    console = Console()
+    # A file or a pipe has no width of its own: nothing need be cut there.
+    console.width = console.width if console.is_terminal else max(console.width, 120)
+    console.print(what)

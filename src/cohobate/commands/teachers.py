@@ -1,0 +1,107 @@
+"""Teachers by the name of a model: trained once, plainly, and kept for all runs that ask for the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from ..config.groups import Bookkeeping, Images, Network, Numerics, Optimisation, Training
+from ..engine import distributed
+from ..recipes.options import options, recorded_options
+from ..runs.folder import plain, read_config
+from ..runs.layout import RunFolder
+
+METHOD = "baseline"
+"""How teachers learn."""
+
+
+def teacher_run(spec: str, training: Training, fingerprint: str) -> tuple[Training, RunFolder]:
+    """How a teacher is trained, and the folder that keeps it.
+
+    The folder is one that holds a teacher which was trained in this way; where there is none, its name tells
+    the configuration apart. How it was computed (precision, device) is taken as it is.
+    """
+    shared = [name for group in (Images, Optimisation, Numerics, Bookkeeping) for name in group.shared()]
+    given = {name: getattr(training, name) for name in shared}
+    given |= {"model": spec, "seed": training.teacher_seed}
+    given["epochs"] = training.teacher_epochs or training.epochs
+    given["lr"] = training.teacher_lr or training.lr
+    config = options(METHOD, given)
+    folder = _kept(spec, config, fingerprint)
+    if folder.config.exists():
+        before = read_config(folder.config)
+        config = config.model_copy(update={key: before[key] for key in Numerics.model_fields})
+    return config, folder
+
+
+def _kept(spec: str, config: Training, fingerprint: str) -> RunFolder:
+    wanted = _identity(config)
+    name = plain(f"{Path(config.data).name}-{spec}")
+    for path in sorted(config.teachers.glob(f"{name}-*")):
+        folder = RunFolder(path)
+        if folder.provenance.exists() and _of(folder) == (wanted, fingerprint):
+            return folder
+    digest = hashlib.blake2b(json.dumps([wanted, fingerprint], sort_keys=True).encode(), digest_size=5)
+    return RunFolder(config.teachers / f"{name}-{digest.hexdigest()}")
+
+
+def _of(folder: RunFolder) -> tuple[dict[str, Any], str]:
+    given = read_config(folder.config)
+    known = {key: value for key, value in given.items() if key in Training.model_fields}
+    provenance = json.loads(folder.provenance.read_text())
+    return _identity(recorded_options(METHOD, known)), provenance["data_fingerprint"]
+
+
+def _identity(config: Training) -> dict[str, Any]:
+    """What a teacher learns from and how. An option that a teacher of before did not know was at its default."""
+    names = {name for group in (Images, Network, Optimisation) for name in group.model_fields}
+    return config.model_dump(mode="json", include=names)
+
+
+def trained_teacher(
+    spec: str,
+    training: Training,
+    fingerprint: str,
+    train: Callable[[Training, RunFolder], None],
+    say: Callable[[str], None],
+) -> Path:
+    """The folder of a teacher that learned plainly from this data: trained now, unless it was before.
+
+    Args:
+        spec: the model.
+        training: the options of the run that asks for it.
+        fingerprint: of its data.
+        train: trains it into a folder.
+        say: told what is done and how good the teacher is.
+    """
+    config, folder = teacher_run(spec, training, fingerprint)
+    # The first process looks for all: another run may be finishing this very teacher.
+    if not distributed.gathered(folder.finished)[0]:
+        say(f"teacher {spec}: training it first, {config.epochs} epochs, to be kept in {folder.path}")
+        with alone(folder.path):
+            train(config, folder)
+    facts = json.loads(folder.result.read_text())
+    split = "test" if facts["last"]["test"] else "val"
+    error = (facts["last"][split] or {}).get(facts["predictor"], {}).get("top1_error", math.nan)
+    say(f"teacher {spec}: {split} error {error:.2f} %, {facts['epochs']} epochs, kept in {folder.path}")
+    return folder.path
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Only one run at a time trains what the folder keeps; the others wait for it."""
+    if distributed.rank() > 0:
+        distributed.barrier()
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "lock"):
+        distributed.barrier()
+        yield

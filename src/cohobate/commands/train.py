@@ -1,0 +1,127 @@
+"""``cohobate train``: one method, from end to end; and ``cohobate.train``, ``cohobate.fit`` in Python."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from copy import deepcopy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, create_model
+
+from ..config.groups import Group, Training
+from ..config.objects import nearest
+from ..runs.layout import RunFolder
+from .parsing import CONFIG, SETUP, MethodOptions, named_run, parsed, show
+
+if TYPE_CHECKING:
+    from ..core import Method, Plan
+    from ..data.dataset import Dataset
+    from .prepare import Prepared
+    from .result import Result
+
+
+def train(method: str, config: Training, out: Path | None = None, *, quiet: bool = False) -> Result:
+    """Train a method by name; a run that was interrupted goes on, a finished one is read.
+
+    Args:
+        method: a name of the catalogue, or ``file.py:Class``.
+        config: of :func:`cohobate.recipes.options.options`.
+        out: the run's folder; by default ``runs/<data>-<model>/<method>/seed-<n>``.
+        quiet: print nothing.
+
+    Raises:
+        Stopped, RunError: see :meth:`cohobate.engine.loop.Trainer.run`.
+        ValueError: a name, an option or the data is wrong.
+    """
+    from ..engine import distributed
+    from ..recipes.options import label
+    from ..runs.folder import default_root, seed_folder
+    from .prepare import prepare
+    from .running import run
+
+    with distributed.process_group(distributed.pick_device(config.device)):
+        folder = out or seed_folder(default_root(config), label(method, config), config.seed)
+        return run(prepare(method, config), RunFolder(folder), quiet=quiet)
+
+
+def fit(
+    method: Method, dataset: Dataset, out: Path | str | None = None, *, quiet: bool = False, **settings: Any
+) -> Result:
+    """Train a method of your own making on data of your own (:func:`cohobate.arrays`).
+
+    Args:
+        method: owns the networks; they are trained in place.
+        dataset: images and labels; a validation split is held out unless it has one.
+        out: the run's folder, for checkpoints and resume; a temporary one by default.
+        quiet: print nothing.
+        **settings: of :class:`cohobate.Training`: ``epochs=10, lr=0.05`` ...
+
+    Raises:
+        As :func:`train`.
+    """
+    from ..core import Phase
+    from ..engine import distributed
+    from .feeds import divide
+    from .prepare import Prepared, settled
+    from .running import run
+
+    unknown = [key for key in settings if key not in Training.model_fields]
+    if unknown:
+        near = nearest(unknown[0], Training.model_fields)
+        raise ValueError(f"unknown setting {unknown[0]!r}; the nearest are {near}")
+    name = type(method).__name__
+    config = Training.model_validate({"model": name, "data": dataset.name, **settings})
+    device = distributed.pick_device(config.device)
+
+    def plan(trained: Method) -> Plan:
+        yield Phase("train", trained)
+
+    def prepared(make_plan: Any) -> Prepared:
+        return Prepared(name, make_plan, settled(config, device), divided, device, None, name, {})
+
+    with distributed.process_group(device), tempfile.TemporaryDirectory() as temporary:
+        divided = divide(dataset, config)
+        folder = RunFolder(Path(temporary) if out is None else Path(out))
+        if not folder.config.exists():
+            # A copy is tried out: the method itself must begin as it is.
+            prepared(lambda job: plan(deepcopy(method))).check()
+        return run(prepared(lambda job: plan(method)), folder, checked=True, quiet=quiet)
+
+
+# ---------------------------------------------------------------- command line
+
+
+class Command(Group):
+    """Where it goes, and what it begins from."""
+
+    out: Path | None = Field(None, description="The run's folder; by default below runs/.")
+    config: Path | None = Field(None, description=CONFIG)
+    setup: str | None = Field(None, description=SETUP)
+    dry_run: bool = Field(False, description="Print the plan and its cost, train nothing.")
+    quiet: bool = Field(False, description="Print the result only.")
+
+
+def main(arguments: list[str]) -> None:
+    """Train one method; an interrupted run goes on when the same command is given."""
+    method, given = named_run(arguments, "train")
+    chosen, command = parsed(f"cohobate train {method}", arguments, MethodOptions(method, given), Command)
+    from ..recipes.options import options, own_options
+
+    config = options(method, chosen)
+    if command.dry_run:
+        from .outlook import show_plan
+
+        show_plan(method, config, own_options(method))
+        return
+    result = train(method, config, command.out, quiet=command.quiet)
+    if os.environ.get("RANK", "0") == "0":
+        from ..report.files import run_files
+        from ..report.tables.terminal import result_table
+        from ..runs.folder import write_files
+        from ..runs.reading import read_run
+
+        show(result_table(result.facts))
+        (page,) = write_files(result.folder, run_files(read_run(result.folder)))
+        print(f"run:  {result.folder}\npage: {page}")

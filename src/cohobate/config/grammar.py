@@ -1,0 +1,47 @@
+"""How a choice with options is written, ``name:option=value``, on the command line and in Python."""
+
+from __future__ import annotations
+
+from typing import Any, get_args, get_origin
+
+import yaml
+
+
+def parse(spec: str) -> tuple[str, dict[str, Any]]:
+    """``method`` or ``method:option=value,option=value`` -> name and options.
+
+    Raises:
+        ValueError: a part that is not option=value.
+    """
+    name, _, given = spec.rpartition(":")
+    if "=" not in given:
+        return spec, {}
+    pairs = {}
+    for part in given.split(","):
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise ValueError(f"{part!r} in {spec!r} is not option=value")
+        pairs[key.strip()] = yaml.safe_load(value)
+    return name, pairs
+
+
+def without(spec: str, *options: str) -> tuple[str, list[str]]:
+    """A model's spec, ``name:option=value:option``, without some options, and the values that these had."""
+    parts = [part.partition("=") for part in spec.split(":")]
+    kept = ":".join("".join(part) for part in parts if part[0] not in options)
+    return kept, [value for key, _, value in parts if key in options]
+
+
+def flag(option: str) -> str:
+    """``batch_size`` as it is typed: ``--batch-size``."""
+    return f"--{option.replace('_', '-')}"
+
+
+def text(value: Any) -> str:
+    """A value of an option, as it is typed."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def takes_several(annotation: object) -> bool:
+    """Whether an option of this type takes several values: a tuple, or one that may be None."""
+    return get_origin(annotation) is tuple or any(get_origin(part) is tuple for part in get_args(annotation))

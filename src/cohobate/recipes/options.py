@@ -1,0 +1,131 @@
+"""Every option of a method's run as one checked model: those of every run, in groups, and the method's own."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from pydantic import Field, ValidationError, create_model
+
+from ..config.declared import Option
+from ..config.grammar import flag, text
+from ..config.groups import Group, Teacher, Training, defaults
+from ..config.objects import nearest
+from .catalogue import find
+
+
+@cache
+def own_group(name: str) -> type[Group]:
+    """The method's own options.
+
+    Raises:
+        ValueError: an unknown method; or an option of a user's method has the name of one of every run.
+    """
+    recipe = find(name)
+    for option in recipe.declaration.options:
+        if option in Training.model_fields:
+            raise ValueError(f"option {option!r} of {name} is an option of every run; rename it")
+    fields: dict[str, Any] = {key: _field(option) for key, option in recipe.declaration.options.items()}
+    return create_model("Own", __base__=Group, __doc__=recipe.summary, **fields)
+
+
+def _field(option: Option) -> tuple[Any, Any]:
+    default = ... if option.default is inspect.Parameter.empty else option.default
+    return option.hint, Field(default, description=option.help or None)
+
+
+@cache
+def options_model(name: str) -> type[Training]:
+    """The method's own options and those of every run.
+
+    Raises:
+        ValueError: see :func:`own_group`.
+    """
+    own = own_group(name)
+    return create_model("Options", __base__=(Training, own), __doc__=own.__doc__)
+
+
+def own_options(name: str) -> list[str]:
+    """The names of a method's own options."""
+    return list(own_group(name).model_fields)
+
+
+def options(name: str, given: Mapping[str, Any]) -> Training:
+    """Checked options of a method.
+
+    Raises:
+        ValueError: an unknown option (with the nearest), one that is missing, a value out of range, or one
+            about a teacher where the method takes none.
+    """
+    _refuse_teacher(name, given)
+    return _checked(name, options_model(name), given)
+
+
+def recorded_options(name: str, given: Mapping[str, Any]) -> Training:
+    """Options as the folder of a run recorded them; what it says of a teacher that it did not have is dropped."""
+    if not find(name).needs_teacher:
+        given = {key: value for key, value in given.items() if key not in Teacher.model_fields}
+    return _checked(name, options_model(name), given)
+
+
+def some_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Checked options that need not be all that the method requires: the rest is still to come.
+
+    Raises:
+        ValueError: as :func:`options`.
+    """
+    _refuse_teacher(name, given)
+    missing: dict[str, Any] = {
+        key: (field.annotation, None)
+        for key, field in own_group(name).model_fields.items()
+        if field.is_required() and key not in given
+    }
+    partial = create_model("Options", __base__=options_model(name), **missing)
+    return _checked(name, partial, given).model_dump(exclude_unset=True)
+
+
+def for_method(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options shared by several methods, as one of them takes them: without a teacher if it has none."""
+    if find(name).needs_teacher:
+        return dict(given)
+    return {**given, **{key: value for key, value in defaults(Teacher).items() if key in given}}
+
+
+def _refuse_teacher(name: str, given: Mapping[str, Any]) -> None:
+    if find(name).needs_teacher:
+        return
+    for key, default in defaults(Teacher).items():
+        if given.get(key) and given[key] != default:
+            raise ValueError(f"{name} takes no teacher; leave {flag(key)} out")
+
+
+def _checked(name: str, model: type[Training], given: Mapping[str, Any]) -> Training:
+    for key in given:
+        if key not in model.model_fields:
+            near = nearest(key, model.model_fields)
+            raise ValueError(f"{name} has no option {key!r}; the nearest are {near}")
+    try:
+        return model(**given)
+    except ValidationError as error:
+        raise ValueError(f"{name}: {'; '.join(map(_problem, error.errors()))}") from error
+
+
+def _problem(error: Any) -> str:
+    place = ".".join(map(str, error["loc"]))
+    if not place:
+        return str(error["msg"])
+    if error["type"] == "missing":
+        return f"{place} is required"
+    return f"{place}: {error['msg']} (got {error['input']!r})"
+
+
+def label(name: str, config: Training) -> str:
+    """The method and those of its own options that differ from their defaults."""
+    changed = [
+        f"{option}={text(getattr(config, option))}"
+        for option, field in own_group(name).model_fields.items()
+        if getattr(config, option) != field.default
+    ]
+    return " ".join([name, *changed])

@@ -1,0 +1,130 @@
+"""Methods of several phases: stages, chains of teachers, and teachers that learn beside the student."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Lt, MinLen
+from typing_extensions import Doc
+
+from ..config.declared import PassedOn
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ..core import Frozen, Method, Plan
+    from .job import Job
+
+Assistants = Annotated[
+    tuple[str, ...], MinLen(1), Doc("Models between teacher and student, large to small.")
+]
+KDOptions = Annotated[Any, PassedOn("methods.kd:KD", "methods.distillation:Distillation")]
+
+
+def _distilled(student: nn.Module, teacher: Frozen, *, ce_weight: float, **options: Any) -> Method:
+    from ..methods.distillation import Distillation
+    from ..methods.kd import KD
+
+    return Distillation(student, teacher, {"kd": KD(**options)}, ce_weight=ce_weight)
+
+
+def fitnet_stages(
+    job: Job,
+    *,
+    hint_share: Annotated[
+        float, Gt(0), Lt(1), Doc("Share of the epochs that the first stage, the hint, takes.")
+    ] = 1 / 6,
+    hint_weight: Annotated[float, Ge(0), Doc("Factor of the hint.")] = 1.0,
+    **options: KDOptions,
+) -> Plan:
+    """The hint alone up to the middle, then KD (Romero et al., 2015, two stages)."""
+    from ..core import Phase
+    from ..methods.fitnet import FitNet, HintTraining
+    from .terms import Pair
+
+    teacher, student = job.teacher(), job.network()
+    pair = Pair.of(student, teacher.network, job.dataset)
+    epochs = job.training.epochs
+    if epochs < 2:
+        raise ValueError("fitnet_stages trains in two stages and needs at least 2 epochs, got 1")
+    first = min(max(1, round(hint_share * epochs)), epochs - 1)
+    hint = FitNet.between(pair, weight=hint_weight)
+    yield Phase("hint", HintTraining(student, teacher, hint), {"epochs": first})
+    yield Phase("student", _distilled(student, teacher, **options), {"epochs": epochs - first})
+
+
+def takd(job: Job, *, assistants: Assistants, **options: KDOptions) -> Plan:
+    """Teacher, assistants, student: each taught by the one before it (Mirzadeh et al., 2020)."""
+    from ..core import Frozen, Phase
+
+    teacher = job.teacher()
+    for number, name in enumerate(assistants, 1):
+        assistant = job.build(name)
+        yield Phase(f"assistant-{number}", _distilled(assistant, teacher, **options))
+        teacher = Frozen(assistant)
+    yield Phase("student", _distilled(job.network(), teacher, **options))
+
+
+def dgkd(
+    job: Job, *, assistants: Assistants, **options: Annotated[Any, PassedOn("methods.dgkd:DGKD")]
+) -> Plan:
+    """As takd, each guided by all of those before it (Son et al., 2021)."""
+    from ..core import Frozen, Phase
+    from ..methods.dgkd import DGKD
+
+    guides = [job.teacher()]
+    for number, name in enumerate(assistants, 1):
+        assistant = job.build(name)
+        yield Phase(f"assistant-{number}", DGKD(assistant, guides, **options))
+        guides.append(Frozen(assistant))
+    yield Phase("student", DGKD(job.network(), guides, **options))
+
+
+def born_again(
+    job: Job,
+    *,
+    generations: Annotated[int, Ge(1), Doc("Students in a row, each taught by the last.")] = 3,
+    temperature: Annotated[float, Gt(0), Doc("T, softens both predictions.")] = 1.0,
+    weight: Annotated[float, Ge(0), Doc("Factor of the KL term.")] = 1.0,
+    ce_weight: Annotated[float, Ge(0), Doc("Factor of the cross-entropy.")] = 1.0,
+) -> Plan:
+    """Equal networks, each taught by its predecessor (Furlanello et al., 2018)."""
+    from ..core import Frozen, Phase
+
+    teacher = job.teacher()
+    kd = {"temperature": temperature, "weight": weight, "ce_weight": ce_weight}
+    for generation in range(1, generations + 1):
+        network = job.network()
+        yield Phase(f"generation-{generation}", _distilled(network, teacher, **kd))
+        teacher = Frozen(network)
+
+
+def slkd(
+    job: Job,
+    *,
+    sl_teachers: Annotated[int, Ge(1), Doc("Untrained copies of the teacher.")] = 2,
+    form: Annotated[
+        Literal["parallel", "sequential", "per_step"],
+        Doc("sequential: SL-teachers first (tables 5, 6); per_step: first in each step."),
+    ] = "parallel",
+    sl_lr: Annotated[
+        float | None, Gt(0), Doc("Learning rate of the SL-teachers; by default the student's.")
+    ] = None,
+    **options: Annotated[Any, PassedOn("methods.slkd:SLKD")],
+) -> Plan:
+    """Untrained copies of the teacher learn beside the student, who follows them (Liu et al., 2023)."""
+    from ..core import Phase
+    from ..core.options import own
+    from ..methods.slkd import SLKD
+    from ..methods.slkd_sequential import Guided, SelfLearning, SLKDInTurns
+    from .teachers import untrained
+
+    teacher, student = job.teacher(), job.network()
+    learners = untrained(job, sl_teachers)
+    rates = {} if sl_lr is None else {"groups": {"sl_teachers": {"lr": sl_lr}}}
+    if form == "sequential":
+        yield Phase("sl_teachers", SelfLearning(teacher, learners, **own(SelfLearning, options)), rates)
+        yield Phase("student", Guided(student, teacher, learners, **own(Guided, options)))
+        return
+    method = SLKD(student, teacher, learners, **options)
+    yield Phase("train", method if form == "parallel" else SLKDInTurns(method), rates)
