@@ -126,13 +126,13 @@ def feature_term(
     if features == "none":
         return None
     if features == "at":
-        return AT(beta)
+        return AT(weight=beta)
     if features == "at_norm":
         return AttentionNorm(beta)
     if features == "fitnet":
-        return Hints(channels, widths, beta)
+        return Hints(channels, widths, weight=beta)
     margins = [margin(norm.weight.detach(), norm.bias.detach()) for norm in norms]
-    return OFD(channels, widths, margins, beta)
+    return OFD(channels, widths, margins, weight=beta)
 
 
 def augmented(method: FRSKD, output: Output, width: int, weight: float) -> Method:

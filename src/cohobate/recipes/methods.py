@@ -35,7 +35,7 @@ def stochastic_depth(job: Job, *, survival: Survival = 0.5) -> Plan:
     from ..core import Phase
     from ..methods.stochastic_depth import StochasticDepth
 
-    yield Phase("train", StochasticDepth(job.network(), survival))
+    yield Phase("train", StochasticDepth(job.network(), survival=survival))
 
 
 def self_guidance(
@@ -56,7 +56,15 @@ def self_guidance(
     from ..core import Phase
     from ..methods.self_guidance import SelfGuidance
 
-    method = SelfGuidance(job.network(), survival, weight, temperature, detach, backward_full, statistics)
+    method = SelfGuidance(
+        job.network(),
+        survival=survival,
+        weight=weight,
+        temperature=temperature,
+        detach=detach,
+        backward_full=backward_full,
+        statistics=statistics,
+    )
     yield Phase("train", method)
 
 
@@ -86,7 +94,9 @@ def fitnet_stages(
     yield Phase(
         "hint", HintTraining(student, teacher, fitnet(between, weight=hint_weight)), {"epochs": first}
     )
-    method = Distillation(student, teacher, {"kd": KD(weight, temperature)}, ce_weight)
+    method = Distillation(
+        student, teacher, {"kd": KD(temperature=temperature, weight=weight)}, ce_weight=ce_weight
+    )
     yield Phase("student", method, {"epochs": epochs - first})
 
 
@@ -106,11 +116,16 @@ def takd(
     teacher = job.teacher()
     for number, name in enumerate(assistants, 1):
         assistant = job.build(name)
-        terms = {"kd": KD(weight, temperature)}
-        yield Phase(f"assistant-{number}", Distillation(assistant, teacher, terms, ce_weight))
+        terms = {"kd": KD(temperature=temperature, weight=weight)}
+        yield Phase(f"assistant-{number}", Distillation(assistant, teacher, terms, ce_weight=ce_weight))
         teacher = Frozen(assistant)
     student = job.network()
-    yield Phase("student", Distillation(student, teacher, {"kd": KD(weight, temperature)}, ce_weight))
+    yield Phase(
+        "student",
+        Distillation(
+            student, teacher, {"kd": KD(temperature=temperature, weight=weight)}, ce_weight=ce_weight
+        ),
+    )
 
 
 def dgkd(
@@ -128,9 +143,11 @@ def dgkd(
     guides = [job.teacher()]
     for number, name in enumerate(assistants, 1):
         assistant = job.build(name)
-        yield Phase(f"assistant-{number}", DGKD(assistant, guides, weight, temperature, drop))
+        yield Phase(
+            f"assistant-{number}", DGKD(assistant, guides, temperature=temperature, weight=weight, drop=drop)
+        )
         guides.append(Frozen(assistant))
-    yield Phase("student", DGKD(job.network(), guides, weight, temperature, drop))
+    yield Phase("student", DGKD(job.network(), guides, temperature=temperature, weight=weight, drop=drop))
 
 
 def born_again(
@@ -149,7 +166,9 @@ def born_again(
     teacher = job.teacher()
     for generation in range(1, generations + 1):
         network = job.network()
-        method = Distillation(network, teacher, {"kd": KD(weight, temperature)}, ce_weight)
+        method = Distillation(
+            network, teacher, {"kd": KD(temperature=temperature, weight=weight)}, ce_weight=ce_weight
+        )
         yield Phase(f"generation-{generation}", method)
         teacher = Frozen(network)
 

@@ -57,7 +57,7 @@ def kd(between: Between, *, temperature: Temperature = 4.0, weight: Weight = 0.9
     """Softened KL between the logits (Hinton et al., 2015)"""
     from ..methods.kd import KD
 
-    return KD(weight, temperature)
+    return KD(temperature=temperature, weight=weight)
 
 
 def standardised_kd(between: Between, *, temperature: Temperature = 2.0, weight: Weight = 9.0) -> Term:
@@ -65,7 +65,7 @@ def standardised_kd(between: Between, *, temperature: Temperature = 2.0, weight:
     from ..methods.kd import KD
     from ..methods.logit_standardisation import Standardised
 
-    return Standardised(KD(weight, temperature))
+    return Standardised(KD(temperature=temperature, weight=weight))
 
 
 def dkd(
@@ -80,7 +80,7 @@ def dkd(
     """Target and other classes decoupled (Zhao et al., 2022)"""
     from ..methods.dkd import DKD
 
-    return DKD(weight, alpha, beta, temperature, ramp)
+    return DKD(alpha=alpha, beta=beta, temperature=temperature, ramp=ramp, weight=weight)
 
 
 def dist(
@@ -94,7 +94,7 @@ def dist(
     """Correlations between and within classes (Huang et al., 2022)"""
     from ..methods.dist import DIST
 
-    return DIST(weight, inter, intra, temperature)
+    return DIST(inter=inter, intra=intra, temperature=temperature, weight=weight)
 
 
 def fitnet(
@@ -110,21 +110,21 @@ def fitnet(
     from ..methods.fitnet import FitNet, hint_pair
 
     student, teacher = hint_pair(between.student, between.teacher, stage)
-    return FitNet(student.shape[1], teacher.shape[1], stage, weight)
+    return FitNet(student.shape[1], teacher.shape[1], stage=stage, weight=weight)
 
 
 def at(between: Between, *, weight: Weight = 1000.0) -> Term:
     """Attention maps of all stages (Zagoruyko and Komodakis, 2017)"""
     from ..methods.at import AT
 
-    return AT(weight)
+    return AT(weight=weight)
 
 
 def sp(between: Between, *, weight: Weight = 3000.0) -> Term:
     """Which images of a batch are alike (Tung and Mori, 2019)"""
     from ..methods.sp import SP
 
-    return SP(weight)
+    return SP(weight=weight)
 
 
 def rkd(
@@ -137,7 +137,7 @@ def rkd(
     """Distances and angles between images (Park et al., 2019)"""
     from ..methods.rkd import RKD
 
-    return RKD(weight, distance_weight, angle_weight)
+    return RKD(distance_weight=distance_weight, angle_weight=angle_weight, weight=weight)
 
 
 def overhaul(between: Between, *, weight: Weight = 0.001) -> Term:
@@ -150,7 +150,7 @@ def overhaul(between: Between, *, weight: Weight = 0.001) -> Term:
     size = between.dataset.image_size
     norms = stage_norms(between.network, (3, size, size))[-len(teacher) :]
     margins = [margin(norm.weight.detach(), norm.bias.detach()) for norm in norms]
-    return OFD(student, teacher, margins, weight)
+    return OFD(student, teacher, margins, weight=weight)
 
 
 def crd(
@@ -169,7 +169,14 @@ def crd(
     student, teacher = pooled_pair(between.student, between.teacher, "crd")
     labels = between.dataset.train.y
     return CRD(
-        student.shape[1], teacher.shape[1], labels, weight, dim, negatives, temperature, memory_momentum
+        student.shape[1],
+        teacher.shape[1],
+        labels,
+        dim=dim,
+        negatives=negatives,
+        temperature=temperature,
+        memory_momentum=memory_momentum,
+        weight=weight,
     )
 
 
@@ -187,7 +194,7 @@ def reviewkd(
     from ..methods.reviewkd import ReviewKD, level_pairs
 
     student, teacher = channels(level_pairs(between.student, between.teacher))
-    return ReviewKD(student, teacher, mid_channels, weight, ramp)
+    return ReviewKD(student, teacher, mid_channels=mid_channels, ramp=ramp, weight=weight)
 
 
 Builder = Callable[..., "Term"]
@@ -286,7 +293,9 @@ def distillation(name: str) -> Callable[..., Plan]:
 
         teacher, student = job.teacher(), job.network()
         between = Between.of(student, teacher.network, job.dataset)
-        yield Phase("student", Distillation(student, teacher, built(between, names, given), ce_weight))
+        yield Phase(
+            "student", Distillation(student, teacher, built(between, names, given), ce_weight=ce_weight)
+        )
 
     recipe.__doc__ = f"{' + '.join(_described(part) for part in names)}."
     recipe.__signature__ = _signature(names)  # type: ignore[attr-defined]
