@@ -145,7 +145,7 @@ def standardised(data: Given, losses: Any) -> Case:
 
 def dist(data: Given, losses: Any) -> Case:
     loss = losses and losses.DISTLoss(**LOGITS, beta=2.0, gamma=2.0, tau=4.0)
-    return of_logits(DIST(beta=2.0, gamma=2.0, temperature=4.0), data, loss)
+    return of_logits(DIST(inter=2.0, intra=2.0, temperature=4.0), data, loss)
 
 
 def dkd(data: Given, losses: Any) -> Case:

@@ -207,7 +207,7 @@ def toy_frskd(
 
 def toy_frskd_sla() -> FRSKDSLA:
     heads = nn.Linear(8, 4 * CLASSES), nn.Linear(10, 4 * CLASSES)
-    return FRSKDSLA(toy_frskd(lambda: AT(100.0)), *heads)
+    return FRSKDSLA(toy_frskd(lambda: AT(weight=100.0)), *heads)
 
 
 def toy_byot(network: Callable[[], nn.Module] = toy, **how: Any) -> BYOT:
@@ -243,10 +243,10 @@ ZOO: dict[str, Case] = {
     "self_guidance statistics=both": Case(lambda: SelfGuidance(toy(), statistics="both")),
     "dkd": taught(lambda: DKD(), soft_labels=False, refuses="DKD"),
     "dist": taught(lambda: DIST()),
-    "standardised_kd": taught(lambda: Standardised(KD(9.0, 2.0))),
+    "standardised_kd": taught(lambda: Standardised(KD(temperature=2.0, weight=9.0))),
     "fitnet": taught(lambda: FitNet(8, 32)),
     "at": taught(lambda: AT()),
-    "sp": taught(lambda: SP(30.0)),
+    "sp": taught(lambda: SP(weight=30.0)),
     "rkd": taught(lambda: RKD()),
     "overhaul": taught(lambda: OFD((8, 8, 8), (16, 32, 64), [torch.full((c,), -0.4) for c in (16, 32, 64)])),
     "crd": taught(toy_crd),
@@ -283,7 +283,7 @@ ZOO: dict[str, Case] = {
         ensembles=("ensemble",),
     ),
     "ffm_cd": Case(toy_ffm_cd, ensembles=("ensemble",)),
-    "frskd": Case(lambda: toy_frskd(lambda: AT(100.0)), ensembles=REFINED),
+    "frskd": Case(lambda: toy_frskd(lambda: AT(weight=100.0)), ensembles=REFINED),
     "frskd without features": Case(lambda: toy_frskd(None, toy_wide), toy_wide, ensembles=REFINED),
     "frskd as printed": Case(
         lambda: toy_frskd(AttentionNorm, soft_labels="paper", start=0.4, ramp=0.3), ensembles=REFINED
@@ -292,7 +292,9 @@ ZOO: dict[str, Case] = {
     "frskd with overhaul": Case(
         lambda: toy_frskd(lambda: OFD((8, 8, 8), (6, 8, 10), MARGINS)), ensembles=REFINED
     ),
-    "frskd adapted": Case(lambda: toy_frskd(lambda: AT(100.0), toy_adapted), toy_adapted, ensembles=REFINED),
+    "frskd adapted": Case(
+        lambda: toy_frskd(lambda: AT(weight=100.0), toy_adapted), toy_adapted, ensembles=REFINED
+    ),
     "frskd + sla": Case(toy_frskd_sla, ensembles=(*REFINED, "aggregated")),
     "byot": Case(toy_byot, ensembles=EXITS),
     "byot, the author's": Case(

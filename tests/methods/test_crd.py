@@ -294,7 +294,7 @@ def test_the_memory_begins_as_the_papers_code_says() -> None:
         assert bank.abs().max() <= reach
         assert bank.std().item() == pytest.approx(reach / math.sqrt(3), rel=0.01)
     assert not torch.equal(term.student_bank, term.teacher_bank)
-    assert (term.weight, term.negatives, term.temperature, term.momentum) == (0.8, 16384, 0.07, 0.5)
+    assert (term.weight, term.negatives, term.temperature, term.memory_momentum) == (0.8, 16384, 0.07, 0.5)
 
 
 def test_more_negatives_than_rows() -> None:
@@ -329,16 +329,21 @@ def test_other_dimensions_are_refused() -> None:
 
 def test_features_are_needed() -> None:
     ours, _, index = draw()
-    with pytest.raises(ValueError, match="CRD compares what the classifiers see, but the teacher"):
+    with pytest.raises(ValueError, match=r"CRD compares pooled features.*but the teacher.*head="):
         make()(Output(ours, ours), Output(ours), Batch((ours,), LABELS, index))
 
 
 def test_bad_arguments_are_refused() -> None:
-    for name, value in (("negatives", 0), ("negatives", -3), ("temperature", 0.0), ("dim", 0)):
-        with pytest.raises(ValueError, match=f"{name} must be positive, got {value}"):
+    for name, value, valid in (
+        ("negatives", 0, "at least 1"),
+        ("negatives", -3, "at least 1"),
+        ("temperature", 0.0, "above 0"),
+        ("dim", 0, "at least 1"),
+        ("memory_momentum", 1, "below 1"),
+        ("memory_momentum", -0.5, "at least 0"),
+    ):
+        with pytest.raises(ValueError, match=f"{name} must be {valid}, got {value}"):
             make(**{name: value})
-    with pytest.raises(ValueError, match="momentum must be at least 0 and below 1, got 1"):
-        make(momentum=1)
     with pytest.raises(ValueError, match=r"the 6 labels are of 1 class\(es\); it needs at least 2"):
         CRD(4, 6, torch.full((6,), 3))
     with pytest.raises(ValueError, match=r"got torch.float32 of shape \(2, 3\)"):

@@ -56,7 +56,7 @@ def test_the_relations_are_the_naive_ones(temperature: float) -> None:
 
 def test_the_term_weighs_the_relations() -> None:
     student, teacher = logits()
-    value = DIST(beta=0.5, gamma=3.0, temperature=2.0)(Output(student), Output(teacher), batch(6))
+    value = DIST(inter=0.5, intra=3.0, temperature=2.0)(Output(student), Output(teacher), batch(6))
     inter, intra = naive(student, teacher, 2.0)
     torch.testing.assert_close(value, 0.5 * inter + 3 * intra)
 
@@ -150,7 +150,7 @@ def test_other_classes_are_refused(part) -> None:
 
 
 def test_bad_temperature_is_refused() -> None:
-    with pytest.raises(ValueError, match="temperature must be positive, got -1"):
+    with pytest.raises(ValueError, match="temperature must be above 0, got -1"):
         DIST(temperature=-1)
 
 

@@ -69,7 +69,7 @@ def test_kd_is_tckd_and_the_teachers_doubt_times_nckd() -> None:
 
 def test_alpha_beta_and_the_rise_weigh_the_parts() -> None:
     student, teacher, ids = logits()
-    term = DKD(alpha=0.5, beta=3.0, temperature=2.0, warmup=0.25)
+    term = DKD(alpha=0.5, beta=3.0, temperature=2.0, ramp=0.25)
     parts = [part(student, teacher, ids, 2.0) for part in (target_kl, non_target_kl)]
     for progress, ramp in ((0.0, 0.0), (0.125, 0.5), (0.25, 1.0), (1.0, 1.0)):
         given = Batch((student,), ids, progress=torch.tensor(progress))
@@ -145,7 +145,7 @@ def test_no_gradient_enters_the_teacher() -> None:
     student, teacher, ids = logits()
     student.requires_grad_()
     teacher.requires_grad_()
-    loss = DKD(warmup=0)(Output(student), Output(teacher), Batch((student,), ids))
+    loss = DKD(ramp=0)(Output(student), Output(teacher), Batch((student,), ids))
     assert torch.autograd.grad(loss, teacher, allow_unused=True)[0] is None
 
 
@@ -175,16 +175,16 @@ def test_shapes_that_do_not_match_are_refused(part) -> None:
 
 
 def test_bad_arguments_are_refused() -> None:
-    with pytest.raises(ValueError, match="temperature must be positive, got 0"):
+    with pytest.raises(ValueError, match="temperature must be above 0, got 0"):
         DKD(temperature=0)
-    with pytest.raises(ValueError, match="warmup must be a share of the run, 0 to 1, got 20"):
-        DKD(warmup=20)
+    with pytest.raises(ValueError, match="ramp must be at most 1, got 20"):
+        DKD(ramp=20)
 
 
 def test_compiled_equals_eager() -> None:
     student, teacher = torch.randn(2, 16, 5, dtype=torch.float64)
     student.requires_grad_()
-    term, data = DKD(warmup=1.0), batch(16, torch.float64)
+    term, data = DKD(ramp=1.0), batch(16, torch.float64)
     compiled = torch.compile(term, backend="aot_eager", fullgraph=True, dynamic=False)
     losses = [f(Output(student), Output(teacher), data) for f in (term, compiled)]
     torch.testing.assert_close(*losses)

@@ -104,7 +104,7 @@ def test_without_features_and_with_its_own_temperature() -> None:
 
 
 def test_errors() -> None:
-    inner = toy_frskd(lambda: AT(100.0))
+    inner = toy_frskd(lambda: AT(weight=100.0))
     heads = nn.Linear(8, 4 * CLASSES), nn.Linear(10, 4 * CLASSES)
     with pytest.raises(ValueError, match="weight must not be negative, got -1"):
         FRSKDSLA(inner, *heads, weight=-1.0)

@@ -86,7 +86,7 @@ def test_other_classes_are_refused() -> None:
 
 
 def test_bad_temperature_is_refused() -> None:
-    with pytest.raises(ValueError, match="temperature must be positive, got 0"):
+    with pytest.raises(ValueError, match="temperature must be above 0, got 0"):
         KD(temperature=0)
 
 

@@ -63,7 +63,7 @@ def test_a_student_of_another_range_costs_nothing() -> None:
     """The point of the paper: a teacher's relations at another scale and offset are the teacher's."""
     _, teacher = logits()
     given = Output(0.2 * teacher - 5), Output(teacher), Batch((teacher,), torch.zeros(5, dtype=torch.long))
-    for term in (KD(temperature=2.0), DKD(warmup=0), DIST()):
+    for term in (KD(temperature=2.0), DKD(ramp=0), DIST()):
         assert term(*given).item() > 1e-2
         assert Standardised(term)(*given).item() == pytest.approx(0, abs=1e-12)
 
@@ -73,7 +73,7 @@ def test_finite_far_out(size: float) -> None:
     student = torch.tensor([[size, -size, 0.0], [-size, size, size]], requires_grad=True)
     teacher = Output(torch.tensor([[-size, size, 0.0], [size, -size, size]]))
     data = Batch((student,), torch.tensor([0, 1]))
-    for term in (KD(), DKD(warmup=0), DIST()):
+    for term in (KD(), DKD(ramp=0), DIST()):
         value = Standardised(term)(Output(student), teacher, data)
         (gradient,) = torch.autograd.grad(value, student)
         assert torch.isfinite(value)
@@ -128,7 +128,7 @@ def test_a_term_of_features_is_refused() -> None:
 
 
 def test_other_corrections_are_refused() -> None:
-    with pytest.raises(ValueError, match="correction must be 0 or 1, got 2"):
+    with pytest.raises(ValueError, match="correction must be one of 0, 1, got 2"):
         Standardised(KD(), correction=2)
 
 

@@ -10,17 +10,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cohobate.core import Batch, Frozen, Output, Term
+from cohobate.core import Batch, Between, Frozen, Output, Term
 from cohobate.methods.at import AT
 from cohobate.methods.crd import CRD
 from cohobate.methods.dist import DIST
 from cohobate.methods.dkd import DKD
-from cohobate.methods.fitnet import FitNet, hint_pair
+from cohobate.methods.fitnet import FitNet
 from cohobate.methods.kd import KD
 from cohobate.methods.logit_standardisation import Standardised
-from cohobate.methods.matching import channels, pooled_pair, preact_pairs
-from cohobate.methods.ofd import OFD, margin
-from cohobate.methods.reviewkd import ReviewKD, level_pairs
+from cohobate.methods.ofd import OFD
+from cohobate.methods.reviewkd import ReviewKD
 from cohobate.methods.rkd import RKD
 from cohobate.methods.sp import SP
 from cohobate.models.build import build
@@ -47,39 +46,33 @@ PAIRS = [
 ]
 
 
-def fitnet(student: Output, teacher: Output, network: nn.Module) -> Term:
-    guided, hint = hint_pair(student, teacher)
-    return FitNet(guided.shape[1], hint.shape[1])
+class Networks(NamedTuple):
+    """What a term is made for: examples of both outputs, and the teacher's batch norms."""
+
+    student: Output
+    teacher: Output
+    network: nn.Module
+
+    @property
+    def labels(self) -> Tensor:
+        return torch.arange(40) % 5
+
+    def teacher_norms(self) -> list[nn.BatchNorm2d]:
+        return stage_norms(self.network, SHAPE)
 
 
-def ofd(student: Output, teacher: Output, network: nn.Module) -> Term:
-    ours, theirs = channels(preact_pairs(student, teacher, "OFD"))
-    margins = [margin(norm.weight, norm.bias) for norm in stage_norms(network, SHAPE)]
-    return OFD(ours, theirs, margins[-len(ours) :])
-
-
-def reviewkd(student: Output, teacher: Output, network: nn.Module) -> Term:
-    return ReviewKD(*channels(level_pairs(student, teacher)))
-
-
-def crd(student: Output, teacher: Output, network: nn.Module) -> Term:
-    ours, theirs = pooled_pair(student, teacher, "CRD")
-    return CRD(ours.shape[1], theirs.shape[1], torch.arange(40) % 5, negatives=16)
-
-
-# Name -> (example of the student's output, of the teacher's, the teacher) -> the term.
-TERMS: dict[str, Callable[[Output, Output, nn.Module], Term]] = {
-    "kd": lambda student, teacher, network: KD(),
-    "standardised kd": lambda student, teacher, network: Standardised(KD(9.0, 2.0)),
-    "dkd": lambda student, teacher, network: DKD(),
-    "dist": lambda student, teacher, network: DIST(),
-    "fitnet": fitnet,
-    "at": lambda student, teacher, network: AT(),
-    "sp": lambda student, teacher, network: SP(),
-    "rkd": lambda student, teacher, network: RKD(),
-    "ofd": ofd,
-    "crd": crd,
-    "reviewkd": reviewkd,
+TERMS: dict[str, Callable[[Between], Term]] = {
+    "kd": KD.between,
+    "standardised kd": Standardised.between,
+    "dkd": DKD.between,
+    "dist": DIST.between,
+    "fitnet": FitNet.between,
+    "at": AT.between,
+    "sp": SP.between,
+    "rkd": RKD.between,
+    "ofd": OFD.between,
+    "crd": lambda networks: CRD.between(networks, negatives=16),
+    "reviewkd": ReviewKD.between,
 }
 
 
@@ -130,7 +123,7 @@ def test_the_tables_are_whole() -> None:
 def test_a_step(passed: Passed, name: str) -> None:
     student, teacher = passed.outputs
     examples = [Output(*output).detach() for output in (student, teacher)]
-    term = TERMS[name](*examples, passed.teacher)
+    term = TERMS[name](Networks(*examples, passed.teacher))
     passed.student.zero_grad()
     loss = term.weight * term(student, teacher, data())
     loss.backward(retain_graph=True)  # type: ignore[no-untyped-call]
@@ -153,3 +146,28 @@ def test_the_shapes_are_as_the_terms_must_bear() -> None:
     assert sizes["resnet50_cifar"] == [32, 16, 8, 4]
     mobile = look(build("mobilenet_v2", CLASSES), SHAPE).output
     assert [s.shape[-1] for s in mobile.stages] == [16, 8, 4, 2]
+
+
+def test_options_reach_the_terms() -> None:
+    networks = Networks(taught("resnet8x4"), taught("wrn_40_2"), frozen("wrn_40_2").network)
+    assert FitNet.between(networks, stage=0, weight=2.0).channels == (64, 32)
+    assert FitNet.between(networks).channels == (128, 64)
+    assert OFD.between(networks, weight=0.5).weight == 0.5
+    standardised = Standardised.between(networks, temperature=3.0, weight=4.0)
+    assert (standardised.weight, standardised.correction) == (4.0, 1)
+    assert isinstance(standardised.term, KD)
+    assert standardised.term.temperature == 3.0
+    assert ReviewKD.between(networks, mid_channels=7, ramp=0).ramp == 0
+    crd = CRD.between(networks, dim=6, memory_momentum=0.25)
+    assert (crd.remembers, crd.student_bank.shape, crd.memory_momentum) == (40, (40, 6), 0.25)
+    with pytest.raises(ValueError, match="weight must be at least 0, got -1"):
+        AT.between(networks, weight=-1)
+
+
+def test_the_share_of_the_cross_entropy() -> None:
+    """0.1 beside the softened KL, 1 beside every other term."""
+    kinds = (KD, Standardised, DKD, DIST, FitNet, AT, SP, RKD, OFD, CRD, ReviewKD)
+    assert {kind.__name__: kind.ce_weight for kind in kinds if kind.ce_weight != 1} == {
+        "KD": 0.1,
+        "Standardised": 0.1,
+    }

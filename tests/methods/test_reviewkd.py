@@ -156,7 +156,7 @@ SHAPES = [  # sizes of the student's and the teacher's stages
 
 @pytest.mark.parametrize(("ours", "theirs"), SHAPES)
 def test_the_review_is_the_naive_one(ours: list[int], theirs: list[int]) -> None:
-    term = ReviewKD([2, 3, 4], [3, 2, 5], mid_channels=3, warmup=0).double()
+    term = ReviewKD([2, 3, 4], [3, 2, 5], mid_channels=3, ramp=0).double()
     enliven(term)
     student = [maps(2, 2, ours[0], ours[0]), maps(2, 3, ours[1], ours[1]), maps(2, 4)]
     teacher = [maps(2, 3, theirs[0], theirs[0]), maps(2, 2, theirs[1], theirs[1]), maps(2, 5)]
@@ -174,14 +174,14 @@ def test_the_review_is_the_naive_one(ours: list[int], theirs: list[int]) -> None
 
 
 def test_the_whole_term_passes_gradcheck() -> None:
-    term = ReviewKD([2, 3], [3, 2], mid_channels=2, warmup=0).double()
+    term = ReviewKD([2, 3], [3, 2], mid_channels=2, ramp=0).double()
     teacher = output(maps(3, 2), maps(3, 3, 2, 2))
     inputs = maps(3, 3).requires_grad_(), maps(3, 2, 2, 2).requires_grad_()
     assert torch.autograd.gradcheck(lambda *s: term(output(*s), teacher, batch(3)), inputs)
 
 
 def test_zero_when_the_fused_levels_are_the_teachers() -> None:
-    term = ReviewKD([2, 3], [3, 4], warmup=0).double()
+    term = ReviewKD([2, 3], [3, 4], ramp=0).double()
     student = output(maps(2, 3), maps(2, 2, 4, 4))
     with torch.no_grad():
         deep, passed = term.fusions[1](student.pooled[:, :, None, None], None, (1, 1))  # type: ignore[index]
@@ -234,7 +234,7 @@ def test_it_rises_over_the_first_twelfth() -> None:
 
 def test_finite_far_out() -> None:
     student = (1e4 * torch.randn(2, 2, 8, 8)).requires_grad_()
-    term = ReviewKD([2, 3], [3, 4], warmup=0)
+    term = ReviewKD([2, 3], [3, 4], ramp=0)
     teacher = output(1e4 * torch.randn(2, 4), -1e4 * torch.rand(2, 3, 8, 8))
     value = term(output(1e4 * torch.randn(2, 3), student), teacher, batch(2))
     value.backward()
@@ -260,9 +260,9 @@ def test_other_shapes_are_refused() -> None:
         term(student, output(maps(2, 9), maps(2, 3, 8, 8)), batch(2))
     with pytest.raises(ValueError, match=r"got \[1, 2\] and \[1\]"):
         ReviewKD([1, 2], [1])
-    with pytest.raises(ValueError, match=r"warmup is a share of the phase, from 0 to 1, got 20"):
-        ReviewKD([1, 2], [1, 2], warmup=20)
-    with pytest.raises(ValueError, match=r"ReviewKD compares what the classifiers see, but the teacher"):
+    with pytest.raises(ValueError, match="ramp must be at most 1, got 20"):
+        ReviewKD([1, 2], [1, 2], ramp=20)
+    with pytest.raises(ValueError, match=r"ReviewKD compares pooled features.*but the teacher.*head="):
         term(student, Output(maps(2, 5), None, (maps(2, 3, 8, 8),)), batch(2))
 
 

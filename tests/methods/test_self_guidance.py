@@ -193,11 +193,12 @@ def test_eq_5_by_gradcheck() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"weight": -0.1}, r"weight \(lambda\) must not be negative, got -0.1"),
-        ({"temperature": 0.0}, "temperature must be positive, got 0.0"),
-        ({"survival": 0.0}, r"survival must lie in \(0, 1\], got 0.0"),
-        ({"survival": [0.5, 0.5]}, "survival has 2 probabilities for 3 residual blocks"),
-        ({"statistics": "none"}, "statistics must be 'full' or 'both', got 'none'"),
+        ({"weight": -0.1}, "weight must be at least 0, got -0.1"),
+        ({"temperature": 0.0}, "temperature must be above 0, got 0.0"),
+        ({"survival": 0.0}, "survival must be above 0, got 0.0"),
+        ({"survival": [0.5, 1.5, 0.5]}, r"survival must be at most 1, got \[0.5, 1.5, 0.5\]"),
+        ({"survival": [0.5, 0.5]}, "survival has 2 probabilities for 3 residual blocks; give one for each"),
+        ({"statistics": "none"}, "statistics must be one of 'full', 'both', got 'none'"),
     ],
 )
 def test_bad_arguments_are_refused(arguments: dict[str, Any], message: str) -> None:

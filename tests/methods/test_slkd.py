@@ -392,17 +392,18 @@ def test_compiled_equals_eager(form: str) -> None:
 @pytest.mark.parametrize(
     ("count", "how", "message"),
     [
+        (2, {"rho": (1.5, -0.5)}, r"rho must be at least 0, got \(1.5, -0.5\)"),
         (2, {"rho": (0.5, 0.6)}, r"sum to 1, got \(0.5, 0.6\)"),
-        (2, {"rho": 1.5}, r"lie in \[0, 1\] and sum to 1, got \(1.5, -0.5\)"),
-        (3, {"rho": 0.5}, "rho=0.5 is the first of two SL-teachers' weight, here are 3"),
-        (1, {"rho": 0.5}, "here are 1"),
-        (3, {"rho": (0.5, 0.5)}, "rho has 2 weights for 3 SL-teachers"),
+        (2, {"rho": 1.5}, "rho must be at most 1, got 1.5"),
+        (3, {"rho": 0.5}, "rho=0.5 is the weight of the first of two SL-teachers, but there are 3; give"),
+        (1, {"rho": 0.5}, "there are 1; give a sequence"),
+        (3, {"rho": (0.5, 0.5)}, "rho has 2 weights for 3 SL-teachers; give one weight for each"),
         (0, {}, "sl_teachers must be one network or several different ones, got 0"),
-        (2, {"fuse": "features"}, "fuse must be 'logits' or 'probabilities', got 'features'"),
-        (2, {"alpha": 1.2}, r"alpha, the share of the cross-entropy, must lie in \[0, 1\], got 1.2"),
-        (2, {"temperature": 0}, "temperature must be positive, got 0"),
-        (2, {"teacher_weight": -1}, "must not be negative, nor both 0, got -1 and 3.0"),
-        (2, {"teacher_weight": 0, "sl_weight": 0}, "got 0 and 0"),
+        (2, {"fuse": "features"}, "fuse must be one of 'logits', 'probabilities', got 'features'"),
+        (2, {"alpha": 1.2}, "alpha must be at most 1, got 1.2"),
+        (2, {"temperature": 0}, "temperature must be above 0, got 0"),
+        (2, {"teacher_weight": -1}, "teacher_weight must be at least 0, got -1"),
+        (2, {"teacher_weight": 0, "sl_weight": 0}, "must not both be 0, got 0 and 0; give"),
     ],
 )
 def test_bad_arguments(count: int, how: dict[str, object], message: str) -> None:

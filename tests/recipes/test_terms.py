@@ -44,12 +44,10 @@ REFERENCE: dict[str, dict[str, Any]] = {
     "reviewkd": {"weight": 5.0, "mid_channels": None, "ramp": RISE, "ce_weight": 1.0},
 }
 
-# Option -> attribute of the term, where they are called differently.
-CALLED = {
-    "dkd": {"ramp": "warmup"},
-    "dist": {"inter": "beta", "intra": "gamma"},
-    "crd": {"memory_momentum": "momentum", "dim": "student_embedding.out_features"},
-    "reviewkd": {"ramp": "warmup", "mid_channels": None},
+# Option -> attribute of the term, where the term holds it in one of its parts; None: in its weights only.
+CALLED: dict[str, dict[str, str | None]] = {
+    "crd": {"dim": "student_embedding.out_features"},
+    "reviewkd": {"mid_channels": None},
     "standardised_kd": {"temperature": "term.temperature"},
 }
 
@@ -232,7 +230,7 @@ def test_values_reach_the_terms_of_a_sum(weights: Path) -> None:
     assert list(method.terms) == ["kd", "at", "crd"]
     kd, at, crd = method.terms.values()
     assert (kd.temperature, kd.weight, at.weight, method.ce_weight) == (2.0, 0.9, 7.0, 0.5)
-    assert (crd.negatives, crd.temperature, crd.momentum, crd.weight) == (48, 0.2, 0.5, 0.8)
+    assert (crd.negatives, crd.temperature, crd.memory_momentum, crd.weight) == (48, 0.2, 0.5, 0.8)
     losses = method(batch(job(weights, "kd")))
     assert losses.keys() == {"ce", "kd", "at", "crd"}
     sum(losses.values()).backward()

@@ -1,4 +1,4 @@
-"""Attention Transfer: the student learns where its teacher looks.
+"""Attention Transfer: the student learns the spatial attention maps of its teacher.
 
 Zagoruyko, Komodakis: Paying More Attention to Attention: Improving the Performance of Convolutional
 Neural Networks via Attention Transfer, ICLR 2017.
@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core import Batch, Output, Term, float32
+from ..core.options import Weight, checked
 from .matching import stage_pairs, to_common_size
 
 
@@ -47,7 +48,7 @@ def at_loss(student: Tensor, teacher: Tensor) -> Tensor:
         teacher: (B, D, H, W).
 
     Raises:
-        ValueError: the maps have other positions.
+        ValueError: the maps differ in height, width or number of images.
     """
     if student.shape[0] != teacher.shape[0] or student.shape[2:] != teacher.shape[2:]:
         raise ValueError(
@@ -58,13 +59,13 @@ def at_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 class AT(Term):
-    """Attention maps of every pair of stages, deepest with deepest.
+    """Attention maps of all stages (Zagoruyko and Komodakis, 2017).
 
-    Args:
-        weight: factor of the term.
+    Stages are paired from the deepest backwards.
     """
 
-    def __init__(self, weight: float = 1000.0) -> None:
+    @checked
+    def __init__(self, *, weight: Weight = 1000.0) -> None:
         super().__init__()
         self.weight = weight
 

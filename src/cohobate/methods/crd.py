@@ -1,4 +1,4 @@
-"""CRD: what the student says of an image is told from what the teacher says of images of other classes.
+"""CRD: a contrastive loss pulls the features of an image together, those of other classes apart.
 
 Tian, Krishnan, Isola: Contrastive Representation Distillation, ICLR 2020.
 
@@ -14,13 +14,13 @@ Choices.
         exponentials over the first batch (of all ranks). Not printed; the public code does it.
     Directions: the student's embedding against the memory of the teacher's, and the other way round;
         the two are summed.
-    Memory: an embedding of each image and network, kept by a moving average of ``momentum`` and made of
-        length 1 again; begun uniform in +-sqrt(3 / dim). An image is its own positive: the memory as it
+    Memory: an embedding of each image and network, a moving average (``memory_momentum``), scaled
+        to length 1 again; at first uniform in +-sqrt(3 / dim). An image is its own positive: the memory as it
         was before this step. The memory is updated in ``forward``, in training mode only.
     Negatives: uniform over the images of all other classes, with replacement, anew for each image and
         step, the same for both directions. The public code draws them without replacement.
     Settings of the public code: weight 0.8 beside a cross-entropy of weight 1; 16384 negatives,
-        temperature 0.07, momentum 0.5, 128 dimensions.
+        temperature 0.07, memory_momentum 0.5, 128 dimensions.
     Several processes: images and embeddings of all ranks update the memory of each, so that it is the
         same everywhere, bit for bit. The images of one step, over all ranks, must be distinct.
 """
@@ -28,13 +28,15 @@ Choices.
 from __future__ import annotations
 
 import math
+from typing import Annotated, Any, Self
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..core import Batch, Output, Term, float32
+from ..core import Batch, Between, Output, Term, float32
+from ..core.options import Doc, Ge, Gt, Lt, Weight, checked
 from .matching import Pair, pooled_pair
 
 EXACT = 2**18
@@ -69,8 +71,8 @@ def draw_negatives(first: Tensor, size: Tensor, total: int, negatives: int) -> T
 def similarities(embedding: Tensor, bank: Tensor, rows: Tensor, temperature: float) -> Tensor:
     """Inner products over the temperature: (B, dim), (M, dim), (B, R) rows -> (B, R).
 
-    Those with all rows are computed and the asked ones picked: at 50,000 rows, 64 anchors and 16,385
-    rows each this takes a tenth of the time of picking embeddings, (B, R, dim), first.
+    Those with all rows are computed and the wanted ones gathered: at 50,000 rows, 64 anchors and 16,385
+    rows each this takes a tenth of the time of gathering embeddings, (B, R, dim), first.
     """
     return F.linear(embedding / temperature, bank).gather(1, rows)
 
@@ -91,8 +93,8 @@ def critic_loss(scores: Tensor, log_z: Tensor, size: int) -> Tensor:
         size: M.
     """
     odds = _log_odds(scores, log_z, size)
-    found = F.logsigmoid(odds[:, 0]).sum() + F.logsigmoid(-odds[:, 1:]).sum()  # Eq. 10
-    return -found / len(scores)
+    log_likelihood = F.logsigmoid(odds[:, 0]).sum() + F.logsigmoid(-odds[:, 1:]).sum()  # Eq. 10
+    return -log_likelihood / len(scores)
 
 
 @float32
@@ -112,27 +114,23 @@ def _log_odds(scores: Tensor, log_z: Tensor, size: int) -> Tensor:
 
 @float32
 def moved(old: Tensor, new: Tensor, momentum: float) -> Tensor:
-    """Rows of a memory after they have seen new embeddings, (B, dim) each; of length 1."""
+    """Moving average of rows of a memory and new embeddings, (B, dim) each; of length 1."""
     return F.normalize(momentum * old + (1 - momentum) * new, dim=1)
 
 
 class CRD(Term):
-    """Contrastive distillation of the pooled features, with a memory of the whole training set.
+    """Contrast with a memory of all images (Tian et al., 2020).
 
+    Contrastive distillation of the pooled features, with a memory of the whole training set.
     The memory is part of the state: 2 x M x dim numbers in each checkpoint.
 
     Args:
         student_dim: features of the student, D of its pooled (B, D).
         teacher_dim: of the teacher.
         labels: (M,) ids of the training set; row i is the image of ``Batch.index`` i.
-        weight: factor of the term.
-        dim: dimensions of the embeddings.
-        negatives: N, drawn for each image.
-        temperature: tau > 0.
-        momentum: share of the old memory that is kept, 0 <= momentum < 1.
 
     Raises:
-        ValueError: an argument is out of range, or the labels are of fewer than two classes.
+        ValueError: an option is out of range, or the labels are of fewer than two classes.
     """
 
     student_bank: Tensor
@@ -143,28 +141,29 @@ class CRD(Term):
     first: Tensor
     size: Tensor
 
+    @checked
     def __init__(
         self,
         student_dim: int,
         teacher_dim: int,
         labels: Tensor,
-        weight: float = 0.8,
-        dim: int = 128,
-        negatives: int = 16384,
-        temperature: float = 0.07,
-        momentum: float = 0.5,
+        *,
+        dim: Annotated[int, Ge(1), Doc("Dimensions of the embedding that both networks share.")] = 128,
+        negatives: Annotated[
+            int, Ge(1), Doc("N, images of other classes that are drawn for each image.")
+        ] = 16384,
+        temperature: Annotated[float, Gt(0), Doc("tau, temperature of the critic.")] = 0.07,
+        memory_momentum: Annotated[
+            float, Ge(0), Lt(1), Doc("Share of the old embedding in each update of the memory.")
+        ] = 0.5,
+        weight: Weight = 0.8,
     ) -> None:
         super().__init__()
-        for name, value in (("dim", dim), ("negatives", negatives), ("temperature", temperature)):
-            if value <= 0:
-                raise ValueError(f"{name} must be positive, got {value}")
-        if not 0 <= momentum < 1:
-            raise ValueError(f"momentum must be at least 0 and below 1, got {momentum}")
         self.weight = weight
         self.remembers = len(labels)
         self.negatives = negatives
         self.temperature = temperature
-        self.momentum = momentum
+        self.memory_momentum = memory_momentum
         self.student_embedding = nn.Linear(student_dim, dim)
         self.teacher_embedding = nn.Linear(teacher_dim, dim)
         self._sort(labels)
@@ -174,8 +173,13 @@ class CRD(Term):
         self.register_buffer("log_z", torch.zeros(2))
         self.register_buffer("begun", torch.zeros((), dtype=torch.bool))
 
+    @classmethod
+    def between(cls, networks: Between, **options: Any) -> Self:
+        student, teacher = pooled_pair(networks.student, networks.teacher, "crd")
+        return cls(student.shape[1], teacher.shape[1], networks.labels, **options)
+
     def _sort(self, labels: Tensor) -> None:
-        """Give each image its row of the banks, where the images of a class lie side by side."""
+        """Assign each image a row of the banks, where the images of a class are contiguous."""
         if labels.ndim != 1 or labels.is_floating_point():
             raise ValueError(
                 f"CRD needs the ids of the training set, whole numbers of shape (M,), got {labels.dtype} of "
@@ -214,7 +218,7 @@ class CRD(Term):
         return torch.stack(losses).sum()
 
     def _loss(self, embedding: Tensor, bank: Tensor, scores: Tensor, log_z: Tensor, rows: Tensor) -> Tensor:
-        """Of one direction, with its derivative.
+        """The loss of one direction, with its derivative.
 
         The derivative is taken here because the backward pass comes when the banks have been updated:
         autograd would need a copy of each, and inductor (of torch 2.11 and 2.13) leaves that copy out
@@ -238,12 +242,12 @@ class CRD(Term):
                 )
 
     def _rows(self, index: Tensor) -> Tensor:
-        """(B, 1 + N) rows of the banks: the image's own, and those it is contrasted with."""
+        """(B, 1 + N) rows of the banks: the image's own row, then those of its negatives."""
         drawn = draw_negatives(self.first[index], self.size[index], len(self.place), self.negatives)
         return torch.cat([self.place[index][:, None], drawn], dim=1)
 
     def _log_z(self, scores: list[Tensor]) -> Tensor:
-        """Of this batch if it is the first one, else that of the first."""
+        """log Z of both directions, (2,): computed from the first batch, then constant."""
         now = torch.stack([log_scale(s, len(self.place)) for s in scores])
         ranks = of_all_ranks(now[None])
         now = torch.logsumexp(ranks, dim=0) - math.log(len(ranks))
@@ -255,11 +259,12 @@ class CRD(Term):
         self.begun.fill_(True)
         rows = self.place[of_all_ranks(index)]
         for bank, new in zip((self.student_bank, self.teacher_bank), embeddings, strict=True):
-            bank.index_copy_(0, rows, moved(bank[rows], of_all_ranks(new), self.momentum).to(bank.dtype))
+            mean = moved(bank[rows], of_all_ranks(new), self.memory_momentum)
+            bank.index_copy_(0, rows, mean.to(bank.dtype))
 
 
 def of_all_ranks(own: Tensor) -> Tensor:
-    """Rows of every process one after another, (B, ...) -> (world x B, ...); carries no gradient."""
+    """Rows of every process one after another, (B, ...) -> (world x B, ...), without a gradient."""
     own = own.detach().contiguous()
     if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
         return own

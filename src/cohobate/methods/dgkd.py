@@ -15,11 +15,13 @@ guide of a mini-batch with probability ``drop``; 0, the default, is dense guidan
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
 from ..core import Batch, Classifier, Frozen, Method, as_output, cross_entropy
+from ..core.options import Doc, Ge, Le, Lt, Temperature, checked
 from .kd import softened_kl
 
 
@@ -29,31 +31,28 @@ class DGKD(Method):
     Args:
         student: the network to train.
         guides: the teacher and its assistants (a plain module is copied and frozen).
-        weight: lambda.
-        temperature: tau > 0.
-        drop: probability that a guide is silent in a mini-batch.
 
     Raises:
-        ValueError: no guide, or an argument out of range.
+        ValueError: no guide, or an option is out of range.
     """
 
+    @checked
     def __init__(
         self,
         student: nn.Module,
         guides: Sequence[nn.Module],
-        weight: float = 0.9,
-        temperature: float = 4.0,
-        drop: float = 0.0,
+        *,
+        temperature: Temperature = 4.0,
+        weight: Annotated[
+            float, Ge(0), Le(1), Doc("lambda, share of the guidance; 1 - lambda is the cross-entropy's.")
+        ] = 0.9,
+        drop: Annotated[
+            float, Ge(0), Lt(1), Doc("Probability that a guide is left out of a mini-batch.")
+        ] = 0.0,
     ) -> None:
         super().__init__()
         if not guides:
             raise ValueError("DGKD needs at least one guide")
-        if not 0 <= weight <= 1:
-            raise ValueError(f"weight (lambda) must lie in [0, 1], got {weight}")
-        if temperature <= 0:
-            raise ValueError(f"temperature must be positive, got {temperature}")
-        if not 0 <= drop < 1:
-            raise ValueError(f"drop must lie in [0, 1), got {drop}")
         self.student = student
         self.guides = nn.ModuleList(map(Frozen.of, guides))
         self.weight = weight
@@ -62,13 +61,13 @@ class DGKD(Method):
 
     def forward(self, batch: Batch, turn: int = 0) -> dict[str, Tensor]:
         logits = as_output(self.student(batch.x)).logits
-        speaks = torch.rand(len(self.guides), device=logits.device) >= self.drop
+        counts = torch.rand(len(self.guides), device=logits.device) >= self.drop
         losses = {"ce": (1 - self.weight) * cross_entropy(logits, batch.y)}
         share = self.weight / len(self.guides)
         for i, guide in enumerate(self.guides):
             target = guide(batch.x).logits.detach()
             divergence = softened_kl(logits, target, temperature=self.temperature)
-            losses[f"kd_{i}"] = share * (speaks[i] * divergence)
+            losses[f"kd_{i}"] = share * (counts[i] * divergence)
         return losses
 
     def predictors(self) -> dict[str, nn.Module]:

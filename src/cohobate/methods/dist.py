@@ -6,16 +6,16 @@ Huang, You, Wang, Qian, Xu: Knowledge Distillation from A Stronger Teacher, Neur
     rho_p       Pearson's correlation
     L_inter     1 - rho_p of the rows: how one image relates to the classes
     L_intra     1 - rho_p of the columns: how one class relates to the images of the batch
-    beta        beta           factor of L_inter
-    gamma       gamma          factor of L_intra
+    beta        inter          factor of L_inter
+    gamma       intra          factor of L_intra
     tau         temperature
 
 Choices.
     Weights: beta = gamma = 2 with cross-entropy 1, tau = 4, as usual for CIFAR-100; the public code's
         own defaults are 1, 1 and no temperature.
     tau^2: both relations are multiplied by it, as in the public code; the paper's listing has no
-        such factor. ``beta`` and ``gamma`` belong to this scale.
-    Constant rows and columns (a classifier that starts at zero, a class that nobody predicts) have
+        such factor. The usual beta and gamma belong to this scale.
+    Constant rows and columns (a classifier that starts at zero, a class that is never predicted) have
         no correlation: they count as uncorrelated, 1 in the loss, and give no gradient. The public
         code adds 1e-8 to the product of the norms, which multiplies their gradient by 1e8, and
         takes classes of tiny probability for uncorrelated; here they count in full.
@@ -24,10 +24,13 @@ Choices.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
 from ..core import Batch, Output, Term, float32
+from ..core.options import Doc, Ge, Temperature, Weight, checked
 
 
 @float32
@@ -62,11 +65,11 @@ def intra_class(student_logits: Tensor, teacher_logits: Tensor, temperature: flo
 
 @float32
 def _relations(
-    student_logits: Tensor, teacher_logits: Tensor, temperature: float, beta: float, gamma: float
+    student_logits: Tensor, teacher_logits: Tensor, temperature: float, inter: float, intra: float
 ) -> Tensor:
     """beta tau^2 L_inter + gamma tau^2 L_intra of probabilities that are computed once."""
     pair = _probabilities(student_logits, teacher_logits, temperature)
-    return (beta * _inter(*pair) + gamma * _intra(*pair)) * temperature**2
+    return (inter * _inter(*pair) + intra * _intra(*pair)) * temperature**2
 
 
 def _inter(student: Tensor, teacher: Tensor) -> Tensor:
@@ -111,31 +114,36 @@ def _rows(logits: Tensor) -> Tensor:
 
 
 class DIST(Term):
-    """beta L_inter + gamma L_intra between the softened predictions of student and teacher.
+    """Correlations between and within classes (Huang et al., 2022).
 
-    Args:
-        weight: factor of the term.
-        beta: factor of the relation between classes, image by image.
-        gamma: factor of the relation between images, class by class.
-        temperature: tau > 0.
-
-    Raises:
-        ValueError: the temperature is not positive.
+    beta L_inter + gamma L_intra between the softened predictions of student and teacher.
     """
 
     logits_only = True
 
+    @checked
     def __init__(
-        self, weight: float = 1.0, beta: float = 2.0, gamma: float = 2.0, temperature: float = 4.0
+        self,
+        *,
+        inter: Annotated[
+            float,
+            Ge(0),
+            Doc("beta, factor of the inter-class loss: 1 - Pearson's correlation over an image's classes."),
+        ] = 2.0,
+        intra: Annotated[
+            float,
+            Ge(0),
+            Doc("gamma, factor of the intra-class loss: 1 - Pearson's correlation over a class's images."),
+        ] = 2.0,
+        temperature: Temperature = 4.0,
+        weight: Weight = 1.0,
     ) -> None:
         super().__init__()
-        if temperature <= 0:
-            raise ValueError(f"temperature must be positive, got {temperature}")
         self.weight = weight
-        self.beta = beta
-        self.gamma = gamma
+        self.inter = inter
+        self.intra = intra
         self.temperature = temperature
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         target = teacher.logits.detach()
-        return _relations(student.logits, target, self.temperature, self.beta, self.gamma)
+        return _relations(student.logits, target, self.temperature, self.inter, self.intra)

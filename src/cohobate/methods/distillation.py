@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from ..core import Batch, Classifier, Frozen, Method, Output, Term, as_output, cross_entropy
+from ..core.options import CEWeight, checked
 
 
 class Distillation(Method):
@@ -16,15 +17,16 @@ class Distillation(Method):
         student: the network to train.
         teacher: frozen (a plain module is copied and frozen).
         terms: name -> what is compared, each scaled by its own ``weight``.
-        ce_weight: factor of the cross-entropy with the labels.
     """
 
+    @checked
     def __init__(
         self,
         student: nn.Module,
         teacher: nn.Module,
         terms: Mapping[str, Term],
-        ce_weight: float = 0.1,
+        *,
+        ce_weight: CEWeight = 0.1,
     ) -> None:
         super().__init__()
         self.student = student

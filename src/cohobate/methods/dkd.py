@@ -15,8 +15,8 @@ surest. DKD gives NCKD a factor of its own.
 
 Choices.
     Weights: alpha 1, beta 8, T 4 with cross-entropy 1, the public setting for CIFAR-100.
-    Warm-up: the public code multiplies by min(epoch / 20, 1), epochs of 240 counted from 1; ours is
-        the same rise, continuous and from 0, over ``warmup`` = 20 / 240 of the run.
+    Ramp: the public code multiplies by min(epoch / 20, 1), epochs of 240 counted from 1; ours is
+        the same rise, continuous and from 0, over ``ramp`` = 20 / 240 of the run.
     Log space: p_t and 1 - p_t come from the margin of the true class over the log-sum-exp of the
         others, which is exact however sure a network is. Public code takes the logarithm of a
         rounded probability and masks by subtracting 1000: NaN beyond a lead of 420 at T = 4.
@@ -25,11 +25,14 @@ Choices.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..core import IGNORED, Batch, Output, Term, float32
+from ..core.options import Doc, Ge, Le, Temperature, Weight, checked
 
 
 @float32
@@ -51,12 +54,12 @@ def target_kl(student_logits: Tensor, teacher_logits: Tensor, ids: Tensor, tempe
     t = _margin(teacher_logits / temperature, target)
     lead = t.sigmoid() * (F.logsigmoid(t) - F.logsigmoid(s))
     rest = (-t).sigmoid() * (F.logsigmoid(-t) - F.logsigmoid(-s))
-    return _kept_mean(lead + rest, ids) * temperature**2  # Eq. 6, first term
+    return _labelled_mean(lead + rest, ids) * temperature**2  # Eq. 6, first term
 
 
 @float32
 def non_target_kl(student_logits: Tensor, teacher_logits: Tensor, ids: Tensor, temperature: float) -> Tensor:
-    """NCKD, T^2 KL over the classes but the true one; the caller detaches the teacher.
+    """NCKD, T^2 KL over all classes except the true one; the caller detaches the teacher.
 
     Args:
         student_logits: (B, K) or (B, K, H, W), K > 1.
@@ -72,7 +75,7 @@ def non_target_kl(student_logits: Tensor, teacher_logits: Tensor, ids: Tensor, t
     log_q = _log_others(student_logits / temperature, target)
     log_p = _log_others(teacher_logits / temperature, target)
     divergence = F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(dim=1)
-    return _kept_mean(divergence, ids) * temperature**2  # Eq. 6, second term without its factor
+    return _labelled_mean(divergence, ids) * temperature**2  # Eq. 6, second term without its factor
 
 
 def _is_target(logits: Tensor, ids: Tensor) -> Tensor:
@@ -92,9 +95,9 @@ def _log_others(logits: Tensor, target: Tensor) -> Tensor:
     return F.log_softmax(logits.masked_fill(target, -torch.inf), dim=1).masked_fill(target, 0)
 
 
-def _kept_mean(values: Tensor, ids: Tensor) -> Tensor:
-    kept = ids != IGNORED
-    return (values * kept).sum() / kept.sum().clamp(min=1)
+def _labelled_mean(values: Tensor, ids: Tensor) -> Tensor:
+    labelled = ids != IGNORED
+    return (values * labelled).sum() / labelled.sum().clamp(min=1)
 
 
 def _require_shapes(student: Tensor, teacher: Tensor, ids: Tensor) -> None:
@@ -113,42 +116,38 @@ def _require_shapes(student: Tensor, teacher: Tensor, ids: Tensor) -> None:
 
 
 class DKD(Term):
-    """alpha TCKD + beta NCKD between the logits of student and teacher, after a linear warm-up.
+    """Target and other classes decoupled (Zhao et al., 2022).
 
-    Args:
-        weight: factor of the term.
-        alpha: factor of TCKD, the target class against all others.
-        beta: factor of NCKD, the other classes among themselves.
-        temperature: T > 0.
-        warmup: share of the run over which the term rises from 0, 0 to 1.
+    alpha TCKD + beta NCKD between the logits of student and teacher, times a linear ramp.
 
     Raises:
-        ValueError: an argument is out of range; at a step: the labels are no ids.
+        ValueError: an option is out of range; in ``forward``: the labels are probabilities, not ids.
     """
 
     logits_only = True
 
+    @checked
     def __init__(
         self,
-        weight: float = 1.0,
-        alpha: float = 1.0,
-        beta: float = 8.0,
-        temperature: float = 4.0,
-        warmup: float = 20 / 240,
+        *,
+        alpha: Annotated[
+            float, Ge(0), Doc("Factor of TCKD, the KL between the target class and all others together.")
+        ] = 1.0,
+        beta: Annotated[float, Ge(0), Doc("Factor of NCKD, the KL among the non-target classes.")] = 8.0,
+        temperature: Temperature = 4.0,
+        ramp: Annotated[float, Ge(0), Le(1), Doc("Share of the run over which the term rises from 0.")] = 20
+        / 240,
+        weight: Weight = 1.0,
     ) -> None:
         super().__init__()
-        if temperature <= 0:
-            raise ValueError(f"temperature must be positive, got {temperature}")
-        if not 0 <= warmup <= 1:
-            raise ValueError(f"warmup must be a share of the run, 0 to 1, got {warmup}")
         self.weight = weight
         self.alpha = alpha
         self.beta = beta
         self.temperature = temperature
-        self.warmup = warmup
+        self.ramp = ramp
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         ids = batch.ids("DKD")
-        given = (student.logits, teacher.logits.detach(), ids, self.temperature)
-        value = self.alpha * target_kl(*given) + self.beta * non_target_kl(*given)  # Eq. 7
-        return batch.ramp(self.warmup, "DKD") * value
+        arguments = (student.logits, teacher.logits.detach(), ids, self.temperature)
+        value = self.alpha * target_kl(*arguments) + self.beta * non_target_kl(*arguments)  # Eq. 7
+        return batch.ramp(self.ramp, "DKD") * value

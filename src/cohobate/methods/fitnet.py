@@ -19,12 +19,14 @@ beside the cross-entropy, which is what :class:`FitNet` in a ``Distillation`` gi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated, Any, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..core import Batch, Classifier, Frozen, Method, Output, Term, as_output, float32
+from ..core import Batch, Between, Classifier, Frozen, Method, Output, Term, as_output, float32
+from ..core.options import Doc, Weight, checked
 from .matching import Pair, require_channels, require_same, stage_pairs, to_common_size
 
 
@@ -82,27 +84,40 @@ class Regressor(nn.Module):
 
 
 class FitNet(Term):
-    """The hint of one pair of stages (:func:`hint_pair`).
+    """A regressed hint from the middle (Romero et al., 2015).
+
+    The hint of one pair of stages (:func:`hint_pair`).
 
     Args:
         student_channels: of the guided stage.
         teacher_channels: of the hint.
-        stage: index into the pairs of stages, shallow to deep; None is the middle.
-        weight: factor of the term.
     """
 
+    @checked
     def __init__(
         self,
         student_channels: int,
         teacher_channels: int,
-        stage: int | None = None,
-        weight: float = 100.0,
+        *,
+        stage: Annotated[
+            int | None,
+            Doc(
+                "Number of the pair of stages that is compared, from 0 (shallowest), or from the end if "
+                "negative; by default the middle one."
+            ),
+        ] = None,
+        weight: Weight = 100.0,
     ) -> None:
         super().__init__()
         self.channels = (student_channels, teacher_channels)
         self.stage = stage
         self.weight = weight
         self.regressor = Regressor(student_channels, teacher_channels)
+
+    @classmethod
+    def between(cls, networks: Between, **options: Any) -> Self:
+        student, teacher = hint_pair(networks.student, networks.teacher, options.get("stage"))
+        return cls(student.shape[1], teacher.shape[1], **options)
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         pair = hint_pair(student, teacher.detach(), self.stage)
@@ -117,19 +132,19 @@ class Hints(Term):
     Args:
         student_channels: of the pairs (:func:`cohobate.methods.matching.stage_pairs`), shallow to deep.
         teacher_channels: the same of the teacher.
-        weight: factor of the term.
 
     Raises:
-        ValueError: other numbers of channels.
+        ValueError: the numbers of channels do not form pairs, or an option is out of range.
     """
 
+    @checked
     def __init__(
-        self, student_channels: Sequence[int], teacher_channels: Sequence[int], weight: float = 100.0
+        self, student_channels: Sequence[int], teacher_channels: Sequence[int], *, weight: Weight = 100.0
     ) -> None:
         super().__init__()
         pairs = list(zip(student_channels, teacher_channels, strict=True))
         self.weight = weight
-        self.hints = nn.ModuleList(FitNet(*pair, stage) for stage, pair in enumerate(pairs))
+        self.hints = nn.ModuleList(FitNet(*pair, stage=stage) for stage, pair in enumerate(pairs))
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         return torch.stack([hint(student, teacher, batch) for hint in self.hints]).sum()

@@ -14,10 +14,13 @@ assume.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..core import Batch, Output, Term, float32
+from ..core.options import Temperature, Weight, checked
 
 
 @float32
@@ -45,19 +48,14 @@ def softened_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: flo
 
 
 class KD(Term):
-    """Softened KL between the logits of student and teacher.
-
-    Args:
-        weight: factor of the term.
-        temperature: T > 0.
-    """
+    """Softened KL between the logits (Hinton et al., 2015)."""
 
     logits_only = True
+    ce_weight: ClassVar[float] = 0.1
 
-    def __init__(self, weight: float = 0.9, temperature: float = 4.0) -> None:
+    @checked
+    def __init__(self, *, temperature: Temperature = 4.0, weight: Weight = 0.9) -> None:
         super().__init__()
-        if temperature <= 0:
-            raise ValueError(f"temperature must be positive, got {temperature}")
         self.weight = weight
         self.temperature = temperature
 

@@ -22,10 +22,14 @@ Choices.
 
 from __future__ import annotations
 
+from typing import Annotated, ClassVar, Literal, Self
+
 import torch
 from torch import Tensor
 
-from ..core import Batch, Output, Term, float32
+from ..core import Batch, Between, Output, Term, float32
+from ..core.options import Doc, Temperature, Weight, checked
+from .kd import KD
 
 
 @float32
@@ -48,35 +52,50 @@ def standardise(logits: Tensor, correction: int = 1) -> Tensor:
 
 
 class Standardised(Term):
-    """Another term of logits, given the standardised logits of both networks.
+    """Softened KL between standardised logits (Sun et al., 2024).
 
-    Its weight is that of the wrapped term.
+    Or any other term of logits, computed on the standardised logits of both networks. Its weight is
+    that of the wrapped term.
 
     Args:
-        term: a term that reads nothing of the teacher but its logits: KD, DKD, DIST.
-        correction: the deviation divides by K - correction; 1 as in the public code, or 0.
+        term: a term that reads only the logits of the teacher: KD, DKD, DIST.
 
     Raises:
-        ValueError: the term reads features, or correction is neither 0 nor 1.
+        ValueError: the term reads features, or an option is out of range.
     """
 
     logits_only = True
+    ce_weight: ClassVar[float] = 0.1
 
-    def __init__(self, term: Term, correction: int = 1) -> None:
+    @checked
+    def __init__(
+        self,
+        term: Term,
+        *,
+        correction: Annotated[
+            Literal[0, 1],
+            Doc("The standard deviation divides by the number of classes less this; the public code: 1."),
+        ] = 1,
+    ) -> None:
         super().__init__()
         if not term.logits_only:
             raise ValueError(
                 f"Standardised wraps a term of logits, got {type(term).__name__}, which compares features; "
                 "the valid ones have logits_only = True: KD, DKD, DIST"
             )
-        if correction not in (0, 1):
-            raise ValueError(f"correction must be 0 or 1, got {correction}")
         self.term = term
         self.weight = term.weight
         self.correction = correction
 
+    @classmethod
+    def between(  # type: ignore[override]
+        cls, networks: Between, *, temperature: Temperature = 2.0, weight: Weight = 9.0
+    ) -> Self:
+        """:class:`KD` on standardised logits."""
+        return cls(KD(temperature=temperature, weight=weight))
+
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        given = student._replace(logits=standardise(student.logits, self.correction))
+        standardised = student._replace(logits=standardise(student.logits, self.correction))
         target = teacher._replace(logits=standardise(teacher.logits.detach(), self.correction))
-        value: Tensor = self.term(given, target, batch)
+        value: Tensor = self.term(standardised, target, batch)
         return value

@@ -1,4 +1,4 @@
-"""Overhaul of feature distillation (OFD): features before the ReLU, and only what they can teach.
+"""Overhaul of feature distillation (OFD): features before the ReLU, above the teacher's margins.
 
 Heo, Kim, Yun, Park, Kwak, Choi: A Comprehensive Overhaul of Feature Distillation, ICCV 2019.
 
@@ -6,7 +6,7 @@ Heo, Kim, Yun, Park, Kwak, Choi: A Comprehensive Overhaul of Feature Distillatio
     sigma_m     margin_relu         the teacher's transform, max(x, m) a channel
     m           margin              the channel's expected value where it is negative
     T_s, r      Connector           the student's transform, 1x1 convolution and batch norm
-    d_p         partial_l2          distance that does not ask for what the next ReLU removes
+    d_p         partial_l2          squared distance, without the values that the next ReLU sets to 0
     mu, sigma   bias, abs(weight)   of the batch norm that the teacher's features come from
 
 Choices. As in the public benchmark: every pair of stages counts, the deepest once, each shallower one
@@ -21,12 +21,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from ..core import Batch, Output, Term, float32
-from .matching import preact_pairs, require_channels, require_same, to_common_size
+from ..core import Batch, Between, Output, Term, float32
+from ..core.options import Weight, checked
+from .matching import channels, preact_pairs, require_channels, require_same, to_common_size
 
 TINY = 1e-30
 
@@ -114,24 +116,27 @@ class MarginReLU(nn.Module):
 
 
 class OFD(Term):
-    """Partial L2 between the transformed features of every pair of stages before their last ReLU.
+    """Features before the ReLU, above the teacher's margins (Heo et al., 2019).
+
+    Partial L2 between the transformed features of every pair of stages before their last ReLU.
 
     Args:
         student_channels: of the pairs (:func:`cohobate.methods.matching.preact_pairs`), shallow to deep.
         teacher_channels: the same of the teacher.
         margins: (D,) for each pair, from :func:`margin` or measured.
-        weight: factor of the term.
 
     Raises:
-        ValueError: the three do not fit together.
+        ValueError: channels and margins do not fit together, or an option is out of range.
     """
 
+    @checked
     def __init__(
         self,
         student_channels: Sequence[int],
         teacher_channels: Sequence[int],
         margins: Sequence[Tensor],
-        weight: float = 0.001,
+        *,
+        weight: Weight = 0.001,
     ) -> None:
         super().__init__()
         sizes = [len(m) for m in margins]
@@ -145,6 +150,13 @@ class OFD(Term):
         self.connectors = nn.ModuleList(map(Connector, student_channels, teacher_channels))
         self.margins = nn.ModuleList(map(MarginReLU, margins))
         self.weight = weight
+
+    @classmethod
+    def between(cls, networks: Between, **options: Any) -> Self:
+        student, teacher = channels(preact_pairs(networks.student, networks.teacher, "overhaul"))
+        norms = networks.teacher_norms()[-len(teacher) :]
+        margins = [margin(norm.weight.detach(), norm.bias.detach()) for norm in norms]
+        return cls(student, teacher, margins, **options)
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         pairs = preact_pairs(student, teacher.detach(), "OFD")

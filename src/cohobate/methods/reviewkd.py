@@ -9,7 +9,7 @@ Chen, Liu, Zhao, Jia: Distilling Knowledge via Knowledge Review, CVPR 2021.
 
 Choices. The levels are the pairs of stages and, deepest, the pooled features as a 1x1 map. As in the
 authors' code and the public benchmark: the teacher is read before the last ReLU of a stage (where it
-can say that), the student after it; all fusions have one width, the pooled features of the student or
+gives that), the student after it; all fusions have one width, the pooled features of the student or
 512 if that is less; maps are brought to a size by nearest neighbours, first what comes from deeper to
 the student's level, then their fusion to the teacher's level; HCL adds, at half the weight each, the
 maps pooled to 4x4, 2x2 and 1x1 where those are smaller, and divides by the sum of the weights;
@@ -19,13 +19,15 @@ levels are summed. The benchmark's weight is 5, and rises over the first 20 of 2
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated, Any, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..core import Batch, Output, Term, float32
-from .matching import Pair, pooled_pair, require_channels, require_same, stage_pairs
+from ..core import Batch, Between, Output, Term, float32
+from ..core.options import Doc, Ge, Le, Weight, checked
+from .matching import Pair, channels, pooled_pair, require_channels, require_same, stage_pairs
 
 WIDEST = 512
 CONTEXTS = (4, 2, 1)
@@ -91,7 +93,10 @@ class Fusion(nn.Module):
         self.leave = nn.Sequential(leave, nn.BatchNorm2d(outputs))
 
     def forward(self, x: Tensor, deeper: Tensor | None, size: Size) -> tuple[Tensor, Tensor]:
-        """The level as the teacher's, (B, D, *size), and what the next shallower one gets, (B, M, *size)."""
+        """The level in the teacher's shape, (B, D, *size), and the input of the next shallower fusion.
+
+        The latter is (B, M, *size).
+        """
         x = self.enter(x)
         if self.attend is not None and deeper is not None:
             deeper = _resized(deeper, (x.shape[2], x.shape[3]))
@@ -106,26 +111,32 @@ def _resized(x: Tensor, size: Size) -> Tensor:
 
 
 class ReviewKD(Term):
-    """HCL between the teacher's levels and the student's, fused from the deepest to the shallowest.
+    """Deep stages reviewed together with shallow ones (Chen et al., 2021).
+
+    HCL between the teacher's levels and the student's, fused from the deepest to the shallowest.
 
     Args:
         student_channels: of the levels (:func:`level_pairs`), shallow to deep, pooled features last.
         teacher_channels: the same of the teacher.
-        mid_channels: width of the fusions; by default that of the student's pooled features, at most 512.
-        weight: factor of the term.
-        warmup: share of the phase over which the term rises from 0.
 
     Raises:
-        ValueError: the two do not have one length, or ``warmup`` is no share.
+        ValueError: the two differ in length, or an option is out of range.
     """
 
+    @checked
     def __init__(
         self,
         student_channels: Sequence[int],
         teacher_channels: Sequence[int],
-        mid_channels: int | None = None,
-        weight: float = 5.0,
-        warmup: float = 20 / 240,
+        *,
+        mid_channels: Annotated[
+            int | None,
+            Ge(1),
+            Doc("Channels of the fusions; by default those of the student's pooled features, at most 512."),
+        ] = None,
+        ramp: Annotated[float, Ge(0), Le(1), Doc("Share of the run over which the term rises from 0.")] = 20
+        / 240,
+        weight: Weight = 5.0,
     ) -> None:
         super().__init__()
         if len(student_channels) != len(teacher_channels):
@@ -133,8 +144,6 @@ class ReviewKD(Term):
                 "ReviewKD needs the channels of as many levels of the student as of the teacher, got "
                 f"{list(student_channels)} and {list(teacher_channels)}"
             )
-        if not 0 <= warmup <= 1:
-            raise ValueError(f"warmup is a share of the phase, from 0 to 1, got {warmup}")
         self.student_channels = tuple(student_channels)
         self.teacher_channels = tuple(teacher_channels)
         width = mid_channels or min(WIDEST, student_channels[-1])
@@ -144,7 +153,11 @@ class ReviewKD(Term):
             for level, (inputs, outputs) in enumerate(zip(student_channels, teacher_channels, strict=True))
         )
         self.weight = weight
-        self.warmup = warmup
+        self.ramp = ramp
+
+    @classmethod
+    def between(cls, networks: Between, **options: Any) -> Self:
+        return cls(*channels(level_pairs(networks.student, networks.teacher)), **options)
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         pairs = level_pairs(student, teacher.detach())
@@ -154,4 +167,4 @@ class ReviewKD(Term):
         for (ours, theirs), fuse in zip(pairs[::-1], list(self.fusions)[::-1], strict=True):
             level, deeper = fuse(ours, deeper, (theirs.shape[2], theirs.shape[3]))
             losses.append(hcl(level, theirs))
-        return batch.ramp(self.warmup, "ReviewKD") * torch.stack(losses).sum()
+        return batch.ramp(self.ramp, "ReviewKD") * torch.stack(losses).sum()

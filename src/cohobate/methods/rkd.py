@@ -2,7 +2,7 @@
 
 Park, Kim, Lu, Cho: Relational Knowledge Distillation, CVPR 2019.
 
-    t_i, s_i      features of image i, what the classifiers see; their dimensions may differ
+    t_i, s_i      pooled features of image i; teacher and student may differ in their dimensions
     psi_D(i, j)   |s_i - s_j| / mu, mu the mean distance of the batch
     psi_A(i,j,k)  cosine of the angle at j of the triangle i, j, k
     l_delta       Huber's loss, smooth L1 with threshold 1
@@ -13,7 +13,7 @@ Choices.
     Mean: over all B^2 pairs and B^3 triples, those with equal members too, whose potentials are the same
         for both networks; the usual weights, 25 and 50 with cross-entropy 1, belong to this mean.
     mu: the mean over the positive distances; images with the same features are left out of it.
-    Triangles that are none (equal members, or features nearer than rounding can tell: the square root of
+    Degenerate triangles (equal members, or features nearer than rounding can tell: the square root of
         the machine's epsilon, relative to mu) have psi_A = 0 and give no gradient.
     Angles come from the distances by the law of cosines, |s_i - s_j|^2 + |s_k - s_j|^2 - |s_i - s_k|^2 =
         2 (s_i - s_j).(s_k - s_j): the same numbers without B^2 difference vectors and their B^3 inner
@@ -22,11 +22,14 @@ Choices.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..core import Batch, Output, Term, float32
+from ..core.options import Doc, Ge, Weight, checked
 from .matching import Pair, pooled_pair
 
 
@@ -97,16 +100,22 @@ def _cosines(distance: Tensor) -> Tensor:
 
 
 class RKD(Term):
-    """lambda_D L_RKD-D + lambda_A L_RKD-A between what the two classifiers see.
+    """Distances and angles between images (Park et al., 2019).
 
-    Args:
-        weight: factor of the term.
-        distance_weight: factor of the loss of distances.
-        angle_weight: factor of the loss of angles.
+    lambda_D L_RKD-D + lambda_A L_RKD-A between the pooled features of student and teacher.
     """
 
+    @checked
     def __init__(
-        self, weight: float = 1.0, distance_weight: float = 25.0, angle_weight: float = 50.0
+        self,
+        *,
+        distance_weight: Annotated[
+            float, Ge(0), Doc("lambda_D, factor of the loss of the distances between two images.")
+        ] = 25.0,
+        angle_weight: Annotated[
+            float, Ge(0), Doc("lambda_A, factor of the loss of the angles between three images.")
+        ] = 50.0,
+        weight: Weight = 1.0,
     ) -> None:
         super().__init__()
         self.weight = weight
@@ -114,6 +123,6 @@ class RKD(Term):
         self.angle_weight = angle_weight
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        seen, taught = pooled_pair(student, teacher, "RKD")
-        pair = _relative_distances(seen, taught.detach())
+        ours, theirs = pooled_pair(student, teacher, "RKD")
+        pair = _relative_distances(ours, theirs.detach())
         return self.distance_weight * _of_distances(*pair) + self.angle_weight * _of_angles(*pair)

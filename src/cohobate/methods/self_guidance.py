@@ -9,7 +9,7 @@ WACV 2022.
     tau     temperature         tau > 1 softens both predictions
 
 Choices.
-    KL: KL(teacher || student) with the teacher detached, who learns from its own cross-entropy.
+    KL: KL(teacher || student) with the teacher detached; it learns from its own cross-entropy.
         Eq. 5 prints the arguments the other way round and says nothing of gradients;
         ``detach=False`` lets the term move the teacher's pass too.
     Batch norm: both passes normalise by their batch; the running statistics come from the full
@@ -22,51 +22,51 @@ Choices.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 
 from ..core import Batch, Classifier, Method, Output, cross_entropy, run
+from ..core.options import Doc, Ge, Gt, checked
 from .kd import softened_kl
-from .stochastic_depth import SurvivalGates
+from .stochastic_depth import Survival, SurvivalGates
 
 
 class SelfGuidance(Method):
-    """CE_S + CE_T + lambda tau^2 KL (eq. 5), S a random sub-network of T.
+    """The full network teaches random sub-networks of itself (Zheng and Peng, 2022).
+
+    CE_S + CE_T + lambda tau^2 KL (eq. 5), S a random sub-network of T. ``survival`` may also be a
+    sequence: a probability for each block.
 
     Args:
         network: a network whose residual branches end in gates.
-        survival: p_L of the linear decay, or one probability a block.
-        weight: lambda of eq. 5; the paper tries 0 to 3.
-        temperature: tau.
-        detach: whether the teacher is a constant in the distillation term.
-        backward_full: whether the full network's own cross-entropy trains it.
-        statistics: which passes move the batch-norm statistics.
 
     Raises:
-        ValueError: the network has no gates, or an argument is out of range.
+        ValueError: the network has no gates, or an option is out of range.
     """
 
+    @checked
     def __init__(
         self,
         network: nn.Module,
-        survival: float | Sequence[float] = 0.5,
-        weight: float = 0.25,
-        temperature: float = 3.0,
-        detach: bool = True,
-        backward_full: bool = True,
-        statistics: Literal["full", "both"] = "full",
+        *,
+        survival: Survival = 0.5,
+        weight: Annotated[
+            float, Ge(0), Doc("lambda of eq. 5, weight of the KL term; the paper tries 0 to 3.")
+        ] = 0.25,
+        temperature: Annotated[float, Gt(0), Doc("tau, softens both predictions.")] = 3.0,
+        detach: Annotated[bool, Doc("The full network is a constant in the KL term.")] = True,
+        backward_full: Annotated[
+            bool, Doc("The full network learns from its own cross-entropy (table 6).")
+        ] = True,
+        statistics: Annotated[
+            Literal["full", "both"],
+            Doc("Passes that update the batch-norm statistics: that of the full network, or both."),
+        ] = "full",
     ) -> None:
         super().__init__()
-        if weight < 0:
-            raise ValueError(f"weight (lambda) must not be negative, got {weight}")
-        if temperature <= 0:
-            raise ValueError(f"temperature must be positive, got {temperature}")
-        if statistics not in ("full", "both"):
-            raise ValueError(f"statistics must be 'full' or 'both', got {statistics!r}")
         self.network = network
         self.gates = SurvivalGates(network, survival)
         self.weight = weight

@@ -1,4 +1,4 @@
-"""SLKD: untrained copies of the teacher learn beside the student, and teach it how they learn.
+"""SLKD: untrained copies of the teacher learn beside the student, and teach it while they learn.
 
 Liu, Li, Cheng: Improving Knowledge Distillation via Transferring Learning Ability, 2023.
 
@@ -8,24 +8,24 @@ Liu, Li, Cheng: Improving Knowledge Distillation via Transferring Learning Abili
     alpha           alpha           share of the cross-entropy
     tau             temperature     tau > 1 softens predictions
     rho             rho             fusion weight of the first SL-teacher; or one weight each
-    lambda          teacher_weight  what the student takes from the teacher
-    eta             sl_weight       what it takes from the fused SL-teachers
+    lambda          teacher_weight  weight of the student's loss with the teacher as target
+    eta             sl_weight       weight of its loss with the fused SL-teachers as target
 
 Choices.
-    alpha, rho: never given. 0.1 (the usual split of plain KD, whose weights the paper says it
-        keeps) and equal shares. Any number of SL-teachers, the paper has two.
+    alpha, rho: the paper prints no values. The defaults are 0.1 (the usual share in plain KD, whose
+        weights the paper says it uses) and equal weights. Any number of SL-teachers; the paper has two.
     tau^2: inside the KL term, as in KD. Eqs. 1 to 5 do not print it; without it the loss is, up to
         its scale, ours with alpha tau^2 / (alpha tau^2 + 1 - alpha) in alpha's place.
-    Fusion: of logits, since eq. 3 divides what eq. 6 gives by tau. The text speaks of probabilities:
+    Fusion: of logits, since eq. 3 divides the result of eq. 6 by tau. The text speaks of probabilities:
         ``fuse="probabilities"`` averages the softened ones.
-    Gradients: an SL-teacher learns by eqs. 4 and 5 only, the student by eq. 7 only: what a network
-        gives as a target is detached. So one backward of the sum trains each by its own loss.
+    Gradients: an SL-teacher learns by eqs. 4 and 5 only, the student by eq. 7 only: every
+        target is detached. So one backward of the sum trains each by its own loss.
     Time: the student is guided by the SL-teachers as they are before the step's update.
     Sequential learning (SLKD*, tables 5 and 6): the text leaves open whether the SL-teachers learn
         first in the whole run, ``SelfLearning`` then ``Guided`` (the default), or first in each step,
         ``SLKDInTurns``: :mod:`cohobate.methods.slkd_sequential`.
     Ablations (table 4): ``teacher_weight=0`` leaves the student the SL-teachers only; ``sl_weight=0``
-        is KD, for whose sake nobody needs SL-teachers.
+        is plain KD, which needs no SL-teachers.
     Public code: there is none.
 """
 
@@ -33,16 +33,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core import Batch, Classifier, Frozen, Method, as_output, cross_entropy, float32, run
+from ..core.options import Doc, Ge, Le, Temperature, checked
 from .kd import softened_kl
 
-Fuse = Literal["logits", "probabilities"]
+Alpha = Annotated[
+    float, Ge(0), Le(1), Doc("Share of the cross-entropy, eqs. 1 to 5; 1 - alpha is that of the KL terms.")
+]
+Rho = Annotated[
+    float | Sequence[float] | None,
+    Ge(0),
+    Le(1),
+    Doc("Weight of the first of two SL-teachers, eq. 6; by default all weights are equal."),
+]
+TeacherWeight = Annotated[
+    float,
+    Ge(0),
+    Doc("lambda of eq. 7, factor of the student's loss with the teacher; 0: SL-teachers only (table 4)."),
+]
+SLWeight = Annotated[
+    float, Ge(0), Doc("eta of eq. 7, factor of the student's loss with the fused SL-teachers.")
+]
+Fuse = Annotated[Literal["logits", "probabilities"], Doc("What eq. 6 averages over the SL-teachers.")]
 Losses = dict[str, Tensor]
 
 
@@ -66,7 +84,7 @@ def fuse_probabilities(shares: Sequence[float], temperature: float, *logits: Ten
 def sl_losses(
     sl_teachers: Sequence[Tensor], teacher: Tensor, y: Tensor, alpha: float, temperature: float
 ) -> Losses:
-    """What the SL-teachers learn by, two terms each; the caller detaches the teacher.
+    """The losses of the SL-teachers, two terms each; the caller detaches the teacher.
 
     Args:
         sl_teachers: logits of each, (B, K).
@@ -118,38 +136,33 @@ class Fusion(nn.Module):
     """Several networks, and the weighted mean of their predictions: images -> logits, (B, K).
 
     Args:
-        networks: at least one; they must not be one another.
-        rho: a weight each, which sum to 1; a number is the first one's of two; None for equal ones.
-        fuse: what is averaged. The mean of probabilities is returned as its logarithm.
+        networks: at least one, all different.
+
+    ``rho`` may also be a sequence, one weight for each network, which sum to 1. The mean of probabilities
+    is returned as its logarithm, times the temperature.
 
     Raises:
-        ValueError: no networks, one of them twice, or weights that are not theirs.
+        ValueError: there is no network, or one stands twice; or an option is out of range.
     """
 
-    def __init__(
-        self,
-        networks: Sequence[nn.Module],
-        rho: float | Sequence[float] | None = None,
-        fuse: Fuse = "logits",
-    ) -> None:
+    @checked
+    def __init__(self, networks: Sequence[nn.Module], *, rho: Rho = None, fuse: Fuse = "logits") -> None:
         super().__init__()
         if len(networks) == 0 or len(set(networks)) < len(networks):
             raise ValueError(
                 f"sl_teachers must be one network or several different ones, got {len(networks)} "
                 f"of which {len(set(networks))} differ"
             )
-        if fuse not in ("logits", "probabilities"):
-            raise ValueError(f"fuse must be 'logits' or 'probabilities', got {fuse!r}")
         self.networks = nn.ModuleList(networks)
         self.shares = _shares(rho, len(networks))
         self.fuse = fuse
 
     def logits(self, x: Tensor, track: bool = True) -> list[Tensor]:
-        """Of each network; without ``track`` batch-norm statistics stay as they are."""
+        """Logits of each network, (B, K); without ``track`` batch-norm statistics do not change."""
         return [run(network, x, track=track).logits for network in self.networks]
 
     def fused(self, logits: Sequence[Tensor], temperature: float = 1.0) -> Tensor:
-        """The mean of what :meth:`logits` gave; probabilities are those at ``temperature``.
+        """The weighted mean of logits (:meth:`logits`), or of probabilities at ``temperature``; (B, K).
 
         Raises:
             ValueError: the networks predict different classes.
@@ -166,30 +179,31 @@ class Fusion(nn.Module):
 
     def predictors(self) -> dict[str, nn.Module]:
         """Each network, and where there are several their fusion."""
-        found: dict[str, nn.Module] = {
+        single: dict[str, nn.Module] = {
             f"sl_teacher_{i}": Classifier(network) for i, network in enumerate(self.networks, 1)
         }
-        return found | ({"sl_fused": self} if len(found) > 1 else {})
+        return single | ({"sl_fused": self} if len(single) > 1 else {})
 
     def readouts(self, x: Tensor) -> dict[str, Tensor]:
         logits = self.logits(x)
-        found = {f"sl_teacher_{i}": z for i, z in enumerate(logits, 1)}
-        return found | ({"sl_fused": self.fused(logits)} if len(found) > 1 else {})
+        single = {f"sl_teacher_{i}": z for i, z in enumerate(logits, 1)}
+        return single | ({"sl_fused": self.fused(logits)} if len(single) > 1 else {})
 
 
-def _shares(rho: float | Sequence[float] | None, networks: int) -> tuple[float, ...]:
+def _shares(rho: Rho, networks: int) -> tuple[float, ...]:
     if rho is None:
         return (1 / networks,) * networks
-    if isinstance(rho, int | float):
+    if not isinstance(rho, Sequence):
         if networks != 2:
             raise ValueError(
-                f"rho={rho} is the first of two SL-teachers' weight, here are {networks}; give a weight each"
+                f"rho={rho} is the weight of the first of two SL-teachers, but there are {networks}; give a "
+                "sequence with a weight for each (in Python), or leave rho out for equal weights"
             )
         rho = (rho, 1 - rho)
     if len(rho) != networks:
-        raise ValueError(f"rho has {len(rho)} weights for {networks} SL-teachers")
-    if min(rho) < 0 or not math.isclose(sum(rho), 1, abs_tol=1e-6):
-        raise ValueError(f"the weights in rho must lie in [0, 1] and sum to 1, got {tuple(rho)}")
+        raise ValueError(f"rho has {len(rho)} weights for {networks} SL-teachers; give one weight for each")
+    if not math.isclose(sum(rho), 1, abs_tol=1e-6):
+        raise ValueError(f"the weights in rho must sum to 1, got {tuple(rho)}")
     return tuple(rho)
 
 
@@ -203,35 +217,32 @@ class SLKD(Method):
         student: the network to train and deploy.
         teacher: frozen (a plain module is copied and frozen).
         sl_teachers: untrained networks of the teacher's architecture, each initialised anew.
-        alpha: share of the cross-entropy, in [0, 1].
-        temperature: tau.
-        rho: fusion weights, as in :class:`Fusion`.
-        teacher_weight: lambda; 0 for SL-teachers only (table 4).
-        sl_weight: eta.
-        fuse: what eq. 6 averages.
+
+    ``rho`` may also be a sequence, one weight for each SL-teacher.
 
     Raises:
-        ValueError: an argument is out of range.
+        ValueError: an option is out of range.
     """
 
+    @checked
     def __init__(
         self,
         student: nn.Module,
         teacher: nn.Module,
         sl_teachers: Sequence[nn.Module],
-        alpha: float = 0.1,
-        temperature: float = 4.0,
-        rho: float | Sequence[float] | None = None,
-        teacher_weight: float = 1.0,
-        sl_weight: float = 3.0,
+        *,
+        alpha: Alpha = 0.1,
+        rho: Rho = None,
+        teacher_weight: TeacherWeight = 1.0,
+        sl_weight: SLWeight = 3.0,
+        temperature: Temperature = 4.0,
         fuse: Fuse = "logits",
     ) -> None:
         super().__init__()
-        check(alpha, temperature)
-        check_weights(teacher_weight, sl_weight)
+        require_target(teacher_weight, sl_weight)
         self.student = student
         self.teacher = Frozen.of(teacher)
-        self.sl_teachers = Fusion(sl_teachers, rho, fuse)
+        self.sl_teachers = Fusion(sl_teachers, rho=rho, fuse=fuse)
         self.alpha = alpha
         self.temperature = temperature
         self.teacher_weight = teacher_weight
@@ -268,27 +279,19 @@ class SLKD(Method):
 
 
 def teacher_logits(teacher: Frozen, batch: Batch) -> Tensor:
-    """Computed before (``batch.taught``), or now; a constant."""
+    """The teacher's logits, detached: ``batch.taught`` if it was computed before, else computed now."""
     return (teacher(batch.x).logits if batch.taught is None else batch.taught).detach()
 
 
 def trained(module: nn.Module) -> list[nn.Parameter]:
-    """What an optimizer may move."""
+    """Parameters that an optimizer may update."""
     return [p for p in module.parameters() if p.requires_grad]
 
 
-def check(alpha: float, temperature: float) -> None:
-    """Raise a ValueError where eqs. 1 to 5 have no meaning."""
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha, the share of the cross-entropy, must lie in [0, 1], got {alpha}")
-    if temperature <= 0:
-        raise ValueError(f"temperature must be positive, got {temperature}")
-
-
-def check_weights(teacher_weight: float, sl_weight: float) -> None:
-    """Raise a ValueError where eq. 7 has no meaning."""
-    if min(teacher_weight, sl_weight) < 0 or teacher_weight == sl_weight == 0:
+def require_target(teacher_weight: float, sl_weight: float) -> None:
+    """Raise a ValueError where both weights of eq. 7 are 0, so that the student has no loss."""
+    if teacher_weight == sl_weight == 0:
         raise ValueError(
-            "teacher_weight (lambda) and sl_weight (eta) must not be negative, nor both 0, "
-            f"got {teacher_weight} and {sl_weight}"
+            "teacher_weight (lambda) and sl_weight (eta) must not both be 0, "
+            f"got {teacher_weight} and {sl_weight}; give at least one of them a positive value"
         )

@@ -12,13 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from ..core import Batch, Classifier, Frozen, Method, as_output
+from ..core.options import Temperature, checked
 from .slkd import (
     SLKD,
+    Alpha,
     Fuse,
     Fusion,
     Losses,
-    check,
-    check_weights,
+    Rho,
+    SLWeight,
+    TeacherWeight,
+    require_target,
     sl_losses,
     student_losses,
     teacher_logits,
@@ -29,10 +33,10 @@ from .slkd import (
 class SLKDInTurns(Method):
     """Sequential within each step: the SL-teachers are updated, predict anew, and guide the student.
 
-    The second prediction leaves their batch-norm statistics as they are.
+    The second prediction does not change their batch-norm statistics.
 
     Args:
-        slkd: what would learn side by side.
+        slkd: the same networks and options in their parallel form.
     """
 
     turns = 2
@@ -69,26 +73,27 @@ class SelfLearning(Method):
 
     Args:
         teacher: frozen (a plain module is copied and frozen).
-        sl_teachers, alpha, temperature, rho, fuse: as in :class:`SLKD`; the last two matter for the
-            fused prediction only, which is the first predictor where there are several.
+        sl_teachers: as in :class:`SLKD`. ``rho`` and ``fuse`` affect only their fused prediction, which
+            is the first predictor where there are several.
 
     Raises:
-        ValueError: an argument is out of range.
+        ValueError: an option is out of range.
     """
 
+    @checked
     def __init__(
         self,
         teacher: nn.Module,
         sl_teachers: Sequence[nn.Module],
-        alpha: float = 0.1,
-        temperature: float = 4.0,
-        rho: float | Sequence[float] | None = None,
+        *,
+        alpha: Alpha = 0.1,
+        rho: Rho = None,
+        temperature: Temperature = 4.0,
         fuse: Fuse = "logits",
     ) -> None:
         super().__init__()
-        check(alpha, temperature)
         self.teacher = Frozen.of(teacher)
-        self.sl_teachers = Fusion(sl_teachers, rho, fuse)
+        self.sl_teachers = Fusion(sl_teachers, rho=rho, fuse=fuse)
         self.alpha = alpha
         self.temperature = temperature
 
@@ -116,32 +121,32 @@ class Guided(Method):
     Args:
         student: the network to train and deploy.
         teacher: frozen (a plain module is copied and frozen).
-        sl_teachers: what :class:`SelfLearning` has trained, frozen (plain modules are copied and frozen).
-        alpha, temperature, rho, teacher_weight, sl_weight, fuse: as in :class:`SLKD`.
+        sl_teachers: trained by :class:`SelfLearning`, frozen (plain modules are copied and frozen).
 
     Raises:
-        ValueError: an argument is out of range.
+        ValueError: an option is out of range.
     """
 
+    @checked
     def __init__(
         self,
         student: nn.Module,
         teacher: nn.Module,
         sl_teachers: Sequence[nn.Module],
-        alpha: float = 0.1,
-        temperature: float = 4.0,
-        rho: float | Sequence[float] | None = None,
-        teacher_weight: float = 1.0,
-        sl_weight: float = 3.0,
+        *,
+        alpha: Alpha = 0.1,
+        rho: Rho = None,
+        teacher_weight: TeacherWeight = 1.0,
+        sl_weight: SLWeight = 3.0,
+        temperature: Temperature = 4.0,
         fuse: Fuse = "logits",
     ) -> None:
         super().__init__()
-        check(alpha, temperature)
-        check_weights(teacher_weight, sl_weight)
+        require_target(teacher_weight, sl_weight)
         self.student = student
         self.teacher = Frozen.of(teacher)
         frozen = list(map(Frozen.of, sl_teachers))
-        self.sl_teachers = Fusion(frozen, rho, fuse)
+        self.sl_teachers = Fusion(frozen, rho=rho, fuse=fuse)
         self.alpha = alpha
         self.temperature = temperature
         self.teacher_weight = teacher_weight

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from ..core import Batch, Output, Term, float32
+from ..core.options import Weight, checked
 from .matching import stage_pairs
 
 
@@ -54,16 +55,16 @@ def _similarities(maps: Tensor) -> Tensor:
 
 
 class SP(Term):
-    """Difference of the pairwise similarities in the deepest stages of student and teacher.
+    """Which images of a batch are alike (Tung and Mori, 2019).
 
-    Args:
-        weight: factor of the term, gamma.
+    Difference of the pairwise similarities in the deepest stages of student and teacher.
     """
 
-    def __init__(self, weight: float = 3000.0) -> None:
+    @checked
+    def __init__(self, *, weight: Weight = 3000.0) -> None:
         super().__init__()
         self.weight = weight
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        seen, taught = stage_pairs(student, teacher, "SP")[-1]
-        return similarity_loss(seen, taught.detach())
+        ours, theirs = stage_pairs(student, teacher, "SP")[-1]
+        return similarity_loss(ours, theirs.detach())

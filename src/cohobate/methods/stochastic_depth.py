@@ -13,11 +13,20 @@ Choices. One draw a mini-batch, as in the paper. The sampled pass moves the batc
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
 from ..core import Batch, Classifier, Method, cross_entropy, fold, gate_names, run
+from ..core.options import Doc, Gt, Le, checked
+
+Survival = Annotated[
+    float | Sequence[float],
+    Gt(0),
+    Le(1),
+    Doc("p_L, survival probability of the last block; those of the others fall linearly from 1 to it."),
+]
 
 
 def linear_decay(blocks: int, last: float) -> list[float]:
@@ -35,10 +44,10 @@ class SurvivalGates(nn.Module):
 
     Args:
         network: a network whose residual branches end in gates.
-        survival: p_L of the linear decay, or one probability a block.
+        survival: p_L of the linear decay, or one probability for each block; in (0, 1].
 
     Raises:
-        ValueError: no gates, a probability outside (0, 1], or a wrong number of them.
+        ValueError: the network has no gates, or not one for each probability.
     """
 
     probabilities: Tensor
@@ -47,12 +56,13 @@ class SurvivalGates(nn.Module):
         super().__init__()
         self.names = gate_names(network)
         blocks = len(self.names)
-        given = linear_decay(blocks, survival) if isinstance(survival, int | float) else list(survival)
-        if len(given) != blocks:
-            raise ValueError(f"survival has {len(given)} probabilities for {blocks} residual blocks")
-        if not all(0 < p <= 1 for p in given):
-            raise ValueError(f"survival must lie in (0, 1], got {survival}")
-        self.register_buffer("probabilities", torch.tensor(given), persistent=False)
+        each = list(survival) if isinstance(survival, Sequence) else linear_decay(blocks, survival)
+        if len(each) != blocks:
+            raise ValueError(
+                f"survival has {len(each)} probabilities for {blocks} residual blocks; give one for each, or "
+                "that of the last block alone"
+            )
+        self.register_buffer("probabilities", torch.tensor(each), persistent=False)
 
     def sampled(self) -> dict[str, Tensor]:
         """A random sub-network: b_l of each block."""
@@ -68,14 +78,20 @@ class SurvivalGates(nn.Module):
 
 
 class StochasticDepth(Method):
-    """Cross-entropy of a random sub-network; the full network, scaled by p_l, is deployed.
+    """A random sub-network learns in each step (Huang et al., 2016); the full one is deployed.
+
+    The residual branches of the full network are scaled by p_l. ``survival`` may also be a sequence: a
+    probability for each block.
 
     Args:
         network: a network whose residual branches end in gates.
-        survival: p_L of the linear decay, or one probability a block.
+
+    Raises:
+        ValueError: the network has no gates, or an option is out of range.
     """
 
-    def __init__(self, network: nn.Module, survival: float | Sequence[float] = 0.5) -> None:
+    @checked
+    def __init__(self, network: nn.Module, *, survival: Survival = 0.5) -> None:
         super().__init__()
         self.network = network
         self.gates = SurvivalGates(network, survival)

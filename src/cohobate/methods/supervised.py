@@ -8,7 +8,7 @@ from ..core import Batch, Classifier, Method, as_output, cross_entropy
 
 
 class Supervised(Method):
-    """Cross-entropy with the labels, nothing else.
+    """Cross-entropy alone: what every gain is measured against.
 
     Args:
         network: images -> Output or logits.
