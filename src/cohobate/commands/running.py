@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from ..analysis.cost import cost, parameters
+from ..config.files import read_config
 from ..config.groups import Training
 from ..data.dataset import fingerprint
 from ..engine import distributed
@@ -18,7 +19,7 @@ from ..engine.probe import choose_precision
 from ..engine.progress import Display
 from ..engine.signals import Stopper
 from ..recipes.job import load
-from ..runs.folder import claim, read_config
+from ..runs.folder import claim
 from ..runs.layout import RunFolder
 from .feeds import make_feeds
 from .prepare import Prepared, prepare

@@ -12,10 +12,11 @@ from typing import Any
 
 from filelock import FileLock
 
+from ..config.files import read_config
 from ..config.groups import Bookkeeping, Images, Network, Numerics, Optimisation, Training
 from ..engine import distributed
 from ..recipes.options import options, recorded_options
-from ..runs.folder import plain, read_config
+from ..runs.folder import plain
 from ..runs.layout import RunFolder
 
 METHOD = "baseline"

@@ -24,13 +24,8 @@ class Setup:
     methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def of(self, method: str) -> dict[str, Any]:
-        """All options of a method's run; a method that takes no teacher gets none."""
-        from ..recipes.catalogue import takes_teacher
-
-        given = {**self.options, **self.own(method)}
-        if not takes_teacher(method):
-            given.pop("teacher", None)
-        return given
+        """All options of a method's run."""
+        return {**self.options, **self.own(method)}
 
     def own(self, method: str) -> dict[str, Any]:
         """The method's own options; those of a sum of terms bear the term's name."""

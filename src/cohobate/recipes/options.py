@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import Field, ValidationError, create_model
 
@@ -33,7 +34,17 @@ def own_group(name: str) -> type[Group]:
 
 def _field(option: Option) -> tuple[Any, Any]:
     default = ... if option.default is inspect.Parameter.empty else option.default
-    return option.hint, Field(default, description=option.help or None)
+    return typed(option.hint), Field(default, description=option.help or None)
+
+
+def typed(hint: Any) -> Any:
+    """An annotation without the alternatives that only Python takes, ``float | Sequence[float]``."""
+    if get_origin(hint) is Annotated:
+        inner, *marks = get_args(hint)
+        return Annotated[(typed(inner), *marks)]  # type: ignore[return-value]
+    if get_origin(hint) in (Union, UnionType):
+        return Union[tuple(part for part in get_args(hint) if get_origin(part) is not Sequence)]
+    return hint
 
 
 @cache

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import yaml
 
+from ..config.files import read_config
 from ..config.groups import Bookkeeping, Training
 from ..engine import distributed
 from ..engine.checkpoint import write_bytes, write_json
@@ -36,23 +37,6 @@ def seed_folder(root: Path, label: str, seed: int) -> Path:
 def plain(text: str) -> str:
     """A file name of the text."""
     return re.sub(r"[^A-Za-z0-9_.=-]+", "-", text).strip("-.")
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """The mapping in a ``run.yaml``.
-
-    Raises:
-        ValueError: no such file, or not a YAML mapping.
-    """
-    if not path.is_file():
-        raise ValueError(f"no configuration {path}")
-    try:
-        config = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {error}") from error
-    if not isinstance(config, dict):
-        raise ValueError(f"{path} is not a mapping of options")
-    return config
 
 
 def recorded(method: str, config: Training) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ...core import Group, Output
 from ..backbones.resnet import initialise
+from .. import backbones
 from .adapt import Adapted
 from .cutting import cut, fill, stage_names, tensors
 from .probe import Shape, mode, noise
@@ -196,4 +197,4 @@ def _redrawn(network: nn.Module, fresh: Fresh) -> nn.Module:
 
 
 def _built_in(network: nn.Module) -> bool:
-    return type(network).__module__.startswith(f"{__package__}.") and not isinstance(network, Adapted)
+    return type(network).__module__.startswith(f"{backbones.__name__}.")
