@@ -6,10 +6,10 @@ from .analysis.diversity import disagreement as disagreement
 from .analysis.diversity import interrater_agreement as interrater_agreement
 from .analysis.diversity import q_statistic as q_statistic
 from .commands.compare import compare as compare
-from .commands.run import Result as Result
-from .commands.run import fit as fit
-from .commands.run import train as train
-from .commands.sweep import sweep as sweep
+from .commands.result import Result as Result
+from .commands.sweeping import sweep as sweep
+from .commands.train import fit as fit
+from .commands.train import train as train
 from .config.groups import Training as Training
 from .core import Batch as Batch
 from .core import Classifier as Classifier

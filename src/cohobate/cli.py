@@ -5,69 +5,57 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
+from importlib import import_module
+from importlib.metadata import version
 
-from .commands.cli_looking import (
-    attention_command,
-    evaluate_command,
-    inspect_command,
-    list_command,
-    report_command,
-)
-from .commands.cli_training import compare_command, sweep_command, train_command
+import tyro
 
-USAGE = """\
-usage: cohobate COMMAND ...
+COMMANDS = {
+    "train": "train",
+    "compare": "compare",
+    "sweep": "sweep",
+    "evaluate": "evaluate",
+    "report": "report",
+    "attention": "attention",
+    "inspect": "inspect",
+    "list": "listing",
+}
+"""Command -> its file in ``commands/``, whose ``main`` takes what follows the command."""
 
+ABOUT = """\
 Knowledge distillation of vision networks.
-
-  train METHOD      train one method; an interrupted run goes on
-  compare [METHOD ...]
-                    train several methods over seeds, print and write one table
-  sweep METHOD --OPTION V1,V2,...
-                    train a method once for each value of an option, draw the error over it
-  evaluate RUN      measure a finished run: top-1, top-5, NLL, calibration, each class
-  report RUN ...    write the page of a run, or of several runs beside one another
-  attention RUN     draw where the networks of a run look, block by block, epoch by epoch
-  inspect MODEL     the map of a network: stages, sizes, branch points, gates
-  list methods|models|data|setups
 
 `cohobate compare` alone runs a small comparison on real digits in under two minutes.
 `cohobate COMMAND --help` explains a command, `cohobate train METHOD --help` a method's options.
 """
 
-COMMANDS: dict[str, Callable[[list[str]], None]] = {
-    "train": train_command,
-    "compare": compare_command,
-    "sweep": sweep_command,
-    "evaluate": evaluate_command,
-    "report": report_command,
-    "attention": attention_command,
-    "inspect": inspect_command,
-    "list": list_command,
-}
-
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command; exits with 2 and one clear line when something given is wrong."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(USAGE, end="")
-        return
-    if arguments[0] == "--version":
-        from importlib.metadata import version
-
+    if arguments[:1] == ["--version"]:
         print(version("cohobate"))
         return
-    command = COMMANDS.get(arguments[0])
-    if command is None:
-        sys.exit(f"error: unknown command {arguments[0]!r}; there are {', '.join(COMMANDS)}")
-    _guarded(command, arguments[1:])
+    name, rest = arguments[:1] or ["--help"], arguments[1:]
+    commands = {command: _command(file, rest) for command, file in COMMANDS.items()}
+    tyro.extras.subcommand_cli_from_dict(commands, prog="cohobate", description=ABOUT, args=name)
 
 
-def _guarded(command: Callable[[list[str]], None], arguments: list[str]) -> None:
+def _command(file: str, arguments: list[str]) -> Callable[[], None]:
+    main = import_module(f".commands.{file}", __package__).main
+
+    def command() -> None:
+        _guarded(partial(main, arguments))
+
+    command.__doc__ = main.__doc__
+    return command
+
+
+def _guarded(command: Callable[[], None]) -> None:
     """Turn what a user can mend into one line. COHOBATE_TRACEBACK=1 shows where it came from."""
     try:
-        command(arguments)
+        command()
     except Exception as error:
         if os.environ.get("COHOBATE_TRACEBACK"):
             raise

@@ -1,229 +1,60 @@
-"""Where the networks of a run look: their attention maps at the epochs whose weights were kept.
-
-FRSKD (Ji et al., CVPR 2021), figures 3 and 5. It works for every method: the rows are the networks among
-its predictors that give stages, what its ``self_teacher`` (a module of this name, wherever it keeps it) makes
-of the first one's stages, and its frozen teachers.
-"""
+"""``cohobate attention``: where the networks of a run look, block by block, epoch by epoch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Annotated, Literal
 
-import torch
-from torch import Tensor, nn
+import tyro
+from pydantic import Field
 
-from ..analysis.attention import concentration, pooled
-from ..config.groups import Training
-from ..core import Batch, Classifier, Frozen, Method, Output, as_output
-from ..data.dataset import Dataset, Split
-from ..engine import distributed
-from ..engine.checkpoint import write_bytes
-from ..engine.measures.classification import evaluating
-from ..recipes.catalogue import label
-from ..report.figures.attention import Attention, Look, to_csv, to_npz
-from ..report.figures.attention_picture import draw
-from .feeds import read_data, split_loader
-from .kept import kept_config, load_kept, rebuild, wanted_states
+from ..config.groups import Group
+from .parsing import parsed_alone, show
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+ABOUT = """\
+Draw where the networks of a run look: the attention map of each block over the image.
+Only the weights of epochs that were named at training can be drawn:
+  cohobate train METHOD --keep-epochs 1,10,30 --out runs/mine
+  cohobate attention runs/mine --epochs 1,30 --rows 5,17
 
-IMAGES = 3
-"""Shown unless told otherwise."""
-MEASURED = 500
-"""Images of the split, spread evenly over it, that the concentration is a mean over at most."""
-NAMES = {"network": "classifier", "self_teacher": "self-teacher"}
+A row a network: the classifier, below it whatever else the method has that gives feature maps
+(its self-teacher, its peers, its teacher). A map is the mean of the squares over a block's
+channels, scaled to its own range. Beside the picture lie the maps as .npz and, as .csv and printed,
+how concentrated they are: the share of the attention in the strongest quarter of the positions.
+"""
 
 
-def attention_of_run(
-    folder: Path,
-    epochs: Sequence[int] = (),
-    *,
-    images: int | None = None,
-    rows: Sequence[int] = (),
-    split: Literal["val", "test"] = "val",
-    say: Callable[[str], None] = lambda message: None,
-) -> Attention:
-    """Attention maps of a run's networks, and how concentrated they are.
+class Command(Group):
+    """Whose weights, and which images."""
 
-    Args:
-        folder: of the run, finished or not.
-        epochs: whose weights; by default all that ``keep_epochs`` kept, else the last.
-        images: how many to show: the first image of each of the first classes, then the second ones.
-        rows: of the split, to show these instead.
-        split: whose images.
-        say: told what is shown instead of what was asked for.
-
-    Raises:
-        ValueError: not a run folder, no such split, rows that it does not have, images and rows both, or
-            networks without stages.
-        RunError: an epoch that was not kept, no weights at all, or a method that cannot be built again.
-    """
-    if images is not None and rows:
-        raise ValueError("give --images or --rows, not both: rows says which images, images only how many")
-    config, method = kept_config(folder)
-    dataset = read_data(config)
-    pictures = _split(dataset, split, config)
-    if rows:
-        wanted = _checked_rows(rows, pictures, split)
-    else:
-        wanted = chosen_rows(pictures.y, IMAGES if images is None else images)
-    rebuilt = rebuild(folder, method, config, dataset)
-    states = wanted_states(folder, rebuilt, epochs, say)
-    device = distributed.pick_device("auto")
-    shown = _batch(pictures, wanted, dataset, device)
-    even = torch.linspace(0, len(pictures) - 1, min(MEASURED, len(pictures))).round().long()
-    rebuilt.method.to(device)
-    looks: list[Look] = []
-    for epoch, kept in sorted(states.items()):
-        load_kept(rebuilt.method, kept)
-        loader = split_loader(pictures.subset(even), dataset, device, config.workers)
-        with evaluating(rebuilt.method):
-            looks += _looks(rebuilt.method, epoch, shown, loader.epoch(0), dataset.classes)
-    about = f"{label(method, config)} on {Path(config.data).name}, {config.model}, seed {config.seed}"
-    if rebuilt.phases > 1:
-        about += f", phase {rebuilt.name}"
-    return Attention(
-        about,
-        split,
-        tuple(wanted.tolist()),
-        _visible(shown.x, dataset),
-        tuple(dataset.classes[k] for k in shown.y.tolist()),
-        tuple(looks),
-        len(even),
+    run: Annotated[Path, tyro.conf.Positional] = Field(
+        description="The run's folder, finished or not; its method is built again by name."
     )
+    epochs: tuple[int, ...] = Field((), description="Of those kept, by default all; none kept: the last one.")
+    images: int | None = Field(None, description="How many, each of another class; by default 3.")
+    rows: tuple[int, ...] = Field((), description="Rows of the split, to show these images.")
+    split: Literal["val", "test"] = Field("val", description="Whose images.")
+    out: Path | None = Field(None, description="The picture, a .png; by default in the run's folder.")
 
 
-def write_attention(attention: Attention, picture: Path) -> list[Path]:
-    """The picture, and its numbers beside it: ``.npz`` the maps, ``.csv`` how concentrated they are.
+def main(arguments: list[str]) -> None:
+    """Draw where the networks of a run look, block by block, epoch by epoch."""
+    command = parsed_alone("cohobate attention", arguments, Command, ABOUT)
+    from ..report.figures.attention import definition, to_rich
+    from .looking import attention_of_run, check_picture, write_attention
 
-    Each file is written whole or not at all.
-
-    Raises:
-        ValueError: the picture's name does not end in .png, or it would be too large.
-    """
+    picture = command.out or command.run / f"attention-{command.split}.png"
     check_picture(picture)
-    files = {
-        picture: draw(attention),
-        picture.with_suffix(".npz"): to_npz(attention),
-        picture.with_suffix(".csv"): to_csv(attention).encode(),
-    }
-    for path, data in files.items():
-        write_bytes(path, data)
-    return list(files)
-
-
-def check_picture(picture: Path) -> None:
-    """Raise a ValueError unless the name ends in .png: before anything is computed."""
-    if picture.suffix != ".png":
-        raise ValueError(f"the picture is a PNG, so its name ends in .png; got {picture}")
-
-
-# ---------------------------------------------------------------- what a method can show
-
-
-def outputs(method: Method, x: Tensor) -> dict[str, Output]:
-    """The networks of a method that give stages, by name: the deployed one first.
-
-    Its predictors as far as they are networks of their own; the module that it calls ``self_teacher``, if
-    there is one, on the deployed network's stages; and its frozen teachers.
-
-    Raises:
-        ValueError: none gives stages.
-    """
-    networks = {name: _bare(module) for name, module in method.predictors().items()}
-    found = {name: as_output(network(x)) for name, network in networks.items()}
-    first = next(iter(found))
-    named = ((name.rpartition(".")[2], module) for name, module in method.named_modules())
-    self_teacher = next((module for name, module in named if name == "self_teacher"), None)
-    if self_teacher is not None and found[first].stages:
-        found["self_teacher"] = as_output(self_teacher(found[first].stages))
-    frozen = {name: child for name, child in method.named_children() if isinstance(child, Frozen)}
-    found |= {name: teacher(x) for name, teacher in frozen.items() if name not in found}
-    shown = {name: output for name, output in found.items() if output.stages}
-    if not shown:
-        raise ValueError(
-            f"{type(networks[first]).__name__} gives no stages, so there is nothing to draw; name its "
-            "modules, cohobate.adapt(network, stages=[...]) (`cohobate inspect MODEL` shows what is found)"
-        )
-    return shown
-
-
-def _bare(module: nn.Module) -> nn.Module:
-    return module.network if isinstance(module, Classifier) else module
-
-
-def _looks(
-    method: Method, epoch: int, shown: Batch, measured: Iterator[Batch], classes: Sequence[str]
-) -> list[Look]:
-    found = outputs(method, shown.x)
-    answers = method.readouts(shown.x)
-    sums: dict[str, Tensor] = {}
-    count = 0
-    for batch in measured:
-        count += len(batch.y)
-        for name, output in outputs(method, batch.x).items():
-            each = torch.stack([concentration(pooled(stage)).double().sum() for stage in output.stages])
-            sums[name] = sums[name] + each if name in sums else each
-    return [
-        Look(
-            NAMES.get(name, name.replace("_", " ")),
-            epoch,
-            tuple(pooled(stage).cpu() for stage in output.stages),
-            tuple(classes[k] for k in answers.get(name, output.logits).argmax(1).tolist()),
-            tuple((sums[name] / count).tolist()),
-        )
-        for name, output in found.items()
-    ]
-
-
-# ---------------------------------------------------------------- which images
-
-
-def chosen_rows(y: Tensor, images: int) -> Tensor:
-    """The first image of each class, class by class, then the second of each, so many in all.
-
-    Args:
-        y: (N,) class ids.
-        images: how many rows.
-
-    Raises:
-        ValueError: fewer than 1, or more than there are.
-    """
-    if not 1 <= images <= len(y):
-        raise ValueError(f"images must be 1 to {len(y)}, the size of the split; got {images}")
-    by_class = y.argsort(stable=True)
-    sizes = torch.bincount(y)
-    # How many of its class stand before an image.
-    before = torch.arange(len(y)) - (sizes.cumsum(0) - sizes)[y[by_class]]
-    return by_class[before.argsort(stable=True)[:images]]
-
-
-def _checked_rows(rows: Sequence[int], pictures: Split, split: str) -> Tensor:
-    outside = [row for row in rows if not 0 <= row < len(pictures)]
-    if outside:
-        raise ValueError(
-            f"the {split} split has rows 0 to {len(pictures) - 1}, not {', '.join(map(str, outside))}"
-        )
-    return torch.tensor(list(dict.fromkeys(rows)))
-
-
-def _split(dataset: Dataset, split: str, config: Training) -> Split:
-    images = dataset.val if split == "val" else dataset.test() if dataset.test else None
-    if images is None:
-        raise ValueError(f"{config.data} has no {split} split")
-    return images
-
-
-def _batch(pictures: Split, rows: Tensor, dataset: Dataset, device: torch.device) -> Batch:
-    """The images as one batch: few, so that no worker is started for them."""
-    loader = split_loader(pictures.subset(rows), dataset, device, workers=0)
-    return next(iter(loader.epoch(0)))
-
-
-def _visible(x: Tensor, dataset: Dataset) -> Tensor:
-    """Normalised images (N, 3, H, W) as a person sees them, (N, H, W, 3) from 0 to 1."""
-    mean, std = x.new_tensor(dataset.mean), x.new_tensor(dataset.std)
-    return (x.movedim(1, -1) * std + mean).clamp(0, 1).cpu()
+    attention = attention_of_run(
+        command.run,
+        command.epochs,
+        images=command.images,
+        rows=command.rows,
+        split=command.split,
+        say=print,
+    )
+    written = write_attention(attention, picture)
+    print(attention.about)
+    show(to_rich(attention))
+    print(definition(attention))
+    print("\n".join(str(path) for path in written))

@@ -1,43 +1,26 @@
-"""Several methods on the same images, the same way, over seeds."""
+"""``cohobate compare``: several methods on the same images, the same way, over seeds."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import yaml
+import tyro
+from pydantic import Field
 
-from ..config.groups import Training
-from ..engine import distributed
-from ..engine.errors import Stopped
+from ..config.checking import checked
+from ..config.files import read_config
+from ..config.grammar import parse
+from ..config.groups import Group, Images, Training
 from ..papers.setups import find_setup
-from ..recipes.catalogue import OF_TEACHERS, label, options, takes_teacher
-from ..report.files import comparison_files
-from ..report.tables.comparison import Comparison
-from ..report.tables.comparison import compare as tabulate
-from ..runs.folder import default_folder, plain, read_config, write_files
-from ..runs.reading import read_run
-from .run import train
+from .parsing import SETUP, WHOLE, parsed, show, value_of
 
-
-def parse(spec: str) -> tuple[str, dict[str, Any]]:
-    """``method`` or ``method:option=value,option=value`` -> name and options.
-
-    Raises:
-        ValueError: a part that is not option=value.
-    """
-    name, _, given = spec.rpartition(":")
-    if "=" not in given:
-        return spec, {}
-    pairs = {}
-    for part in given.split(","):
-        key, equals, value = part.partition("=")
-        if not equals:
-            raise ValueError(f"{part!r} in {spec!r} is not option=value")
-        pairs[key.strip()] = yaml.safe_load(value)
-    return name, pairs
+if TYPE_CHECKING:
+    from ..data.dataset import Dataset
+    from ..report.tables.comparison import Comparison
+    from .prepare import Prepared, Read
 
 
 def compare(
@@ -52,8 +35,8 @@ def compare(
     """Train what is missing, read what is done, write the table and the page.
 
     Args:
-        methods: names, each with options of its own if wanted (:func:`parse`). Gains are over
-            ``baseline`` if it is among them, else over the first.
+        methods: names, each with options of its own if wanted (:func:`cohobate.config.grammar.parse`). Gains
+            are over ``baseline`` if it is among them, else over the first.
         seeds: each trains every method once; gains are paired by seed.
         training: shared by all; its ``seed`` is not used.
         out: folder of the comparison; by default ``runs/<data>-<model>``.
@@ -63,45 +46,84 @@ def compare(
         The comparison and the files written (by the first process).
 
     Raises:
-        Stopped, RunError, ValueError: see :func:`cohobate.commands.run.train`.
+        Stopped, RunError, ValueError: see :func:`cohobate.train`. All methods are checked before one is
+            trained.
     """
+    from ..engine import distributed
+    from ..report.files import comparison_files
+    from ..report.tables.comparison import compare as tabulate
+    from ..runs.folder import default_root, seed_folder, write_files
+    from ..runs.layout import RunFolder
+    from ..runs.reading import read_run
+    from .prepare import prepare
+    from .running import run
+
     started = time.monotonic()
-    root = out if out is not None else default_folder("baseline", training).parent.parent
-    configs = {spec: configure(spec, training, setup) for spec in dict.fromkeys(methods)}
+    root = out if out is not None else default_root(training)
+    configs = [configure(spec, training, setup) for spec in dict.fromkeys(methods)]
     folders = []
     kept: dict[str, Any] = {}
-    device = distributed.pick_device(training.device)
-    with distributed.process_group(device):
-        for seed in dict.fromkeys(seeds):
-            for method, shared in configs.values():
-                minutes = minutes_left(training.max_minutes, started)
-                config = shared.model_copy(update={"seed": seed, "max_minutes": minutes, **kept})
-                folder = root / plain(label(method, config)) / f"seed-{seed}"
-                train(method, config, folder, quiet=quiet)
-                # What the first run probed holds for all: one comparison, one precision.
-                recorded = read_config(folder / "run.yaml")
-                kept = {key: recorded[key] for key in ("precision", "layout")}
-                folders.append(folder)
+    with distributed.process_group(distributed.pick_device(training.device)):
+        read = reader()
+        prepared = [prepare(method, config, read) for method, config in configs]
+        runs = [
+            (each, seed, RunFolder(seed_folder(root, each.label, seed)))
+            for seed in dict.fromkeys(seeds)
+            for each in prepared
+        ]
+        check(runs)
+        for each, seed, folder in runs:
+            minutes = minutes_left(training.max_minutes, started)
+            run(each.having(seed=seed, max_minutes=minutes, **kept), folder, checked=True, quiet=quiet)
+            # What the first run probed holds for all: one comparison, one precision.
+            recorded = read_config(folder.config)
+            kept = {key: recorded[key] for key in ("precision", "layout")}
+            folders.append(folder.path)
         distributed.barrier()
-        runs = [read_run(folder) for folder in folders]
-        labels = [label(method, config) for method, config in configs.values()]
-        table = tabulate(runs, "baseline" if "baseline" in labels else labels[0])
-        written = write_files(root, comparison_files(table, runs)) if distributed.rank() == 0 else []
+        done = [read_run(folder) for folder in folders]
+        labels = [each.label for each in prepared]
+        table = tabulate(done, "baseline" if "baseline" in labels else labels[0])
+        written = write_files(root, comparison_files(table, done)) if distributed.rank() == 0 else []
     return table, written
+
+
+def reader() -> Read:
+    """Reads the images of a run; what several runs share is read once."""
+    from .feeds import read_data
+
+    known: dict[Any, Dataset] = {}
+
+    def read(config: Training) -> Dataset:
+        key = tuple(getattr(config, name) for name in (*Images.model_fields, "data_root"))
+        if key not in known:
+            known[key] = read_data(config)
+        return known[key]
+
+    return read
+
+
+def check(runs: Sequence[tuple[Prepared, int, Any]]) -> None:
+    """Check each configuration that has still to begin, once whatever its seeds, before any is trained."""
+    begun = {id(each): True for each, _, folder in runs if folder.config.exists()}
+    for each in {id(each): each for each, _, _ in runs}.values():
+        if id(each) not in begun:
+            each.check()
 
 
 def configure(spec: str, training: Training, setup: str | None = None) -> tuple[str, Training]:
     """The method of a spec and its checked options on top of the set-up's and the shared ones."""
+    from ..recipes.options import for_method, options
+
     method, own = parse(spec)
     published = {} if setup is None else find_setup(setup).own(method)
-    given = {**{key: getattr(training, key) for key in Training.model_fields}, **published, **own}
-    if not takes_teacher(method):
-        given |= {key: Training.model_fields[key].default for key in OF_TEACHERS}
-    return method, options(method, given)
+    shared = {key: getattr(training, key) for key in Training.model_fields}
+    return method, options(method, {**for_method(method, shared), **published, **own})
 
 
 def minutes_left(minutes: float | None, started: float) -> float | None:
     """What is left of the minutes given; raises :class:`Stopped` when they are over."""
+    from ..engine.errors import Stopped
+
     if minutes is None:
         return None
     left = minutes - (time.monotonic() - started) / 60
@@ -109,3 +131,45 @@ def minutes_left(minutes: float | None, started: float) -> float | None:
         message = f"stopped (the {minutes:g} minutes given are over); run the same command again to go on"
         raise Stopped(message, 75)
     return left
+
+
+# ---------------------------------------------------------------- command line
+
+
+class Command(Group):
+    """What is compared."""
+
+    methods: Annotated[tuple[str, ...], tyro.conf.Positional, WHOLE] = Field(
+        ("baseline", "self_guidance"),
+        description="Names; with options of their own: self_guidance:weight=0.5,survival=0.8",
+    )
+    seeds: tuple[int, ...] = Field((0, 1), description="Each trains every method once.")
+    setup: str | None = Field(None, description=SETUP)
+    out: Path | None = Field(None, description="Folder of the comparison; by default below runs/.")
+    quiet: bool = Field(False, description="Print the table only.")
+
+
+ABOUT = "Train what is missing, reuse what is done, print and write one table. Gains are paired by seed."
+
+
+def main(arguments: list[str]) -> None:
+    """Train several methods over seeds, print and write one table."""
+    setup = value_of(arguments, "--setup")
+    given = {} if setup is None else dict(find_setup(setup).options)
+    chosen, command = parsed(
+        "cohobate compare", arguments, Command, given=given, hidden=("seed",), about=ABOUT
+    )
+
+    comparison, written = compare(
+        command.methods,
+        command.seeds,
+        checked("compare", Training, chosen),
+        command.out,
+        setup=command.setup,
+        quiet=command.quiet,
+    )
+    if written:
+        from ..report.tables.table import to_rich
+
+        show(to_rich(comparison))
+        print("\n".join(str(path) for path in written))

@@ -1,43 +1,51 @@
-"""How good a finished run's deployed network is, in every measure."""
+"""``cohobate evaluate``: how good a finished run's deployed network is, in every measure."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, Literal
 
-from ..core import as_output
-from ..engine import distributed
-from ..engine.measures.classification import evaluate, evaluating
-from ..recipes.catalogue import options
-from ..recipes.job import load
-from ..runs.folder import read_config
-from .feeds import read_data, split_loader
+import tyro
+
+from ..config.files import read_config
+from ..runs.layout import RunFolder
+from .parsing import show
+
+Split = Literal["test", "val"]
+Weights = Literal["last", "best"]
 
 
 def evaluate_run(
-    folder: Path, split: Literal["test", "val"] | None = None, weights: Literal["last", "best"] = "last"
-) -> tuple[dict[str, Any], tuple[str, ...], Literal["test", "val"]]:
+    path: Path, split: Split | None = None, weights: Weights = "last"
+) -> tuple[dict[str, Any], tuple[str, ...], Split]:
     """Measure the deployed network of a run on a split of its data, in the run's precision.
 
     Args:
-        folder: of the run.
+        path: the run's folder.
         split: by default test, or val where the data has no test split.
         weights: of the last epoch, or of the best one on the validation split.
 
     Returns:
-        Measurements as :func:`cohobate.engine.measures.classification.evaluate` gives them, the class
-        names, the split.
+        Measurements as the engine's measures give them, the class names, the split.
 
     Raises:
         ValueError: not a run folder, or the data has no such split.
         RunError: the run has not finished.
     """
-    given = read_config(folder / "run.yaml")
-    config = options(given.pop("method"), given)
-    device = distributed.pick_device(config.device)
-    dataset = read_data(config)
-    name = "deployed.safetensors" if weights == "last" else "deployed-best.safetensors"
-    network = load(folder / name, len(dataset.classes)).to(device)
+    from ..core import as_output
+    from ..engine.measures.classification import evaluate, evaluating
+    from ..recipes.job import load
+    from ..recipes.options import recorded_options
+    from .feeds import split_loader
+    from .prepare import prepare
+
+    folder = RunFolder(path)
+    given = read_config(folder.config)
+    method = str(given.pop("method"))
+    prepared = prepare(method, recorded_options(method, given))
+    dataset, config, device = prepared.dataset, prepared.config, prepared.device
+    file = folder.deployed if weights == "last" else folder.deployed_best
+    network = load(file, len(dataset.classes)).to(device)
     if split is None:
         split = "val" if dataset.test is None else "test"
     images = dataset.val if split == "val" else dataset.test() if dataset.test else None
@@ -49,3 +57,25 @@ def evaluate_run(
             lambda x: {"network": as_output(network(x)).logits}, loader, device, config.precision
         )
     return measured["network"], dataset.classes, split
+
+
+def main(arguments: list[str]) -> None:
+    """Measure a finished run: top-1, top-5, NLL, calibration, each class."""
+
+    def evaluate(
+        run: tyro.conf.Positional[Path], split: Split | None = None, weights: Weights = "last"
+    ) -> None:
+        """Measure a finished run's deployed network.
+
+        Args:
+            run: The run's folder.
+            split: Which images; by default test, or val where the data has no test split.
+            weights: Of the last epoch, or of the best one on the validation split.
+        """
+        from ..report.tables.terminal import measures_table
+
+        measured, classes, which = evaluate_run(run, split, weights)
+        title = f"{run}, {which} split, {weights} weights, {measured['images']:,} images"
+        show(measures_table(title, measured, classes))
+
+    tyro.cli(evaluate, args=arguments, prog="cohobate evaluate")

@@ -11,8 +11,7 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 
-from ..config.groups import Settings
-from ..config.groups import Training
+from ..config.groups import Settings, Training
 from ..core import Batch, Frozen, Loader, Method, Term
 from ..data.augment.autoaugment import PolicyName
 from ..data.augment.mixing import Mixed

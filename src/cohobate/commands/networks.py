@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ..analysis.cost import cost
+from ..config.grammar import without
 from ..core import gate_names
 from ..models.build import build, is_known, parse
 from ..models.libraries import LIBRARIES
@@ -16,7 +17,7 @@ from ..models.registry import NETWORKS
 from ..models.surgery.adapt import made_for
 from ..models.surgery.branch import branch_points
 from ..models.surgery.probe import Shape, look
-from ..recipes.job import make_network, without
+from ..recipes.job import make_network
 from ..report.tables.terminal import NetworkLine, NetworkMap, StageLine
 
 CIFAR = 32
@@ -82,7 +83,7 @@ def _made(spec: str, classes: int, image_size: int | None) -> tuple[nn.Module, S
         network = build(spec, classes)
         return network, made_for(network.get_submodule("network"))
     size = image_size or CIFAR
-    return make_network(spec, classes, size), (3, size, size)
+    return make_network(spec, classes, (3, size, size)), (3, size, size)
 
 
 def _gates(network: nn.Module) -> list[str]:

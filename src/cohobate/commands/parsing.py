@@ -1,4 +1,4 @@
-"""What is typed: the groups of options as boxes of ``--help``, from defaults, a set-up, a file, then flags."""
+"""What is typed: options in boxes, with values from defaults, a set-up, a file, then flags."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ import tyro
 from pydantic.fields import FieldInfo
 from tyro.constructors import PrimitiveConstructorSpec
 
-from ..config.declared import declaration
-from ..config.grammar import flag, takes_several
+from ..config.checking import checked
+from ..config.grammar import takes_several
 from ..config.groups import GROUPS, Group
-from ..config.objects import nearest
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -59,14 +58,24 @@ def parsed(
     ]
     options = make_dataclass("Options", fields, frozen=True)
     found = tyro.cli(
-        tyro.conf.OmitArgPrefixes[options],  # type: ignore[valid-type]
+        options,
         args=list(arguments),
         prog=program,
         description=about,
+        config=(tyro.conf.OmitArgPrefixes,),
     )
     values = {name: vars(getattr(found, f"group_{i}")) for i, name in enumerate(boxes)}
     of_command = values.pop("command")
-    return {k: v for group in values.values() for k, v in group.items()}, command.model_validate(of_command)
+    return {k: v for group in values.values() for k, v in group.items()}, checked(
+        program, command, of_command
+    )
+
+
+def parsed_alone(program: str, arguments: Sequence[str], command: type[C], about: str) -> C:
+    """The options of a command that trains nothing; exits after ``--help`` or a wrong flag."""
+    options = _box("options", command, {}, ())
+    found = tyro.cli(options, args=list(arguments), prog=program, description=about)
+    return checked(program, command, vars(found))
 
 
 def _box(title: str, group: type[Group], given: Mapping[str, Any], hidden: Sequence[str]) -> Any:
@@ -81,10 +90,11 @@ def _box(title: str, group: type[Group], given: Mapping[str, Any], hidden: Seque
 
 def _typed(name: str, what: FieldInfo) -> Any:
     marks = [mark for mark in what.metadata if mark is tyro.conf.Positional]
-    help_ = tyro.conf.arg(help=what.description, metavar=(what.json_schema_extra or {}).get("metavar"))
-    if not takes_several(what.annotation) or marks:
-        return Annotated[(what.annotation, help_, *marks)]  # type: ignore[return-value]
-    return Annotated[what.annotation, help_, several(what.annotation, split=WHOLE not in what.metadata)]
+    help_ = tyro.conf.arg(help=what.description)
+    if not takes_several(what.annotation):
+        return Annotated[(what.annotation, help_, *marks)]
+    constructor = several(what.annotation, split=WHOLE not in what.metadata)
+    return Annotated[(what.annotation, help_, constructor, *marks)]
 
 
 def _default(name: str, what: FieldInfo, given: Mapping[str, Any]) -> Any:

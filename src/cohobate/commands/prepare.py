@@ -1,7 +1,8 @@
 """What a run is about, read, built and tried out before anything is written or trained.
 
-Everything that can be refused is refused here: :func:`prepare` reads the data and settles what ``auto`` stands
-for; :meth:`Prepared.check` builds the first phase and its loader and runs the method once on random images.
+Everything that can be refused is refused here: :func:`prepare` reads the data and settles what ``auto``
+stands for; :meth:`Prepared.check` builds the first phase and its loader and runs the method once on random
+images.
 """
 
 from __future__ import annotations

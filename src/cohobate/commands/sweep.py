@@ -1,241 +1,137 @@
-"""One method over the values of one option: a run for each value and seed, one table, one figure."""
+"""``cohobate sweep``: a method trained for each value of one option, and its error drawn over them."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection
 from pathlib import Path
-from types import NoneType
-from typing import Any, NamedTuple, get_args
+from typing import Annotated
 
+from pydantic import Field
+
+from ..config.checking import checked
+from ..config.grammar import flag, takes_several
+from ..config.groups import Group
 from ..config.objects import nearest
-from ..config.groups import Training, takes_several
-from ..engine import distributed
-from ..engine.errors import NonFiniteLoss
-from ..engine.progress import Display
-from ..papers.setups import find_setup
-from ..recipes.catalogue import OF_TEACHERS, label, options, options_model, some_options, takes_teacher
-from ..recipes.teachers import OF_THE_STUDENT
-from ..report.tables.sweep import Sweep, Trial, gather, shown
-from ..report.tables.sweep_files import sweep_files
-from ..runs.folder import plain, read_config, write_files
-from ..runs.reading import read_run
-from .compare import configure, minutes_left, parse
-from .run import train
+from .parsing import CONFIG, SETUP, WHOLE, named_run, parsed, show
 
-NO_AXIS = NOT_IDENTITY | {"device"}
-"""Options that cannot be swept: they do not say what is learned."""
+SWEEP = """\
+usage: cohobate sweep METHOD --OPTION V1,V2,... [--seeds 0,1] [--beside METHOD ...] [--mark V] ...
 
+Train a method once for each value of one option and draw its error over the option.
 
-class Job(NamedTuple):
-    """Runs that differ by their seed only: each has a folder in ``folder``."""
+  cohobate sweep self_guidance --weight 0.01,0.1,1,10 --beside baseline
+  cohobate sweep kd+at --kd-temperature 1,2,4,8 --teacher resnet20 --seeds 0,1
+  cohobate sweep baseline --lr 0.01,0.1,1 --epochs 10
 
-    method: str
-    config: Training
-    folder: Path
+The option with several values, separated by commas, is the one that is swept: one of the method's own, or
+of every run. All other options are those of `cohobate train METHOD --help`. What is done is reused, so the
+same command goes on after Ctrl-C; a run that diverges is drawn as a cross and the sweep goes on.
+Choose a value by the validation error: the test error is drawn and chooses nothing.
+`cohobate sweep METHOD --help` lists the options.
+"""
 
 
-def sweep(
-    method: str,
-    option: str,
-    values: Sequence[Any],
-    seeds: Sequence[int] = (0,),
-    training: Training | None = None,
-    out: Path | None = None,
-    *,
-    beside: Sequence[str] = (),
-    mark: Any = None,
-    setup: str | None = None,
-    quiet: bool = False,
-) -> tuple[Sweep, list[Path]]:
-    """Train what is missing, read what is done, write the figure, the table and the page.
+class Command(Group):
+    """What is swept beside what."""
 
-    A run whose loss diverges is recorded as such and the sweep goes on; the same sweep again tries it
-    again from its last good state. Where several processes train one run it stops the sweep: one of
-    them may know before the others.
+    seeds: tuple[int, ...] = Field((0,), description="Each trains every value once.")
+    beside: Annotated[tuple[str, ...], WHOLE] = Field(
+        (), description="Methods trained alike, drawn as dashed lines: baseline kd:weight=0.5"
+    )
+    mark: str | None = Field(None, description="The value to mark; by default the option's default.")
+    out: Path | None = Field(None, description="Folder of the sweep; by default below runs/.")
+    config: Path | None = Field(None, description=CONFIG)
+    setup: str | None = Field(None, description=SETUP)
+    quiet: bool = Field(False, description="Print the table only.")
+
+
+def main(arguments: list[str]) -> None:
+    """Train a method once for each value of one option, draw the error over it."""
+    wants_help = not {"-h", "--help"}.isdisjoint(arguments)
+    if wants_help and arguments[0].startswith("-"):
+        print(SWEEP, end="")
+        return
+    method, given = named_run(arguments, "sweep")
+    from ..recipes.options import options_model, own_group
+
+    own, program = {method: own_group(method)}, f"cohobate sweep {method}"
+    if wants_help:
+        about = f"{SWEEP.partition(chr(10))[2]}\n{method}: {own[method].__doc__}"
+        parsed(program, arguments, Command, own=own, given=given, hidden=("seed",), about=about)
+    option, texts, rest = swept_option(method, arguments, Command.model_fields)
+    from ..recipes.axis import check_values
+
+    values = check_values(method, option, texts)
+    begun = {**given, option: values[0]}
+    chosen, command = parsed(program, rest, Command, own=own, given=begun, hidden=("seed",))
+    from .sweeping import sweep
+
+    found, written = sweep(
+        method,
+        option,
+        values,
+        command.seeds,
+        checked(method, options_model(method), chosen),
+        command.out,
+        beside=command.beside,
+        mark=command.mark,
+        setup=command.setup,
+        quiet=command.quiet,
+    )
+    if written:
+        from ..report.tables.sweep_files import to_rich
+
+        show(to_rich(found))
+        print("\n".join(str(path) for path in written))
+
+
+def swept_option(
+    method: str, arguments: list[str], extras: Collection[str]
+) -> tuple[str, list[str], list[str]]:
+    """The option that is given several values, the values, and the arguments without it.
 
     Args:
-        method: a name, with options of its own if wanted (:func:`cohobate.commands.compare.parse`).
-        option: what is swept: one of the method's own, or of every run.
-        values: of the option, or text that stands for them; all are checked before anything trains.
-        seeds: each trains every value once.
-        training: shared by all runs; its ``seed`` is not used. Made by
-            :func:`cohobate.recipes.catalogue.options` for this method, it holds its own options too.
-        out: folder of the sweep; by default ``runs/sweep-<method>-<option>-<data>-<model>``.
-        beside: methods that are trained once a seed with the same shared options, for dashed lines.
-        mark: the value to mark; by default the option's default, if it is among the values.
-        setup: name of the set-up (:mod:`cohobate.papers.setups`) whose options of single methods count.
-        quiet: print nothing.
-
-    Returns:
-        The sweep and the files written (by the first process).
+        method: whose options count.
+        arguments: of the command line.
+        extras: options of the command, whose commas mean something else.
 
     Raises:
-        ValueError: an unknown option, one that cannot be swept, a value that it does not take.
-        Stopped, RunError: see :func:`cohobate.commands.run.train`.
+        ValueError: no option is given several values, more than one is, or the method does not have it.
     """
-    if not seeds:
-        raise ValueError("a sweep needs at least one seed")
-    shared = Training() if training is None else training
-    bare = Training(**{key: getattr(shared, key) for key in Training.model_fields})
-    if setup is not None and not bare.teacher:
-        # A method that takes no teacher left it out; one beside may need it.
-        bare = bare.model_copy(update={"teacher": find_setup(setup).options.get("teacher", ())})
-    name, configs = _configurations(method, option, values, shared, beside, setup)
-    marked = _marked(name, option, list(configs), mark)
-    titled = _label(name, option, next(iter(configs.values())))
-    root = default_folder(name, option, bare) if out is None else out
-    swept = {
-        value: Job(name, config, root / plain(titled) / plain(f"{option}={shown(value)}"))
-        for value, config in configs.items()
-    }
-    others = {
-        label(*found): Job(*found, root / plain(label(*found)))
-        for found in (configure(spec, bare, setup) for spec in beside)
-    }
-    with distributed.process_group(distributed.pick_device(bare.device)):
-        jobs = [*swept.values(), *others.values()]
-        ends = _train(jobs, option, list(dict.fromkeys(seeds)), quiet)
-        distributed.barrier()
-        runs = {folder: read_run(folder) for found in ends.values() for folder in found}
+    from ..recipes.options import options_model, own_options
 
-        def trials(job: Job) -> list[Trial]:
-            return [Trial.of(runs[folder], diverged) for folder, diverged in ends[job.folder].items()]
-
-        found = gather(
-            titled,
-            option,
-            {value: trials(job) for value, job in swept.items()},
-            {name: trials(job) for name, job in others.items()},
-            list(runs.values()),
-            about=options_model(name).model_fields[option].description or "",
-            mark=marked,
-            notes=_notes(option, bare, jobs, list(others)),
-        )
-        files = sweep_files(found, list(runs.values())) if distributed.rank() == 0 else {}
-        return found, write_files(root, files)
-
-
-def default_folder(method: str, option: str, training: Training) -> Path:
-    """``runs/sweep-<method>-<option>-<data>-<model>``, without what is swept."""
-    about = {"data": Path(training.data).name, "model": training.model}
-    fixed = [text for key, text in about.items() if key != option]
-    return Path("runs") / plain("-".join(["sweep", method, option, *fixed]))
-
-
-# ---------------------------------------------------------------- what is swept
-
-
-def check_values(method: str, option: str, values: Sequence[Any]) -> list[Any]:
-    """The values as the option takes them, each once.
-
-    Raises:
-        ValueError: an unknown option (with the nearest), one that cannot be swept, no value, or one
-            that the option does not take.
-    """
     fields = options_model(method).model_fields
-    if option not in fields:
-        raise ValueError(f"{method} has no option {option!r}; the nearest are {nearest(option, fields)}")
-    flag = f"--{option.replace('_', '-')}"
-    if option == "seed":
-        raise ValueError("--seed cannot be swept: --seeds 0,1,2 trains every value with each seed")
-    if option in NO_AXIS:
-        raise ValueError(f"{flag} cannot be swept: it does not change what is learned")
-    if takes_several(fields[option].annotation):
-        raise ValueError(f"{flag} takes several values itself, so it cannot be swept")
-    if not values:
-        raise ValueError(f"no value of {flag} is given")
-    if any(isinstance(value, str) and not value.strip() for value in values):
-        raise ValueError(f"a value of {flag} is empty: {','.join(map(str, values))!r}")
-    may_be_none = NoneType in get_args(fields[option].annotation)
-    given = [None if may_be_none and str(value).lower() == "none" else value for value in values]
-    return list(dict.fromkeys(some_options(method, {option: value})[option] for value in given))
-
-
-def _configurations(
-    spec: str,
-    option: str,
-    values: Sequence[Any],
-    training: Training,
-    beside: Sequence[str],
-    setup: str | None,
-) -> tuple[str, dict[Any, Training]]:
-    """The method, and value -> checked options of its run."""
-    method, own = parse(spec)
-    if option in own:
-        raise ValueError(f"{option} is swept; leave it out of {spec!r}")
-    given = {key: getattr(training, key) for key in type(training).model_fields}
-    if not isinstance(training, options_model(method)):
-        given |= {} if setup is None else find_setup(setup).own(method)
-    given |= own
-    teaches = any(takes_teacher(parse(other)[0]) for other in beside)
-    if teaches and not takes_teacher(method):
-        given |= {key: Training.model_fields[key].default for key in OF_TEACHERS}
-    typed = check_values(method, option, values)
-    return method, {value: options(method, {**given, option: value}) for value in typed}
-
-
-def _marked(method: str, option: str, values: Sequence[Any], mark: Any) -> tuple[Any, str] | None:
-    """The value to mark, and why."""
-    if mark is None:
-        default = options_model(method).model_fields[option].default
-        return (default, "default") if default in values else None
-    (wanted,) = check_values(method, option, [mark])
-    if wanted not in values:
-        raise ValueError(f"the value to mark, {mark}, is none of {', '.join(map(shown, values))}")
-    return wanted, "marked"
-
-
-def _label(method: str, option: str, config: Training) -> str:
-    """The label without the option."""
-    default = type(config).model_fields[option].default
-    return label(method, config.model_copy(update={option: default}))
-
-
-def _notes(option: str, training: Training, jobs: Sequence[Job], beside: Sequence[str]) -> Iterator[str]:
-    if option not in Training.model_fields:
-        return
-    if beside:
-        yield f"Beside, with {option}={shown(getattr(training, option))}: {', '.join(beside)}."
-    own = {"epochs": training.teacher_epochs, "lr": training.teacher_lr}
-    if jobs[0].config.teacher and option not in (*OF_THE_STUDENT, "model") and own.get(option) is None:
-        yield f"A teacher that is trained here is trained with each {option}, too."
-
-
-# ---------------------------------------------------------------- training
-
-
-def _train(
-    jobs: Sequence[Job], option: str, seeds: Sequence[int], quiet: bool
-) -> Mapping[Path, Mapping[Path, str | None]]:
-    """Every job with every seed: its folder -> the folder of each run -> how it diverged, if it did."""
-    started = time.monotonic()
-    display = Display(quiet=quiet or distributed.rank() > 0)
-    ends: dict[Path, dict[Path, str | None]] = {job.folder: {} for job in jobs}
-    kept: dict[str, Any] = {}
-    for number, (seed, job) in enumerate(((seed, job) for seed in seeds for job in jobs), 1):
-        minutes = minutes_left(job.config.max_minutes, started)
-        config = job.config.model_copy(update={"seed": seed, "max_minutes": minutes, **kept})
-        folder = job.folder / f"seed-{seed}"
-        display.say(f"run {number} of {len(seeds) * len(jobs)}: {job.folder.name}, seed {seed}")
-        diverged = _attempt(job.method, config, folder, quiet)
-        if diverged is not None:
-            display.say(f"diverged: {diverged}")
-        ends[job.folder][folder] = diverged
-        # What the first run probed holds for all: one sweep, one precision.
-        recorded = read_config(folder / "run.yaml")
-        kept = {key: recorded[key] for key in ("precision", "layout") if key != option}
-    return ends
-
-
-def _attempt(method: str, config: Training, folder: Path, quiet: bool) -> str | None:
-    """Train; how it diverged, if it did."""
-    try:
-        train(method, config, folder, quiet=quiet)
-    except NonFiniteLoss as error:
-        # Without it the teacher diverged, before the run began.
-        began = (folder / "run.yaml").exists()
-        if distributed.world() > 1 or not began:
-            raise
-        return str(error).splitlines()[0]
-    return None
+    found: dict[str, list[str]] = {}
+    lists, rest = [], []
+    left = list(arguments)
+    while left:
+        argument = left.pop(0)
+        typed, equals, text = argument.partition("=")
+        name = typed.removeprefix("--").replace("-", "_")
+        if not typed.startswith("--") or name in extras:
+            rest.append(argument)
+            continue
+        if not equals:
+            text = left[0] if left and not left[0].startswith("--") else ""
+        if "," not in text:
+            rest.append(argument)
+        elif name not in fields:
+            raise ValueError(f"{method} has no option {name!r}; the nearest are {nearest(name, fields)}")
+        elif takes_several(fields[name].annotation):
+            lists.append(typed)
+            rest.append(argument)
+        else:
+            found[name] = text.split(",")
+            if not equals:
+                left.pop(0)
+    if len(found) == 1:
+        ((option, texts),) = found.items()
+        return option, texts, rest
+    flags = [flag(name) for name in found or own_options(method) or ["lr"]]
+    if found:
+        raise ValueError(f"one option is swept, but {' and '.join(flags)} have several values each")
+    refused = "".join(f"; {name} takes several values itself, so it cannot be swept" for name in lists)
+    raise ValueError(
+        f"which option is swept? Give one several values, with commas and no spaces: "
+        f"cohobate sweep {method} {flags[0]} V1,V2,V3{refused}"
+    )

@@ -61,7 +61,7 @@ def _of(folder: RunFolder) -> tuple[dict[str, Any], str]:
 
 
 def _identity(config: Training) -> dict[str, Any]:
-    """What a teacher learns from and how. An option that a teacher of before did not know was at its default."""
+    """What a teacher learns from, and how; an option that was not there yet counts as at its default."""
     names = {name for group in (Images, Network, Optimisation) for name in group.model_fields}
     return config.model_dump(mode="json", include=names)
 

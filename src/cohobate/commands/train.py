@@ -8,12 +8,12 @@ from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, create_model
+from pydantic import Field
 
 from ..config.groups import Group, Training
 from ..config.objects import nearest
 from ..runs.layout import RunFolder
-from .parsing import CONFIG, SETUP, MethodOptions, named_run, parsed, show
+from .parsing import CONFIG, SETUP, named_run, parsed, show
 
 if TYPE_CHECKING:
     from ..core import Method, Plan
@@ -106,9 +106,17 @@ class Command(Group):
 def main(arguments: list[str]) -> None:
     """Train one method; an interrupted run goes on when the same command is given."""
     method, given = named_run(arguments, "train")
-    chosen, command = parsed(f"cohobate train {method}", arguments, MethodOptions(method, given), Command)
-    from ..recipes.options import options, own_options
+    from ..recipes.options import options, own_group, own_options
 
+    own = own_group(method)
+    chosen, command = parsed(
+        f"cohobate train {method}",
+        arguments,
+        Command,
+        own={method: own},
+        given=given,
+        about=own.__doc__ or "",
+    )
     config = options(method, chosen)
     if command.dry_run:
         from .outlook import show_plan

@@ -7,6 +7,7 @@ from collections.abc import Generator, Mapping
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from .batch import Batch
 from .networks import Frozen, Output
@@ -56,7 +57,7 @@ class Between(Protocol):
     @property
     def labels(self) -> Tensor: ...
 
-    def teacher_norms(self) -> list[nn.BatchNorm2d]:
+    def teacher_norms(self) -> list[_BatchNorm]:
         """The batch norm that ends each stage of the teacher."""
 
 

@@ -24,6 +24,7 @@ from .measures.classification import autocast, evaluate, evaluating
 from .memory import keep_freed_memory
 from .optim import MovingAverage, make_optimizers, set_rates
 from .progress import Display
+from .schedule import factor
 from .signals import Stopper
 from .snapshot import pack, unpack
 

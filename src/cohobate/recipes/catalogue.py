@@ -1,4 +1,4 @@
-"""Which methods there are: a line each, with the place of its class or of the function that makes its plan."""
+"""Which methods there are: a line each, with the place of its class or of the function that makes it."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def find(name: str) -> Recipe:
     """A method by name, a sum of terms (``kd+at``), or a user's Method class (``file.py:Class``).
 
     Raises:
-        ValueError: an unknown name (with the nearest), a term that stands twice, or a class that is no Method.
+        ValueError: an unknown name (with the nearest), a term that stands twice, a class that is no Method.
     """
     if ":" in name:
         return _of_class(name)
@@ -150,14 +150,14 @@ def term_names(name: str) -> list[str]:
 
 
 def term_options(names: Sequence[str]) -> Iterator[tuple[str, str, str, Option]]:
-    """Option, the term that has it, its name there, what it is: ``at_weight`` where there are several terms."""
+    """Option as it is typed (``at_weight`` among several terms), its term, its name there, what it is."""
     for name in names:
         for inner, option in declaration(TERMS[name]).options.items():
             yield inner if len(names) == 1 else f"{name}_{inner}", name, inner, option
 
 
 def _declared_terms(names: Sequence[str]) -> Declaration:
-    """The options of the terms, and of the cross-entropy beside them: as little as one of them leaves to it."""
+    """The options of the terms, and the smallest weight that one of them leaves to the cross-entropy."""
     terms = [declaration(TERMS[name]) for name in names]
     share = min(term.constants.get("ce_weight", 1.0) for term in terms)
     ce_weight = declaration("methods.distillation:Distillation").options["ce_weight"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge
@@ -11,10 +10,7 @@ from typing_extensions import Doc
 from ..config.declared import PassedOn
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from ..core import Method, Output, Plan, Term
-    from ..methods.frskd import FRSKD
+    from ..core import Plan
     from .job import Job
 
 BETA: dict[str, float] = {"at": 100.0, "at_norm": 0.1, "fitnet": 100.0, "overhaul": 0.001, "none": 0.0}
@@ -37,9 +33,7 @@ def frskd(
     sla: Annotated[bool, Doc("FRSKD + SLA: rotations, labels of class and rotation.")] = False,
     **options: Annotated[
         Any,
-        PassedOn(
-            "methods.frskd:FRSKD", "models.dense.bifpn:SelfTeacher", "methods.frskd_sla:FRSKDSLA"
-        ),
+        PassedOn("methods.frskd:FRSKD", "models.dense.bifpn:SelfTeacher", "methods.frskd_sla:FRSKDSLA"),
     ],
 ) -> Plan:
     """A self-teacher on the network's own feature maps refines them and its soft labels (Ji et al., 2021)."""
@@ -59,3 +53,50 @@ def frskd(
     feature = feature_term(features, weight, output, teacher)
     method = FRSKD(network, teacher, feature, **own(FRSKD, options))
     yield Phase("train", augmented(method, output, teacher, own(FRSKDSLA, options)) if sla else method)
+
+
+def feature_term(features: str, beta: float, output: Output, teacher: SelfTeacher) -> Term | None:
+    """What compares the stages of classifier and self-teacher; None where nothing does.
+
+    Args:
+        features: its name.
+        beta: its weight.
+        output: of the classifier.
+        teacher: refines the classifier's deepest stages.
+    """
+    from ..methods.at import AT
+    from ..methods.fitnet import Hints
+    from ..methods.frskd import AttentionNorm
+    from ..methods.ofd import OFD, margin
+
+    if features == "none":
+        return None
+    if features == "at":
+        return AT(weight=beta)
+    if features == "at_norm":
+        return AttentionNorm(weight=beta)
+    norms = teacher.last_norms()
+    channels, widths = teacher.channels, [norm.num_features for norm in norms]
+    if features == "fitnet":
+        return Hints(channels, widths, weight=beta)
+    margins = [margin(norm.weight.detach(), norm.bias.detach()) for norm in norms]
+    return OFD(channels, widths, margins, weight=beta)
+
+
+def augmented(method: FRSKD, output: Output, width: int, options: Mapping[str, Any]) -> Method:
+    """FRSKD + SLA: a joint classifier of class and rotation on each of the two networks.
+
+    Args:
+        method: FRSKD itself.
+        output: of its network.
+        width: channels of the self-teacher's last stage.
+        options: of FRSKDSLA.
+    """
+    from torch import nn
+
+    from ..methods.frskd_sla import FRSKDSLA
+    from ..methods.sla import ROTATIONS, features
+
+    joint = ROTATIONS * output.logits.shape[1]
+    heads = nn.Linear(features(output).shape[1], joint), nn.Linear(width, joint)
+    return FRSKDSLA(method, *heads, **options)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..config.grammar import without
+from ..config.groups import Training
 from ..config.objects import load_object
 from ..runs.layout import RunFolder
-from ..config.groups import Training
 
 if TYPE_CHECKING:
     from torch import nn

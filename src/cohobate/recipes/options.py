@@ -1,19 +1,20 @@
-"""Every option of a method's run as one checked model: those of every run, in groups, and the method's own."""
+"""Every option of a method's run as one checked model: those of every run, and the method's own."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, reduce
+from operator import or_
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import Field, ValidationError, create_model
+from pydantic import Field, create_model
 
+from ..config.checking import checked
 from ..config.declared import Option
 from ..config.grammar import flag, text
 from ..config.groups import Group, Teacher, Training, defaults
-from ..config.objects import nearest
 from .catalogue import find
 
 
@@ -41,9 +42,9 @@ def typed(hint: Any) -> Any:
     """An annotation without the alternatives that only Python takes, ``float | Sequence[float]``."""
     if get_origin(hint) is Annotated:
         inner, *marks = get_args(hint)
-        return Annotated[(typed(inner), *marks)]  # type: ignore[return-value]
+        return Annotated[(typed(inner), *marks)]  
     if get_origin(hint) in (Union, UnionType):
-        return Union[tuple(part for part in get_args(hint) if get_origin(part) is not Sequence)]
+        return reduce(or_, (part for part in get_args(hint) if get_origin(part) is not Sequence))
     return hint
 
 
@@ -71,14 +72,14 @@ def options(name: str, given: Mapping[str, Any]) -> Training:
             about a teacher where the method takes none.
     """
     _refuse_teacher(name, given)
-    return _checked(name, options_model(name), given)
+    return checked(name, options_model(name), given)
 
 
 def recorded_options(name: str, given: Mapping[str, Any]) -> Training:
-    """Options as the folder of a run recorded them; what it says of a teacher that it did not have is dropped."""
+    """Options as a run's folder recorded them, less what it says of a teacher that it did not have."""
     if not find(name).needs_teacher:
         given = {key: value for key, value in given.items() if key not in Teacher.model_fields}
-    return _checked(name, options_model(name), given)
+    return checked(name, options_model(name), given)
 
 
 def some_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,7 +95,7 @@ def some_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
         if field.is_required() and key not in given
     }
     partial = create_model("Options", __base__=options_model(name), **missing)
-    return _checked(name, partial, given).model_dump(exclude_unset=True)
+    return checked(name, partial, given).model_dump(exclude_unset=True)
 
 
 def for_method(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,26 +111,6 @@ def _refuse_teacher(name: str, given: Mapping[str, Any]) -> None:
     for key, default in defaults(Teacher).items():
         if given.get(key) and given[key] != default:
             raise ValueError(f"{name} takes no teacher; leave {flag(key)} out")
-
-
-def _checked(name: str, model: type[Training], given: Mapping[str, Any]) -> Training:
-    for key in given:
-        if key not in model.model_fields:
-            near = nearest(key, model.model_fields)
-            raise ValueError(f"{name} has no option {key!r}; the nearest are {near}")
-    try:
-        return model(**given)
-    except ValidationError as error:
-        raise ValueError(f"{name}: {'; '.join(map(_problem, error.errors()))}") from error
-
-
-def _problem(error: Any) -> str:
-    place = ".".join(map(str, error["loc"]))
-    if not place:
-        return str(error["msg"])
-    if error["type"] == "missing":
-        return f"{place} is required"
-    return f"{place}: {error['msg']} (got {error['input']!r})"
 
 
 def label(name: str, config: Training) -> str:

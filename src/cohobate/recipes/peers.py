@@ -127,7 +127,7 @@ def sa(job: Job, *, branches: Branches = 4, at: Place = None, **options: Level) 
 
 
 def ffm(job: Job, *, branches: Branches = 4, at: Place = None, **options: Fused) -> Plan:
-    """Branches are weighed by a module that fuses their feature maps (FFM) and teach a leader (Li et al., 2020)."""
+    """Branches are weighed by a fusion of their feature maps (FFM) and teach a leader (Li et al., 2020)."""
     yield from _two_level(job, "ffm", branches, at, options)
 
 
@@ -179,7 +179,7 @@ def _two_level(
     gamma: float | None = 0.0,
     pairs: str = "all",
 ) -> Plan:
-    """The run's network in branches, weighed by an attention module; with the CD loss where gamma is not 0."""
+    """The network in branches that an attention module weighs; with the CD loss unless gamma is 0."""
     from ..core import Phase
     from ..core.options import own
     from ..methods.ffm_cd import Diversified, FeatureFusion
@@ -202,7 +202,9 @@ def _two_level(
     yield Phase("train", method)
 
 
-def said_gamma(job: Job, heads: Sequence[nn.Module], gamma: float | None, reading: Mapping[str, Any]) -> float:
+def said_gamma(
+    job: Job, heads: Sequence[nn.Module], gamma: float | None, reading: Mapping[str, Any]
+) -> float:
     """The weight of eq. 5, and how large the term begins, said: the printed weight fits one reading only."""
     from ..engine import distributed
     from ..methods.ffm_cd import classifier_diversity, matched_gamma, stacked

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from ..core import Frozen, Method, Plan
     from .job import Job
 
-Assistants = Annotated[
-    tuple[str, ...], MinLen(1), Doc("Models between teacher and student, large to small.")
-]
+Assistants = Annotated[tuple[str, ...], MinLen(1), Doc("Models between teacher and student, large to small.")]
 KDOptions = Annotated[Any, PassedOn("methods.kd:KD", "methods.distillation:Distillation")]
 
 

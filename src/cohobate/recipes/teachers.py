@@ -67,6 +67,7 @@ def untrained(job: Job, count: int) -> list[nn.Module]:
         ValueError: there are several teachers, or the one that was given cannot be built by name.
     """
     from ..engine.checkpoint import read_state
+
     if len(job.training.teacher) > 1:
         listed = ", ".join(job.training.teacher)
         raise ValueError(f"this method copies the teacher's architecture and takes one, got {listed}")

@@ -12,6 +12,7 @@ from .catalogue import TERMS, term_names, term_options
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from torch.nn.modules.batchnorm import _BatchNorm
 
     from ..core import Output, Plan, Shape, Term
     from ..data.dataset import Dataset
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pair:
-    """What a term is made for (:class:`cohobate.core.Between`): two networks, and the images that they see."""
+    """What a term is made for (:class:`cohobate.core.Between`)."""
 
     student: Output
     teacher: Output
@@ -37,11 +38,11 @@ class Pair:
         outputs = look(student, shape).output, look(teacher, shape).output
         return cls(*outputs, dataset.train.y, teacher, shape)
 
-    def teacher_norms(self) -> list[nn.BatchNorm2d]:
+    def teacher_norms(self) -> list[_BatchNorm]:
         """The batch norm that ends each stage of the teacher."""
         from ..models.surgery.norms import stage_norms
 
-        return stage_norms(self.network, self.shape)
+        return list(stage_norms(self.network, self.shape))
 
 
 def built(pair: Pair, names: Sequence[str], given: Mapping[str, Any]) -> dict[str, Term]:

@@ -51,9 +51,7 @@ def write_files(folder: Path, texts: dict[str, str]) -> list[Path]:
     return [folder / name for name in texts]
 
 
-def claim(
-    folder: RunFolder, method: str, config: Training, fingerprint: str, notes: tuple[str, ...]
-) -> None:
+def claim(folder: RunFolder, method: str, config: Training, fingerprint: str, notes: tuple[str, ...]) -> None:
     """Make the folder this run's own, or find that it is.
 
     Raises:

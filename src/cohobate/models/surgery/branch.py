@@ -21,9 +21,8 @@ from torch import Tensor, fx, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ...core import Group, Output
-from ..backbones.resnet import initialise
 from .. import backbones
-from .adapt import Adapted
+from ..backbones.resnet import initialise
 from .cutting import cut, fill, stage_names, tensors
 from .probe import Shape, mode, noise
 

@@ -1,0 +1,90 @@
+"""``cohobate list``: what there is to choose from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+import tyro
+
+from ..config.grammar import text
+from .parsing import show
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Listing = tuple["Table", list[str]]
+"""A table, and the lines below it."""
+
+
+def methods() -> Listing:
+    """Every method, what it does, and its options."""
+    from rich.table import Table
+
+    from ..recipes.catalogue import METHODS, find
+    from ..recipes.options import own_options
+
+    table = Table("method", "what it does", "its options")
+    for name in METHODS:
+        table.add_row(name, find(name).summary, " ".join(own_options(name)))
+    return table, ["terms add up: kd+at, dkd+crd ...; file.py:Class   a method of your own"]
+
+
+def models() -> Listing:
+    """Every built-in network with its sizes, and the libraries that have more."""
+    from ..report.tables.terminal import networks_table
+    from .networks import built_in, libraries
+
+    after = [f"{name}:NAME   any of its networks ({have})" for name, have in libraries().items()]
+    after.append("file.py:function   your own; `cohobate inspect MODEL` shows the map of any of them")
+    return networks_table(built_in(), "at 100 classes, 32 x 32"), after
+
+
+def data() -> Listing:
+    """Every data set by name."""
+    from rich.table import Table
+
+    from ..data.sources import NAMES
+
+    table = Table("data", "what it is")
+    for name, words in NAMES.items():
+        table.add_row(name, words)
+    table.add_row("FOLDER", "train/<class>/, val/<class>/ and test/<class>/ with images")
+    return table, []
+
+
+def setups() -> Listing:
+    """Every published set-up with its options."""
+    from rich.table import Table
+
+    from ..papers.setups import SETUPS
+
+    table = Table("set-up", "what it is", "its options")
+    for name, setup in SETUPS.items():
+        listed = " ".join(f"{key}={text(value)}" for key, value in setup.options.items())
+        table.add_row(name, setup.source, listed)
+    return table, []
+
+
+LISTS: dict[str, Callable[[], Listing]] = {
+    "methods": methods,
+    "models": models,
+    "data": data,
+    "setups": setups,
+}
+
+
+def main(arguments: list[str]) -> None:
+    """List what there is: methods, models, data, setups."""
+
+    def listing(what: tyro.conf.Positional[Literal["methods", "models", "data", "setups"]]) -> None:
+        """What there is.
+
+        Args:
+            what: Of which kind.
+        """
+        table, after = LISTS[what]()
+        show(table)
+        print("\n".join(after))
+
+    tyro.cli(listing, args=arguments, prog="cohobate list")

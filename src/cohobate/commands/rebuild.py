@@ -1,0 +1,106 @@
+"""A method of a run's folder, built again.
+
+For what looks at a finished or unfinished run afterwards, all of its networks and not the deployed one alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from ..config.files import read_config
+from ..config.grammar import without
+from ..core import Method
+from ..data.dataset import fingerprint
+from ..engine.checkpoint import Store
+from ..engine.errors import RunError
+from ..engine.plan import begin
+from ..recipes.catalogue import find
+from ..recipes.job import load
+from ..recipes.options import recorded_options
+from ..runs.kept import Kept, load_kept, states_of
+from ..runs.layout import RunFolder
+from .prepare import Prepared, prepare
+from .teachers import teacher_run
+
+
+class Rebuilt(NamedTuple):
+    """A phase of a run, built again.
+
+    Attributes:
+        method: with fresh weights.
+        name: of the phase.
+        states: epoch -> its weights.
+        phases: how many the plan has.
+    """
+
+    method: Method
+    name: str
+    states: dict[int, Kept]
+    phases: int
+
+
+def prepared_of(folder: Path) -> Prepared:
+    """What a run was about, less what it began from.
+
+    Raises:
+        ValueError: not a run folder.
+        RunError: the method cannot be built again from its name.
+    """
+    given = read_config(RunFolder(folder).config)
+    method = str(given.pop("method"))
+    try:
+        find(method)
+    except ValueError as error:
+        if ":" in method:
+            raise
+        raise RunError(
+            f"{folder} was trained from Python by a method or on a network of your own ({method}), which "
+            "cannot be built again from its name; give cohobate train a recipe's name, or file.py:Class"
+        ) from error
+    config = recorded_options(method, given)
+    # What training began from is not needed to load where it came to, and may be gone.
+    model, _ = without(config.model, "weights", "pretrained")
+    return prepare(method, config.model_copy(update={"init": None, "model": model}))
+
+
+def rebuild(folder: Path, prepared: Prepared) -> Rebuilt:
+    """The last phase of a run that has weights in its folder, and these.
+
+    A phase before it is given its own last weights, for what comes after may learn from them.
+
+    Raises:
+        RunError: no phase has weights, or they are of another network.
+    """
+    job = prepared.job(lambda message: None, lambda spec: _kept_teacher(spec, prepared))
+    plan = prepared.make_plan(job)
+    phase = begin(plan, prepared.config.seed)
+    found: Rebuilt | None = None
+    number = 1
+    while states := states_of(folder / phase.name):
+        found = Rebuilt(phase.method, phase.name, states, number)
+        last = Store(folder / phase.name).last
+        measured: dict[str, Any] = {"history": [], "best": None}
+        if last.exists():
+            facts = load_kept(phase.method, Kept(last, "last"))
+            measured = {key: facts[key] for key in measured}
+        try:
+            phase = plan.send(measured)
+        except StopIteration:
+            break
+        number += 1
+    if found is None:
+        raise RunError(
+            f"{folder} has no weights of the whole method yet (phase {phase.name}): train it to the end of "
+            "an epoch at least; --keep-epochs 1,3 keeps those of the epochs that a picture shall show"
+        )
+    return found._replace(phases=number)
+
+
+def _kept_teacher(spec: str, prepared: Prepared) -> nn.Module:
+    _, folder = teacher_run(spec, prepared.config, fingerprint(prepared.dataset))
+    if not folder.finished:
+        raise RunError(f"the teacher {spec} of this run is not in {folder.path} any more; --teachers said so")
+    return load(folder.path, len(prepared.dataset.classes))

@@ -1,0 +1,50 @@
+"""``cohobate report``: the page of a run, or the table and page of several."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import tyro
+
+from .parsing import show
+
+
+def main(arguments: list[str]) -> None:
+    """Write the page of a run, or of several runs beside one another."""
+
+    def report(
+        runs: tyro.conf.Positional[tuple[Path, ...]], out: Path | None = None, baseline: str | None = None
+    ) -> None:
+        """Write the page of a run, or the table and page of several.
+
+        Args:
+            runs: Run folders, or folders that hold some.
+            out: Where to write; by default the run's folder, or the folder above all runs.
+            baseline: Label that gains are measured against; by default `baseline`, or the first.
+        """
+        from ..report.files import comparison_files, run_files
+        from ..report.tables.comparison import compare
+        from ..report.tables.table import to_rich
+        from ..runs.folder import write_files
+        from ..runs.reading import find_runs, read_run
+
+        if not runs:
+            raise ValueError("name at least one run folder")
+        found = [read_run(folder) for given in runs for folder in find_runs(given)]
+        if len(found) == 1:
+            (page,) = write_files(out or found[0].folder, run_files(found[0]))
+            print(page)
+            return
+        finished = [run for run in found if run.result is not None]
+        if not finished:
+            raise ValueError(f"none of the {len(found)} runs has finished; name one to see its curves")
+        labels = [str((run.result or {})["label"]) for run in finished]
+        first = baseline or ("baseline" if "baseline" in labels else labels[0])
+        comparison = compare(finished, first)
+        folder = out or Path(os.path.commonpath([run.folder.absolute() for run in found]))
+        written = write_files(folder, comparison_files(comparison, found))
+        show(to_rich(comparison))
+        print("\n".join(str(path) for path in written))
+
+    tyro.cli(report, args=arguments, prog="cohobate report")

@@ -1,0 +1,222 @@
+"""One method over the values of one option: a run for each value and seed, one table, one figure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..config.files import read_config
+from ..config.grammar import parse
+from ..config.groups import Images, Optimisation, Teacher, Training
+from ..engine import distributed
+from ..engine.errors import NonFiniteLoss
+from ..engine.progress import Display
+from ..papers.setups import find_setup
+from ..recipes.axis import check_values
+from ..recipes.catalogue import find
+from ..recipes.options import for_method, label, options, options_model
+from ..report.tables.sweep import Sweep, Trial, gather, shown
+from ..report.tables.sweep_files import sweep_files
+from ..runs.folder import plain, seed_folder, write_files
+from ..runs.layout import RunFolder
+from ..runs.reading import read_run
+from .compare import check, configure, minutes_left, reader
+from .prepare import Prepared, prepare
+from .running import run
+
+
+class Job(NamedTuple):
+    """Runs that differ by their seed only: each has a folder ``seed-<n>`` in ``root/name``."""
+
+    prepared: Prepared
+    root: Path
+    name: str
+
+    @property
+    def folder(self) -> Path:
+        return self.root / plain(self.name)
+
+    def run_folder(self, seed: int) -> RunFolder:
+        return RunFolder(seed_folder(self.root, self.name, seed))
+
+
+def sweep(
+    method: str,
+    option: str,
+    values: Sequence[Any],
+    seeds: Sequence[int] = (0,),
+    training: Training | None = None,
+    out: Path | None = None,
+    *,
+    beside: Sequence[str] = (),
+    mark: Any = None,
+    setup: str | None = None,
+    quiet: bool = False,
+) -> tuple[Sweep, list[Path]]:
+    """Train what is missing, read what is done, write the figure, the table and the page.
+
+    A run whose loss diverges is recorded as such and the sweep goes on; the same sweep again tries it
+    again from its last good state. Where several processes train one run it stops the sweep: one of
+    them may know before the others.
+
+    Args:
+        method: a name, with options of its own if wanted (:func:`cohobate.config.grammar.parse`).
+        option: what is swept: one of the method's own, or of every run.
+        values: of the option, or text that stands for them; all are checked before anything trains.
+        seeds: each trains every value once.
+        training: shared by all runs; its ``seed`` is not used. Made by
+            :func:`cohobate.recipes.options.options` for this method, it holds its own options too.
+        out: folder of the sweep; by default ``runs/sweep-<method>-<option>-<data>-<model>``.
+        beside: methods that are trained once a seed with the same shared options, for dashed lines.
+        mark: the value to mark; by default the option's default, if it is among the values.
+        setup: name of the set-up (:mod:`cohobate.papers.setups`) whose options of single methods count.
+        quiet: print nothing.
+
+    Returns:
+        The sweep and the files written (by the first process).
+
+    Raises:
+        ValueError: an unknown option, one that cannot be swept, a value that it does not take.
+        Stopped, RunError: see :func:`cohobate.train`.
+    """
+    if not seeds:
+        raise ValueError("a sweep needs at least one seed")
+    shared = Training() if training is None else training
+    bare = Training(**{key: getattr(shared, key) for key in Training.model_fields})
+    if setup is not None and not bare.teacher:
+        # A method that takes no teacher left it out; one beside may need it.
+        published = find_setup(setup).options
+        bare = bare.model_copy(update={k: v for k, v in published.items() if k in Teacher.model_fields})
+    name, configs = _configurations(method, option, values, shared, beside, setup)
+    marked = _marked(name, option, list(configs), mark)
+    titled = _label(name, option, next(iter(configs.values())))
+    root = default_folder(name, option, bare) if out is None else out
+    with distributed.process_group(distributed.pick_device(bare.device)):
+        read = reader()
+        swept = {
+            value: Job(prepare(name, config, read), root / plain(titled), f"{option}={shown(value)}")
+            for value, config in configs.items()
+        }
+        beside_it = [prepare(*configure(spec, bare, setup), read) for spec in beside]
+        others = {each.label: Job(each, root, each.label) for each in beside_it}
+        jobs = [*swept.values(), *others.values()]
+        seeds = list(dict.fromkeys(seeds))
+        check([(job.prepared, seed, job.run_folder(seed)) for seed in seeds for job in jobs])
+        ends = _train(jobs, option, seeds, quiet)
+        distributed.barrier()
+        runs = {folder: read_run(folder) for found in ends.values() for folder in found}
+
+        def trials(job: Job) -> list[Trial]:
+            return [Trial.of(runs[folder], diverged) for folder, diverged in ends[job.folder].items()]
+
+        found = gather(
+            titled,
+            option,
+            {value: trials(job) for value, job in swept.items()},
+            {name: trials(job) for name, job in others.items()},
+            list(runs.values()),
+            about=options_model(name).model_fields[option].description or "",
+            mark=marked,
+            notes=_notes(option, bare, jobs, list(others)),
+        )
+        files = sweep_files(found, list(runs.values())) if distributed.rank() == 0 else {}
+        return found, write_files(root, files)
+
+
+def default_folder(method: str, option: str, training: Training) -> Path:
+    """``runs/sweep-<method>-<option>-<data>-<model>``, without what is swept."""
+    about = {"data": Path(training.data).name, "model": training.model}
+    fixed = [text for key, text in about.items() if key != option]
+    return Path("runs") / plain("-".join(["sweep", method, option, *fixed]))
+
+
+# ---------------------------------------------------------------- what is swept
+
+
+def _configurations(
+    spec: str,
+    option: str,
+    values: Sequence[Any],
+    training: Training,
+    beside: Sequence[str],
+    setup: str | None,
+) -> tuple[str, dict[Any, Training]]:
+    """The method, and value -> checked options of its run."""
+    method, own = parse(spec)
+    if option in own:
+        raise ValueError(f"{option} is swept; leave it out of {spec!r}")
+    given = {key: getattr(training, key) for key in type(training).model_fields}
+    if not isinstance(training, options_model(method)):
+        given |= {} if setup is None else find_setup(setup).own(method)
+    given |= own
+    if any(find(parse(other)[0]).needs_teacher for other in beside):
+        given = for_method(method, given)
+    typed = check_values(method, option, values)
+    return method, {value: options(method, {**given, option: value}) for value in typed}
+
+
+def _marked(method: str, option: str, values: Sequence[Any], mark: Any) -> tuple[Any, str] | None:
+    """The value to mark, and why."""
+    if mark is None:
+        default = options_model(method).model_fields[option].default
+        return (default, "default") if default in values else None
+    (wanted,) = check_values(method, option, [mark])
+    if wanted not in values:
+        raise ValueError(f"the value to mark, {mark}, is none of {', '.join(map(shown, values))}")
+    return wanted, "marked"
+
+
+def _label(method: str, option: str, config: Training) -> str:
+    """The label without the option."""
+    default = type(config).model_fields[option].default
+    return label(method, config.model_copy(update={option: default}))
+
+
+def _notes(option: str, training: Training, jobs: Sequence[Job], beside: Sequence[str]) -> Iterator[str]:
+    if option not in Training.model_fields:
+        return
+    if beside:
+        yield f"Beside, with {option}={shown(getattr(training, option))}: {', '.join(beside)}."
+    own = {"epochs": training.teacher_epochs, "lr": training.teacher_lr, "seed": training.teacher_seed}
+    shared = {*Images.shared(), *Optimisation.shared()}
+    if jobs[0].prepared.config.teacher and option in shared and own.get(option) is None:
+        yield f"A teacher that is trained here is trained with each {option}, too."
+
+
+# ---------------------------------------------------------------- training
+
+
+def _train(
+    jobs: Sequence[Job], option: str, seeds: Sequence[int], quiet: bool
+) -> Mapping[Path, Mapping[Path, str | None]]:
+    """Every job with every seed: its folder -> the folder of each run -> how it diverged, if it did."""
+    started = time.monotonic()
+    display = Display(quiet=quiet or distributed.rank() > 0)
+    ends: dict[Path, dict[Path, str | None]] = {job.folder: {} for job in jobs}
+    kept: dict[str, Any] = {}
+    for number, (seed, job) in enumerate(((seed, job) for seed in seeds for job in jobs), 1):
+        minutes = minutes_left(job.prepared.config.max_minutes, started)
+        folder = job.run_folder(seed)
+        display.say(f"run {number} of {len(seeds) * len(jobs)}: {job.folder.name}, seed {seed}")
+        diverged = _attempt(job.prepared.having(seed=seed, max_minutes=minutes, **kept), folder, quiet)
+        if diverged is not None:
+            display.say(f"diverged: {diverged}")
+        ends[job.folder][folder.path] = diverged
+        # What the first run probed holds for all: one sweep, one precision.
+        recorded = read_config(folder.config)
+        kept = {key: recorded[key] for key in ("precision", "layout") if key != option}
+    return ends
+
+
+def _attempt(prepared: Prepared, folder: RunFolder, quiet: bool) -> str | None:
+    """Train; how it diverged, if it did."""
+    try:
+        run(prepared, folder, checked=True, quiet=quiet)
+    except NonFiniteLoss as error:
+        # Without a configuration in the folder the teacher diverged, before the run began.
+        if distributed.world() > 1 or not folder.config.exists():
+            raise
+        return str(error).splitlines()[0]
+    return None
