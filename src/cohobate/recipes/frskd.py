@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
@@ -12,10 +11,9 @@ from .peers import dry
 from .terms import Temperature
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from ..core import Method, Output, Plan, Term
     from ..methods.frskd import FRSKD
+    from ..models.dense.bifpn import SelfTeacher
 
 BETA: dict[str, float] = {"at": 100.0, "at_norm": 0.1, "fitnet": 100.0, "overhaul": 0.001, "none": 0.0}
 """Weight of the features where none is given: the paper's for CIFAR-100; of the others, which it does not
@@ -76,47 +74,30 @@ def frskd(
     output = dry(job, network)
     if features == "overhaul":
         preact_pairs(output, output, "overhaul")
-    channels = channels_of(output, levels)
-    widths = widths_of(channels, pyramid, width)
-    teacher = SelfTeacher(channels, widths, job.classes, depth, upsampling)
-    weight = BETA[features] if beta is None else beta
-    feature = feature_term(features, weight, channels, widths, teacher.last_norms())
-    method = FRSKD(network, teacher, feature, alpha, temperature, soft_labels, start, ramp)
-    yield Phase("train", augmented(method, output, widths[-1], sla_weight) if sla else method)
+    teacher = SelfTeacher.of(
+        output, job.classes, pyramid=pyramid, width=width, levels=levels, depth=depth, upsampling=upsampling
+    )
+    feature = feature_term(features, BETA[features] if beta is None else beta, teacher)
+    method = FRSKD(
+        network,
+        teacher,
+        feature,
+        alpha=alpha,
+        temperature=temperature,
+        soft_labels=soft_labels,
+        start=start,
+        ramp=ramp,
+    )
+    yield Phase("train", augmented(method, output, teacher.widths[-1], sla_weight) if sla else method)
 
 
-def channels_of(output: Output, levels: int | None) -> list[int]:
-    """Channels of the stages that the self-teacher refines.
-
-    Raises:
-        ValueError: the network has fewer than two, or fewer than ``levels``.
-    """
-    channels = [stage.shape[1] for stage in output.stages]
-    if len(channels) < (levels or 2):
-        raise ValueError(
-            f"the self-teacher refines {levels or '2 or more'} stages, the network shows {len(channels)}; "
-            "name its modules: cohobate.adapt(network, stages=[...])"
-        )
-    return channels if levels is None else channels[-levels:]
-
-
-def widths_of(channels: list[int], pyramid: str, width: float) -> list[int]:
-    """d_i = w c_i; or w c_n for all levels."""
-    source = channels if pyramid == "bifpnc" else channels[-1:] * len(channels)
-    return [max(1, round(width * c)) for c in source]
-
-
-def feature_term(
-    features: str, beta: float, channels: list[int], widths: list[int], norms: Sequence[nn.BatchNorm2d]
-) -> Term | None:
-    """What compares the stages of classifier and self-teacher; None where nothing does.
+def feature_term(features: str, beta: float, teacher: SelfTeacher) -> Term | None:
+    """The term that compares the stages of classifier and self-teacher; None for ``none``.
 
     Args:
         features: its name.
         beta: its weight.
-        channels: of the classifier's stages.
-        widths: of the self-teacher's.
-        norms: that the self-teacher's stages end with.
+        teacher: refines the classifier's stages.
     """
     from ..methods.at import AT
     from ..methods.fitnet import Hints
@@ -126,13 +107,13 @@ def feature_term(
     if features == "none":
         return None
     if features == "at":
-        return AT(beta)
+        return AT(weight=beta)
     if features == "at_norm":
-        return AttentionNorm(beta)
+        return AttentionNorm(weight=beta)
     if features == "fitnet":
-        return Hints(channels, widths, beta)
-    margins = [margin(norm.weight.detach(), norm.bias.detach()) for norm in norms]
-    return OFD(channels, widths, margins, beta)
+        return Hints(teacher.channels, teacher.widths, weight=beta)
+    margins = [margin(norm.weight.detach(), norm.bias.detach()) for norm in teacher.last_norms()]
+    return OFD(teacher.channels, teacher.widths, margins, weight=beta)
 
 
 def augmented(method: FRSKD, output: Output, width: int, weight: float) -> Method:
@@ -151,4 +132,4 @@ def augmented(method: FRSKD, output: Output, width: int, weight: float) -> Metho
 
     joint = ROTATIONS * output.logits.shape[1]
     heads = nn.Linear(features(output).shape[1], joint), nn.Linear(width, joint)
-    return FRSKDSLA(method, *heads, weight)
+    return FRSKDSLA(method, *heads, sla_weight=weight)
