@@ -207,11 +207,11 @@ def toy_frskd(
 
 def toy_frskd_sla() -> FRSKDSLA:
     heads = nn.Linear(8, 4 * CLASSES), nn.Linear(10, 4 * CLASSES)
-    return FRSKDSLA(toy_frskd(lambda: AT(100.0)), *heads)
+    return FRSKDSLA(toy_frskd(lambda: AT(weight=100.0)), *heads)
 
 
 def toy_byot(network: Callable[[], nn.Module] = toy, **how: Any) -> BYOT:
-    exits = {name: how.pop(name) for name in ("kind", "attention") if name in how}
+    exits = {name: how.pop(name) for name in ("bottleneck", "attention") if name in how}
     made = network()
     return BYOT(made, exits_of(look(made, (3, SIZE, SIZE)).output, CLASSES, **exits), **how)
 
@@ -275,7 +275,7 @@ ZOO: dict[str, Case] = {
     "one": Case(lambda: ONE(toy_branches(3), BranchGate(8, 3, stage=1)), ensembles=("ensemble",)),
     "okddip": Case(lambda: TwoLevel(toy_branches(4), SelfAttention(8)), ensembles=("ensemble",)),
     "okddip of networks": Case(
-        lambda: TwoLevel(Separate([toy(), toy(), toy()]), SelfAttention(8, 2), detach=False),
+        lambda: TwoLevel(Separate([toy(), toy(), toy()]), SelfAttention(8, reduced=2), detach=False),
         ensembles=("ensemble",),
     ),
     "gate": Case(
@@ -283,7 +283,7 @@ ZOO: dict[str, Case] = {
         ensembles=("ensemble",),
     ),
     "ffm_cd": Case(toy_ffm_cd, ensembles=("ensemble",)),
-    "frskd": Case(lambda: toy_frskd(lambda: AT(100.0)), ensembles=REFINED),
+    "frskd": Case(lambda: toy_frskd(lambda: AT(weight=100.0)), ensembles=REFINED),
     "frskd without features": Case(lambda: toy_frskd(None, toy_wide), toy_wide, ensembles=REFINED),
     "frskd as printed": Case(
         lambda: toy_frskd(AttentionNorm, soft_labels="paper", start=0.4, ramp=0.3), ensembles=REFINED
@@ -292,12 +292,14 @@ ZOO: dict[str, Case] = {
     "frskd with overhaul": Case(
         lambda: toy_frskd(lambda: OFD((8, 8, 8), (6, 8, 10), MARGINS)), ensembles=REFINED
     ),
-    "frskd adapted": Case(lambda: toy_frskd(lambda: AT(100.0), toy_adapted), toy_adapted, ensembles=REFINED),
+    "frskd adapted": Case(
+        lambda: toy_frskd(lambda: AT(weight=100.0), toy_adapted), toy_adapted, ensembles=REFINED
+    ),
     "frskd + sla": Case(toy_frskd_sla, ensembles=(*REFINED, "aggregated")),
     "byot": Case(toy_byot, ensembles=EXITS),
     "byot, the author's": Case(
         lambda: toy_byot(
-            kind="separable", attention=True, beta=0.03, hint_at="linear", hint="norm", unhinted=(2,)
+            bottleneck="separable", attention=True, beta=0.03, hint_at="linear", hint="norm", unhinted=(2,)
         ),
         ensembles=EXITS,
     ),

@@ -52,7 +52,17 @@ def dml(
     from ..core import Phase
     from ..methods.dml import DML
 
-    yield Phase("train", DML(separate(job, peers, others), weight, temperature, target, in_turns, detach))
+    yield Phase(
+        "train",
+        DML(
+            separate(job, peers, others),
+            weight=weight,
+            temperature=temperature,
+            target=target,
+            in_turns=in_turns,
+            detach=detach,
+        ),
+    )
 
 
 def one(
@@ -70,7 +80,8 @@ def one(
     from ..methods.one import ONE
 
     group, output = branched(job, branches, at, split=1)
-    yield Phase("train", ONE(group, gate_of(group, output, branches), weight, temperature, ramp, detach))
+    gate = gate_of(group, output, branches)
+    yield Phase("train", ONE(group, gate, weight=weight, temperature=temperature, ramp=ramp, detach=detach))
 
 
 def cl_ilr(
@@ -88,7 +99,7 @@ def cl_ilr(
     from ..methods.cl_ilr import CLILR
 
     group, _ = branched(job, branches, at, split=1)
-    yield Phase("train", CLILR(group, beta, temperature, detach, rescale))
+    yield Phase("train", CLILR(group, beta=beta, temperature=temperature, detach=detach, rescale=rescale))
 
 
 def okddip(
@@ -118,7 +129,12 @@ def okddip(
     else:
         group, output = branched(job, branches, at, split=1)
     attention = self_attention(output)
-    yield Phase("train", TwoLevel(group, attention, alpha, alpha, temperature, ramp, detach))
+    yield Phase(
+        "train",
+        TwoLevel(
+            group, attention, alpha=alpha, beta=alpha, temperature=temperature, ramp=ramp, detach=detach
+        ),
+    )
 
 
 # ---------------------------------------------------------------- table 6 of the diversity paper
@@ -191,29 +207,36 @@ def _multi_branch(
 
     group, output = branched(job, branches, at, split=2)
     module = attention_of(attention, group, output, widths)
-    method: Method = TwoLevel(group, module, alpha, beta, temperature, ramp, detach, leader_target)
+    method: Method = TwoLevel(
+        group,
+        module,
+        alpha=alpha,
+        beta=beta,
+        temperature=temperature,
+        ramp=ramp,
+        detach=detach,
+        leader_target=leader_target,
+    )
     if gamma != 0:
-        heads = classifiers(job, group)[0 if pairs == "all" else 1 :]
-        method = _diversified(job, method, heads, gamma, product, norm)
+        heads = classifiers(job, group)
+        method = _diversified(job, method, heads, gamma=gamma, product=product, norm=norm, pairs=pairs)
     yield Phase("train", method)
 
 
-def _diversified(
-    job: Job, method: Method, heads: Sequence[nn.Module], gamma: float | None, product: Any, norm: Any
-) -> Method:
+def _diversified(job: Job, method: Method, heads: Sequence[nn.Module], **options: Any) -> Method:
     """Eq. 5 added, its size said: the printed weight fits one reading only."""
     from ..engine import distributed
-    from ..methods.ffm_cd import Diversified, classifier_diversity, matched_gamma, stacked
+    from ..methods.ffm_cd import Diversified
 
-    if gamma is None:
-        # Each process draws weights of its own, and trains the first one's.
-        gamma = distributed.gathered(matched_gamma(heads, product, norm))[0]
-    size = gamma * float(classifier_diversity(stacked(heads).detach(), product, norm))
-    job.say(f"CD loss: gamma {gamma:.3g}, so it begins at {size:.3g}")
-    return Diversified(method, heads, gamma, product, norm)
+    diversified = Diversified(method, heads, **options)
+    # Each process draws weights of its own, to which gamma is matched, and trains the first one's.
+    diversified.gamma = distributed.gathered(diversified.gamma)[0]
+    size = diversified.gamma * float(diversified.diversity().detach())
+    job.say(f"CD loss: gamma {diversified.gamma:.3g}, so it begins at {size:.3g}")
+    return diversified
 
 
-def attention_of(kind: str, group: Branched, output: Output, widths: Sequence[int] | None) -> nn.Module:
+def attention_of(kind: str, group: Branched, output: Output, widths: tuple[int, ...] | None) -> nn.Module:
     """``gate``, ``sa`` or ``ffm`` for all branches but the leader."""
     from ..methods.ffm_cd import FeatureFusion
 
@@ -222,7 +245,7 @@ def attention_of(kind: str, group: Branched, output: Output, widths: Sequence[in
         return gate_of(group, output, peers)
     if kind == "sa":
         return self_attention(output)
-    return FeatureFusion(output.stages[-1].shape[1], peers, widths)
+    return FeatureFusion(output.stages[-1].shape[1], peers, widths=widths)
 
 
 # ---------------------------------------------------------------- parts

@@ -47,7 +47,18 @@ def ddgsd(
     network = job.network()
     if mmd_weight:
         features(dry(job, network))
-    yield Phase("train", DDGSD(network, weight, temperature, mmd_weight, ce_weight, detach, average))
+    yield Phase(
+        "train",
+        DDGSD(
+            network,
+            weight=weight,
+            temperature=temperature,
+            mmd_weight=mmd_weight,
+            ce_weight=ce_weight,
+            detach=detach,
+            average=average,
+        ),
+    )
 
 
 def cs_kd(
@@ -67,7 +78,7 @@ def cs_kd(
     from ..core import Phase
     from ..methods.cs_kd import CSKD
 
-    yield Phase("train", CSKD(job.network(), weight, temperature, statistics))
+    yield Phase("train", CSKD(job.network(), weight=weight, temperature=temperature, statistics=statistics))
 
 
 def sad(
@@ -92,7 +103,7 @@ def sad(
 
     network = job.network()
     learners(dry(job, network).stages, skip)
-    yield Phase("train", SAD(network, weight, start, pool, skip))
+    yield Phase("train", SAD(network, weight=weight, start=start, pool=pool, skip=skip))
 
 
 def sla_sd(
@@ -117,7 +128,10 @@ def sla_sd(
 
     network = job.network()
     joint = nn.Linear(features(dry(job, network)).shape[1], ROTATIONS * job.classes)
-    yield Phase("train", SLASD(network, joint, temperature, weight, beta, joint_weight))
+    yield Phase(
+        "train",
+        SLASD(network, joint, temperature=temperature, weight=weight, beta=beta, joint_weight=joint_weight),
+    )
 
 
 def byot(
@@ -160,8 +174,18 @@ def byot(
     from ..methods.byot_exits import exits_of
 
     network = job.network()
-    exits = exits_of(dry(job, network), job.classes, bottleneck, attention)
+    exits = exits_of(dry(job, network), job.classes, bottleneck=bottleneck, attention=attention)
     method = BYOT(
-        network, exits, alpha, beta, temperature, scaled, hint_at, hint, unhinted, ce_weight, deepest_weight
+        network,
+        exits,
+        alpha=alpha,
+        beta=beta,
+        temperature=temperature,
+        scaled=scaled,
+        hint_at=hint_at,
+        hint=hint,
+        unhinted=unhinted,
+        ce_weight=ce_weight,
+        deepest_weight=deepest_weight,
     )
     yield Phase("train", method)
