@@ -22,13 +22,14 @@ import torch
 from pairs import compare
 from torch import Tensor, nn
 
-from cohobate.commands.run import make_plan
 from cohobate.core import Batch, Method
 from cohobate.data.sources import arrays
 from cohobate.engine.memory import keep_freed_memory
 from cohobate.engine.plan import begin
-from cohobate.recipes.catalogue import options as method_options
+from cohobate.recipes.catalogue import find
 from cohobate.recipes.job import Job
+from cohobate.recipes.options import options as method_options
+from cohobate.recipes.options import own_options
 
 CLASSES, SIZE = 100, 32
 

@@ -211,7 +211,7 @@ def toy_frskd_sla() -> FRSKDSLA:
 
 
 def toy_byot(network: Callable[[], nn.Module] = toy, **how: Any) -> BYOT:
-    exits = {name: how.pop(name) for name in ("kind", "attention") if name in how}
+    exits = {name: how.pop(name) for name in ("bottleneck", "attention") if name in how}
     made = network()
     return BYOT(made, exits_of(look(made, (3, SIZE, SIZE)).output, CLASSES, **exits), **how)
 
@@ -275,7 +275,7 @@ ZOO: dict[str, Case] = {
     "one": Case(lambda: ONE(toy_branches(3), BranchGate(8, 3, stage=1)), ensembles=("ensemble",)),
     "okddip": Case(lambda: TwoLevel(toy_branches(4), SelfAttention(8)), ensembles=("ensemble",)),
     "okddip of networks": Case(
-        lambda: TwoLevel(Separate([toy(), toy(), toy()]), SelfAttention(8, 2), detach=False),
+        lambda: TwoLevel(Separate([toy(), toy(), toy()]), SelfAttention(8, reduced=2), detach=False),
         ensembles=("ensemble",),
     ),
     "gate": Case(
@@ -299,7 +299,7 @@ ZOO: dict[str, Case] = {
     "byot": Case(toy_byot, ensembles=EXITS),
     "byot, the author's": Case(
         lambda: toy_byot(
-            kind="separable", attention=True, beta=0.03, hint_at="linear", hint="norm", unhinted=(2,)
+            bottleneck="separable", attention=True, beta=0.03, hint_at="linear", hint="norm", unhinted=(2,)
         ),
         ensembles=EXITS,
     ),

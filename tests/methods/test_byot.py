@@ -14,7 +14,7 @@ from zoo import CLASSES, SIZE, batch, seeded, toy, toy_wide
 from cohobate.commands.feeds import smooth
 from cohobate.core import IGNORED, Batch, Output, as_output
 from cohobate.methods.byot import BETA, BYOT, hint_loss
-from cohobate.methods.byot_exits import Attention, Exit, bottleneck, exits_of
+from cohobate.methods.byot_exits import Attention, Exit, bottleneck_of, exits_of
 from cohobate.models.build import build
 from cohobate.models.surgery.probe import look
 
@@ -22,9 +22,11 @@ SHAPE = (3, SIZE, SIZE)
 NETWORK_KEYS = toy().state_dict().keys()
 
 
-def byot(kind: Any = "dense", attention: bool = False, **how: Any) -> BYOT:
+def byot(bottleneck: Any = "dense", attention: bool = False, **how: Any) -> BYOT:
     network = toy()
-    return BYOT(network, exits_of(look(network, SHAPE).output, CLASSES, kind, attention), **how).double()
+    output = look(network, SHAPE).output
+    exits = exits_of(output, CLASSES, bottleneck=bottleneck, attention=attention)
+    return BYOT(network, exits, **how).double()
 
 
 def made(**how: Any) -> tuple[BYOT, Batch]:
@@ -41,7 +43,7 @@ def made(**how: Any) -> tuple[BYOT, Batch]:
     ids=["eighth", "same", "no whole ratio", "not square", "less than a halving"],
 )
 def test_a_bottleneck_reaches_the_deepest_shape(kind: Any, size: Any, target: Any) -> None:
-    module = bottleneck(6, size, 16, target, kind)
+    module = bottleneck_of(6, size, 16, target, kind)
     x = torch.randn(2, 6, *size)
     assert module(x).shape == (2, 16, *target)
     assert (module(x) >= 0).all()
@@ -49,7 +51,7 @@ def test_a_bottleneck_reaches_the_deepest_shape(kind: Any, size: Any, target: An
 
 @pytest.mark.parametrize("size", [(8, 8), (15, 15), (7, 7), (9, 6)])
 def test_no_position_is_skipped(size: tuple[int, int]) -> None:
-    module = bottleneck(3, size, 8, (4, 3)).eval()
+    module = bottleneck_of(3, size, 8, (4, 3)).eval()
     for parameter in module.parameters():
         parameter.data.abs_()
     x = torch.rand(1, 3, *size, requires_grad=True)
@@ -59,9 +61,9 @@ def test_no_position_is_skipped(size: tuple[int, int]) -> None:
 
 
 def test_bottlenecks_double_their_channels_as_stages_do() -> None:
-    wide = [m.out_channels for m in bottleneck(16, (32, 32), 128, (4, 4), "separable") if is_pointwise(m)]
+    wide = [m.out_channels for m in bottleneck_of(16, (32, 32), 128, (4, 4), "separable") if is_pointwise(m)]
     assert wide == [16, 32, 32, 64, 64, 128]
-    assert [m.out_channels for m in bottleneck(16, (32, 32), 128, (4, 4)) if is_conv(m)] == [32, 32, 128]
+    assert [m.out_channels for m in bottleneck_of(16, (32, 32), 128, (4, 4)) if is_conv(m)] == [32, 32, 128]
 
 
 def is_conv(module: nn.Module) -> bool:
@@ -111,7 +113,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "hint_at": "linear",
         "hint": "norm",
         "unhinted": (2,),
-        "kind": "separable",
+        "bottleneck": "separable",
         "attention": True,
     },
     "Self-KD-Lib": {
@@ -274,7 +276,7 @@ def test_one_pass_for_all_readouts() -> None:
 @pytest.mark.parametrize("name", ["vgg8", "resnet18_cifar", "mobilenet_v2"])
 def test_networks_of_other_stages(name: str, kind: Any) -> None:
     network = build(name, CLASSES)
-    exits = exits_of(look(network, (3, 32, 32)).output, CLASSES, kind)
+    exits = exits_of(look(network, (3, 32, 32)).output, CLASSES, bottleneck=kind)
     method = BYOT(network, exits)
     data = batch(4)._replace(views=(torch.randn(4, 3, 32, 32),))
     assert all(torch.isfinite(value) for value in method(data).values())
@@ -285,22 +287,22 @@ def test_networks_of_other_stages(name: str, kind: Any) -> None:
 
 def test_refusals() -> None:
     for how, said in (
-        ({"alpha": 1.5}, r"alpha, .*must lie in \[0, 1\], got 1.5"),
-        ({"beta": -1.0}, "beta must not be negative"),
-        ({"temperature": 0.0}, "temperature must be positive"),
+        ({"alpha": 1.5}, "alpha must be at most 1, got 1.5"),
+        ({"beta": -1.0}, "beta must be at least 0.*, got -1.0"),
+        ({"temperature": 0.0}, "temperature must be above 0, got 0.0"),
         ({"unhinted": (3,)}, r"unhinted names exits from 1 to 2, got \(3,\)"),
-        ({"ce_weight": -1.0}, "ce_weight must not be negative"),
-        ({"deepest_weight": -1.0}, "deepest_weight must not be negative"),
-        ({"hint": "max"}, "hint must be one of squared, mean, sum, norm, got 'max'"),
-        ({"hint_at": "stem"}, "hint_at must be one of map, pooled, linear, got 'stem'"),
-        ({"kind": "wide"}, "bottleneck must be one of dense, separable, got 'wide'"),
+        ({"ce_weight": -1.0}, "ce_weight must be at least 0.*, got -1.0"),
+        ({"deepest_weight": -1.0}, "deepest_weight must be at least 0.*, got -1.0"),
+        ({"hint": "max"}, "hint must be one of 'squared', 'mean', 'sum', 'norm', got 'max'"),
+        ({"hint_at": "stem"}, "hint_at must be one of 'map', 'pooled', 'linear', got 'stem'"),
+        ({"bottleneck": "wide"}, "bottleneck must be one of 'dense', 'separable', got 'wide'"),
     ):
         with pytest.raises(ValueError, match=said):
             byot(**how)
     with pytest.raises(ValueError, match="BYOT needs a shallow classifier"):
         BYOT(toy(), [])
     with pytest.raises(ValueError, match=r"\(4, 4\) is smaller than \(8, 8\)"):
-        bottleneck(4, (4, 4), 8, (8, 8))
+        bottleneck_of(4, (4, 4), 8, (8, 8))
     with pytest.raises(ValueError, match="two stages or more, this one gives 0"):
         exits_of(Output(torch.zeros(1, 2)), 2)
     with pytest.raises(ValueError, match=r"BYOT: student \(2, 3\) and teacher \(2, 4\) differ"):

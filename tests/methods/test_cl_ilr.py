@@ -244,8 +244,8 @@ def test_under_autocast_terms_are_float32() -> None:
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"beta": 1.5}, r"beta, the share of the cross-entropy, must lie in \[0, 1\], got 1.5"),
-        ({"temperature": 0}, "temperature must be positive, got 0"),
+        ({"beta": 1.5}, "beta must be at most 1, got 1.5"),
+        ({"temperature": 0}, "temperature must be above 0, got 0"),
     ],
 )
 def test_bad_arguments(how: dict[str, object], message: str) -> None:

@@ -193,9 +193,9 @@ def test_refusals() -> None:
     with pytest.raises(ValueError, match=r"CSKD needs other images of the same classes as Batch\.views\[1\]"):
         CSKD(toy())(batch()._replace(views=(batch().x,)))
     for how, said in (
-        ({"temperature": -1.0}, "temperature must be positive, got -1.0"),
-        ({"weight": -1.0}, "weight must not be negative, got -1.0"),
-        ({"statistics": "second"}, r"statistics must be one of \('both', 'first'\), got 'second'"),
+        ({"temperature": -1.0}, "temperature must be above 0, got -1.0"),
+        ({"weight": -1.0}, "weight must be at least 0, got -1.0"),
+        ({"statistics": "second"}, "statistics must be one of 'both', 'first', got 'second'"),
     ):
         with pytest.raises(ValueError, match=said):
             method(**how)

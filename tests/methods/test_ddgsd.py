@@ -160,7 +160,9 @@ def test_the_second_view_is_another_augmentation_of_the_same_image() -> None:
 def test_a_network_without_pooled_features_needs_no_mmd() -> None:
     plain = Classifier(toy())
     data = pairs()._replace(views=tuple(view.float() for view in pairs().views))
-    with pytest.raises(ValueError, match=r"DDGSD compares what the classifier sees.*or set mmd_weight to 0"):
+    with pytest.raises(
+        ValueError, match=r"DDGSD compares the features before the classifier.*or set mmd_weight to 0"
+    ):
         DDGSD(plain)(data)
     assert set(DDGSD(plain, mmd_weight=0.0)(data)) == {"ce", "kl"}
 
@@ -175,11 +177,11 @@ def test_refusals() -> None:
     with pytest.raises(ValueError, match=r"\(2, 3\) and \(2, 4\) have no distance"):
         mean_distance(torch.zeros(2, 3), torch.zeros(2, 4))
     for how, said in (
-        ({"temperature": 0.0}, "temperature must be positive, got 0.0"),
-        ({"weight": -1.0}, "weight must not be negative, got -1.0"),
-        ({"mmd_weight": -2.0}, "mmd_weight must not be negative, got -2.0"),
-        ({"ce_weight": -3.0}, "ce_weight must not be negative, got -3.0"),
-        ({"average": "classes"}, r"average must be one of \('images', 'all'\), got 'classes'"),
+        ({"temperature": 0.0}, "temperature must be above 0, got 0.0"),
+        ({"weight": -1.0}, "weight must be at least 0, got -1.0"),
+        ({"mmd_weight": -2.0}, "mmd_weight must be at least 0, got -2.0"),
+        ({"ce_weight": -3.0}, "ce_weight must be at least 0, got -3.0"),
+        ({"average": "classes"}, "average must be one of 'images', 'all', got 'classes'"),
     ):
         with pytest.raises(ValueError, match=said):
             method(**how)

@@ -392,11 +392,11 @@ def test_compiled_equals_eager(form: str) -> None:
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"weight": -1.0}, "weight must not be negative, got -1.0"),
-        ({"temperature": 0}, "temperature must be positive, got 0"),
+        ({"weight": -1.0}, "weight must be at least 0, got -1.0"),
+        ({"temperature": 0}, "temperature must be above 0, got 0"),
         (
             {"target": "mean"},
-            "target must be one of each, mean_logits, mean_probabilities, got 'mean'",
+            "target must be one of 'each', 'mean_probabilities', 'mean_logits', got 'mean'",
         ),
         ({"in_turns": True, "detach": False}, "detach=False needs in_turns=False"),
     ],

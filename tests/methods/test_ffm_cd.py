@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations, product
+from typing import Any
 
 import pytest
 import torch
@@ -36,8 +37,8 @@ def heads(branches: Branched) -> list[nn.Module]:
 
 def ffm_cd(gamma: float = 0.5) -> Diversified:
     branches = group()
-    method = TwoLevel(branches, FeatureFusion(8, 3, (6, 4)), beta=2.0, ramp=0.0)
-    return Diversified(method, heads(branches), gamma)
+    method = TwoLevel(branches, FeatureFusion(8, 3, widths=(6, 4)), beta=2.0, ramp=0.0)
+    return Diversified(method, heads(branches), gamma=gamma)
 
 
 def entries(one: Tensor, two: Tensor, reading: str) -> list[float]:
@@ -148,7 +149,7 @@ def test_the_weights_of_eq_4() -> None:
     torch.testing.assert_close(weights.sum(dim=2), torch.ones(5, 1))
     assert [m.out_channels for m in fusion.modules() if isinstance(m, nn.Conv2d)] == [8, 8]
     assert [m.in_channels for m in fusion.modules() if isinstance(m, nn.Conv2d)] == [24, 8]
-    deep = FeatureFusion(8, 2, (5, 4, 3))
+    deep = FeatureFusion(8, 2, widths=(5, 4, 3))
     assert [m.out_channels for m in deep.modules() if isinstance(m, nn.Conv2d)] == [5, 4, 3]
     assert FeatureFusion(2048, 3).fc.in_features == 128
 
@@ -162,8 +163,10 @@ def test_the_fusion_reads_every_branch() -> None:
 
 
 def test_the_fusion_refuses() -> None:
-    with pytest.raises(ValueError, match="one convolution or more, each with a width, got"):
-        FeatureFusion(8, 3, ())
+    with pytest.raises(ValueError, match=r"widths must be .*at least 1 in number, got \(\)"):
+        FeatureFusion(8, 3, widths=())
+    with pytest.raises(ValueError, match=r"widths must be .*at least 1.*, got \(6, 0\)"):
+        FeatureFusion(8, 3, widths=(6, 0))
     with pytest.raises(ValueError, match="takes maps of 8 channels and one size"):
         FeatureFusion(8, 3)(peers(channels=4))
     with pytest.raises(ValueError, match="takes maps of 8 channels and one size"):
@@ -195,10 +198,20 @@ def test_the_cd_loss_moves_the_classifiers_and_nothing_else() -> None:
 def test_pairs_without_the_leader() -> None:
     branches = group()
     method = TwoLevel(branches, FeatureFusion(8, 3))
-    found = Diversified(method, heads(branches)[1:], gamma=1.0)(batch())["cd"]
+    found = Diversified(method, heads(branches), gamma=1.0, pairs="peers")(batch())["cd"]
     (leader,) = torch.autograd.grad(found, [branches.tails[0].get_submodule("fc").weight], allow_unused=True)
     assert leader is None
     assert found.item() == pytest.approx(classifier_diversity(stacked(heads(branches)[1:])).item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("product", ["classes", "features", "outer"])
+def test_without_a_gamma_the_loss_begins_as_large_as_printed(product: Any) -> None:
+    """5e-8 times the product of all weights, whatever the reading."""
+    branches = group()
+    method = Diversified(TwoLevel(branches, FeatureFusion(8, 3)), heads(branches), product=product)
+    printed = 5e-8 * classifier_diversity(stacked(heads(branches)), "outer")
+    torch.testing.assert_close(method(batch())["cd"], printed)
+    torch.testing.assert_close(method.gamma * method.diversity(), printed)
 
 
 def descended(reading: str) -> tuple[float, float]:
@@ -243,18 +256,20 @@ def test_refusals() -> None:
     branches = group()
     method, found = TwoLevel(branches, FeatureFusion(8, 3)), heads(branches)
     with pytest.raises(ValueError, match="between two classifiers or more, got 1"):
-        Diversified(method, found[:1], 1.0)
+        Diversified(method, found[:1], gamma=1.0)
     with pytest.raises(ValueError, match="classifier 2 of 2 is no module of the method"):
-        Diversified(method, [found[0], nn.Linear(8, 5)], 1.0)
+        Diversified(method, [found[0], nn.Linear(8, 5)], gamma=1.0)
     with pytest.raises(ValueError, match=r"classifiers of one shape .*\(5, 8\), \(6, 8\)"):
-        Diversified(method, [found[0], nn.Linear(8, 6)], 1.0)
+        Diversified(method, [found[0], nn.Linear(8, 6)], gamma=1.0)
     with pytest.raises(ValueError, match="ReLU is no classifier"):
-        Diversified(method, [found[0], nn.ReLU()], 1.0)
-    with pytest.raises(ValueError, match="product must be one of classes, features, outer, got 'trace'"):
-        Diversified(method, found, 1.0, product="trace")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="norm must be one of sum, mean, frobenius, got 'l0'"):
+        Diversified(method, [found[0], nn.ReLU()], gamma=1.0)
+    with pytest.raises(
+        ValueError, match="product must be one of 'classes', 'features', 'outer', got 'trace'"
+    ):
+        Diversified(method, found, gamma=1.0, product="trace")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="norm must be one of 'sum', 'mean', 'frobenius', got 'l0'"):
         classifier_diversity(torch.zeros(2, 3, 4), norm="l0")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"gamma must not be negative, got -1\.0"):
+    with pytest.raises(ValueError, match=r"gamma must be .*at least 0.*, got -1\.0"):
         Diversified(method, found, gamma=-1.0)
     with pytest.raises(ValueError, match="is no module of the method"):
-        Diversified(Supervised(toy()), found, 1.0)
+        Diversified(Supervised(toy()), found, gamma=1.0)

@@ -49,7 +49,7 @@ def distances(student: Output, teacher: Output) -> list[list[float]]:
 def test_equation_5_against_a_loop(reading: str) -> None:
     method = frskd(alpha=1.5, soft_labels=reading).eval()
     if reading == "paper":
-        method.feature = AttentionNorm(0.3)
+        method.feature = AttentionNorm(weight=0.3)
     data = batch(6, torch.float64)
     found = method(data)
     student, teacher = method.outputs(data.x)
@@ -180,11 +180,11 @@ def test_weights_scale_the_terms() -> None:
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"alpha": -1.0}, "alpha must not be negative, got -1"),
-        ({"temperature": 0.0}, "temperature must be positive, got 0"),
-        ({"soft_labels": "both"}, r"soft_labels is one of \('code', 'paper'\), got 'both'"),
+        ({"alpha": -1.0}, "alpha must be at least 0, got -1"),
+        ({"temperature": 0.0}, "temperature must be above 0, got 0"),
+        ({"soft_labels": "both"}, "soft_labels must be one of 'code', 'paper', got 'both'"),
         ({"start": 0.7, "ramp": 0.5}, "start and ramp are shares of one run, got 0.7 and 0.5"),
-        ({"start": -0.1}, "start must not be negative, got -0.1"),
+        ({"start": -0.1}, "start must be at least 0, got -0.1"),
     ],
 )
 def test_wrong_arguments(how: dict[str, object], message: str) -> None:

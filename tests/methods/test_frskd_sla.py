@@ -38,7 +38,7 @@ def test_terms_from_single_passes() -> None:
     method = seeded(lambda: toy_frskd_sla().double())
     assert isinstance(method, FRSKDSLA)
     method.eval()  # so that a pass of one turn says what the pass of all says
-    method.weight = 0.7
+    method.sla_weight = 0.7
     data = batch(5, torch.float64)
     found = method(data)
     passes = turned(method, data.x)
@@ -106,8 +106,8 @@ def test_without_features_and_with_its_own_temperature() -> None:
 def test_errors() -> None:
     inner = toy_frskd(lambda: AT(weight=100.0))
     heads = nn.Linear(8, 4 * CLASSES), nn.Linear(10, 4 * CLASSES)
-    with pytest.raises(ValueError, match="weight must not be negative, got -1"):
-        FRSKDSLA(inner, *heads, weight=-1.0)
+    with pytest.raises(ValueError, match="sla_weight must be at least 0, got -1"):
+        FRSKDSLA(inner, *heads, sla_weight=-1.0)
     data = batch()
     with pytest.raises(ValueError, match="needs square ones, got 8 x 6"):
         FRSKDSLA(inner, *heads)(data._replace(views=(data.x[..., : SIZE - 2],)))

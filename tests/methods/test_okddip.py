@@ -24,7 +24,7 @@ T = 3.0
 
 def two_level(peers: int = 3, **how: object) -> TwoLevel:
     group = branch(toy(), 2, peers + 1, (3, SIZE, SIZE))
-    return TwoLevel(group, SelfAttention(8, 4), **how).double()  # type: ignore[arg-type]
+    return TwoLevel(group, SelfAttention(8, reduced=4), **how).double()  # type: ignore[arg-type]
 
 
 def test_attention_against_a_loop() -> None:
@@ -209,9 +209,9 @@ def test_multiply_accumulates(make: Callable[[], Group], printed: float) -> None
 def test_refusals() -> None:
     with pytest.raises(ValueError, match="with a leader, needs two networks or more, got 1"):
         TwoLevel(branch(toy(), 2, 1, (3, SIZE, SIZE)), SelfAttention(8))
-    with pytest.raises(ValueError, match="leader_target must be 'peers' or 'all', got 'none'"):
+    with pytest.raises(ValueError, match="leader_target must be one of 'peers', 'all', got 'none'"):
         two_level(leader_target="none")
-    with pytest.raises(ValueError, match=r"beta must not be negative, got -2\.0"):
+    with pytest.raises(ValueError, match=r"beta must be at least 0, got -2\.0"):
         two_level(beta=-2.0)
     with pytest.raises(ValueError, match="networks 1 and 2 of 2 begin with the same weights"):
         Separate([seeded(toy), seeded(toy)])  # type: ignore[arg-type]

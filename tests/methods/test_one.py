@@ -129,9 +129,9 @@ def test_refusals() -> None:
     with pytest.raises(ValueError, match="ONE needs two networks or more, got 1"):
         ONE(branch(toy(), 2, 1, (3, SIZE, SIZE)), gate)
     for how, said in (
-        ({"temperature": 0.0}, "temperature must be positive"),
-        ({"ramp": 1.5}, r"must lie in \[0, 1\], got 1.5"),
-        ({"weight": -1.0}, "weight must not be negative"),
+        ({"temperature": 0.0}, "temperature must be above 0, got 0.0"),
+        ({"ramp": 1.5}, "ramp must be at most 1, got 1.5"),
+        ({"weight": -1.0}, "weight must be at least 0, got -1.0"),
     ):
         with pytest.raises(ValueError, match=said):
             one(**how)

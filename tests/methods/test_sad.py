@@ -193,10 +193,10 @@ def test_refusals() -> None:
     with pytest.raises(ValueError, match=r"SAD rises over the first 0\.5 of a run and needs Batch\.progress"):
         method(start=0.5)(batched()._replace(progress=None))
     for how, said in (
-        ({"weight": -1.0}, "weight must not be negative, got -1.0"),
-        ({"start": 1.0}, r"start, a share of the run, must lie in \[0, 1\), got 1.0"),
-        ({"pool": "max"}, r"pool must be one of \('sum', 'mean'\), got 'max'"),
-        ({"skip": -1}, "skip must not be negative, got -1"),
+        ({"weight": -1.0}, "weight must be at least 0, got -1.0"),
+        ({"start": 1.0}, "start must be below 1, got 1.0"),
+        ({"pool": "max"}, "pool must be one of 'sum', 'mean', got 'max'"),
+        ({"skip": -1}, "skip must be at least 0, got -1"),
     ):
         with pytest.raises(ValueError, match=said):
             method(**how)

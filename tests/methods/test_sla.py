@@ -189,10 +189,10 @@ def test_refusals() -> None:
     with pytest.raises(ValueError, match=r"SLA aggregates \(4 B, 4 K\) .* got \(6, 8\)"):
         aggregate(torch.zeros(6, 8))
     for how, said in (
-        ({"temperature": 0.0}, "temperature must be positive, got 0"),
-        ({"weight": -1.0}, "weight must not be negative, got -1"),
-        ({"beta": -1.0}, "beta must not be negative"),
-        ({"joint_weight": -1.0}, "joint_weight must not be negative"),
+        ({"temperature": 0.0}, "temperature must be above 0, got 0"),
+        ({"weight": -1.0}, "weight must be at least 0, got -1"),
+        ({"beta": -1.0}, "beta must be at least 0"),
+        ({"joint_weight": -1.0}, "joint_weight must be at least 0"),
     ):
         with pytest.raises(ValueError, match=said):
             slasd(**how)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from cohobate.analysis.cost import Cost, cost, parameters
+from cohobate.core import Output
 from cohobate.models.build import build
 from cohobate.models.dense.bifpn import BiFPN, Projection, SelfTeacher, enlarged, normalised, reduced
 
@@ -81,7 +83,7 @@ def made(
     channels: Sequence[int], widths: Sequence[int], sides: Sequence[int], **how: object
 ) -> tuple[BiFPN, list[Tensor]]:
     torch.manual_seed(0)
-    layer = BiFPN(channels, widths, **how).double()  # type: ignore[arg-type]
+    layer = BiFPN(channels, widths, **{"depth": 2, "upsampling": "bilinear", **how}).double()  # type: ignore[arg-type]
     for name, parameter in layer.named_parameters():
         if name.endswith("weight") and parameter.dim() == 1 and len(parameter) <= 3:
             nn.init.uniform_(parameter, -0.5, 2.0)  # a share below zero counts as none
@@ -184,21 +186,63 @@ def test_the_last_norms_are_those_of_the_refined_maps() -> None:
         torch.testing.assert_close(teacher(maps).preacts[i], before + 1)
 
 
+STAGES = Output(torch.zeros(2, 5), None, tuple(torch.zeros(2, c, 4, 4) for c in (4, 6, 8)))
+
+
+@pytest.mark.parametrize(
+    ("options", "channels", "widths"),
+    [
+        ({}, (4, 6, 8), (8, 12, 16)),
+        ({"pyramid": "bifpn", "width": 0.5}, (4, 6, 8), (4, 4, 4)),
+        ({"levels": 2, "width": 1, "depth": 1, "upsampling": "nearest"}, (6, 8), (6, 8)),
+        ({"width": 0.01}, (4, 6, 8), (1, 1, 1)),
+    ],
+)
+def test_made_for_a_network(options: Any, channels: tuple[int, ...], widths: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    teacher = SelfTeacher.of(STAGES, 5, **options)
+    assert (teacher.channels, teacher.widths) == (channels, widths)
+    of_the_constructor = {name: options[name] for name in ("depth", "upsampling") if name in options}
+    torch.manual_seed(0)
+    same = SelfTeacher(channels, widths, 5, **of_the_constructor).state_dict()
+    assert all(torch.equal(value, same[key]) for key, value in teacher.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"width": 0}, "width must be above 0, got 0"),
+        ({"levels": 1}, "levels must be at least 2.*, got 1"),
+        ({"levels": 4}, r"refines 4 stages, the network shows 3; .*adapt\(network, stages="),
+        ({"pyramid": "fpn"}, "pyramid must be one of 'bifpnc', 'bifpn', got 'fpn'"),
+        ({"depth": 0}, "depth must be at least 1, got 0"),
+    ],
+)
+def test_what_cannot_be_made_for_a_network(options: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SelfTeacher.of(STAGES, 5, **options)
+
+
 @pytest.mark.parametrize(
     ("channels", "widths", "how", "message"),
     [
         ((4,), (8,), {}, "two levels or more"),
         ((4, 8), (8,), {}, r"a width for each, got channels \[4, 8\] and widths \[8\]"),
-        ((4, 8), (8, 0), {}, r"depth and widths must be 1 or more, got 2 and \[8, 0\]"),
-        ((4, 8), (8, 8), {"depth": 0}, "depth and widths must be 1 or more, got 0"),
-        ((4, 8), (8, 8), {"upsampling": "cubic"}, "upsampling is one of bilinear, nearest, got 'cubic'"),
+        ((4, 8), (8, 0), {}, r"widths must be 1 or more, got \[8, 0\]"),
+        ((4, 8), (8, 8), {"depth": 0}, "depth must be at least 1, got 0"),
+        (
+            (4, 8),
+            (8, 8),
+            {"upsampling": "cubic"},
+            "upsampling must be one of 'bilinear', 'nearest', got 'cubic'",
+        ),
     ],
 )
 def test_wrong_arguments(
     channels: tuple[int, ...], widths: tuple[int, ...], how: dict[str, object], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        BiFPN(channels, widths, **how)  # type: ignore[arg-type]
+        BiFPN(channels, widths, **{"depth": 2, "upsampling": "bilinear", **how})  # type: ignore[arg-type]
 
 
 # ---------------------------------------------------------------- sizes that are printed

@@ -209,7 +209,7 @@ def test_warm_up_and_rise() -> None:
 def test_frskd_with_sla() -> None:
     method = made("frskd", sla=True, sla_weight=0.5, alpha=3.0)
     assert isinstance(method, FRSKDSLA)
-    assert (method.weight, method.frskd.alpha) == (0.5, 3.0)
+    assert (method.sla_weight, method.frskd.alpha) == (0.5, 3.0)
     assert list(method.predictors()) == ["network", "self_teacher", "aggregated"]
     assert list(losses(method)) == ["ce", "ce_self_teacher", "ce_joint", "kl", "kd", "feature"]
     # 4 turns of 5 classes, from what each classifier sees.
@@ -324,7 +324,12 @@ def test_a_network_written_by_hand(name: str, given: dict[str, Any], own: str) -
         ("frskd", {"teacher": ("resnet20",)}, "", "frskd takes no teacher"),
         ("byot", {}, "one_stage", "BYOT needs a network of two stages or more, this one gives 1"),
         ("byot", {"unhinted": (3,)}, "", "unhinted names exits from 1 to 2, got"),
-        ("ddgsd", {}, "unpooled", "DDGSD compares what the classifier sees, .* or set mmd_weight to 0"),
+        (
+            "ddgsd",
+            {},
+            "unpooled",
+            "DDGSD compares the features before the classifier, .*mmd_weight to 0",
+        ),
         ("sla_sd", {}, "unpooled", "SLA's joint classifier reads the features before the classifier"),
         ("sad", {}, "one_stage", "SAD needs two stages or more, got 1"),
         ("sad", {"skip": 2}, "", "SAD needs two stages or more, got 3, of which 2 are skipped"),

@@ -57,7 +57,7 @@ def parsed(
         for i, (title, kind) in enumerate(boxes.items())
     ]
     options = make_dataclass("Options", fields, frozen=True)
-    found = tyro.cli(
+    found: Any = tyro.cli(
         options,
         args=list(arguments),
         prog=program,
@@ -74,7 +74,7 @@ def parsed(
 def parsed_alone(program: str, arguments: Sequence[str], command: type[C], about: str) -> C:
     """The options of a command that trains nothing; exits after ``--help`` or a wrong flag."""
     options = _box("options", command, {}, ())
-    found = tyro.cli(options, args=list(arguments), prog=program, description=about)
+    found: Any = tyro.cli(options, args=list(arguments), prog=program, description=about)
     return checked(program, command, vars(found))
 
 

@@ -14,7 +14,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -54,16 +54,25 @@ class PassedOn:
     Args:
         places: where they are declared; an option that the function declares itself counts before them.
         without: those that are not passed on.
+        defaults: of those that have another default here.
     """
 
-    def __init__(self, *places: str, without: Collection[str] = ()) -> None:
+    def __init__(
+        self, *places: str, without: Collection[str] = (), defaults: Mapping[str, Any] | None = None
+    ) -> None:
         self.places = places
         self.without = without
+        self.defaults = defaults or {}
 
     @property
     def options(self) -> dict[str, Option]:
         declared = [declaration(place).options for place in self.places]
-        return {k: v for options in declared for k, v in options.items() if k not in self.without}
+        return {
+            name: option._replace(default=self.defaults.get(name, option.default))
+            for options in declared
+            for name, option in options.items()
+            if name not in self.without
+        }
 
 
 @dataclass(frozen=True)

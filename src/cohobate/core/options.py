@@ -22,34 +22,35 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache, wraps
 from numbers import Integral, Real
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, ParamSpec, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from typing_extensions import Doc
 
 P = ParamSpec("P")
+R = TypeVar("R")
 
 Weight = Annotated[float, Ge(0), Doc("Factor of the term.")]
 CEWeight = Annotated[float, Ge(0), Doc("Factor of the cross-entropy.")]
 Temperature = Annotated[float, Gt(0), Doc("T, softens both predictions.")]
 
 
-def checked(constructor: Callable[P, None]) -> Callable[P, None]:
-    """Refuse options that are not as the constructor declares them, before it runs.
+def checked(function: Callable[P, R]) -> Callable[P, R]:
+    """Refuse options that are not as a constructor, or a function, declares them, before it runs.
 
     Raises:
         ValueError: naming the option, the value given and the valid ones.
     """
 
-    @wraps(constructor)
-    def construct(*args: P.args, **given: P.kwargs) -> None:
-        hints = declared_hints(constructor)
+    @wraps(function)
+    def call(*args: P.args, **given: P.kwargs) -> R:
+        hints = declared_hints(function)
         for name, value in given.items():
             if name in hints and (wrong := problem(value, hints[name])):
                 raise ValueError(f"{name} must be {wrong}, got {value!r}")
-        constructor(*args, **given)
+        return function(*args, **given)
 
-    return construct
+    return call
 
 
 @cache

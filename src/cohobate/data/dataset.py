@@ -114,6 +114,11 @@ class Dataset:
     notes: tuple[str, ...] = ()
 
     @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the training images."""
+        return 3, self.image_size, self.image_size
+
+    @property
     def image_size(self) -> int:
         """Height of the training images, in pixels."""
         return self.train.size if isinstance(self.train, Files) else self.train.x.shape[1]

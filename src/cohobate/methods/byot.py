@@ -55,14 +55,15 @@ paper's form, with the values of the author's code where they fit that form:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
-from ..core import Batch, Classifier, Method, Output, cross_entropy, float32
+from ..core import Batch, Classifier, Given, Method, Output, cross_entropy, float32
+from ..core.options import Doc, Ge, Le, Temperature, checked
 from . import group as peers
-from .byot_exits import AtExit, Ensemble, Exit, all_outputs, one_of
+from .byot_exits import AtExit, Attended, Bottleneck, Ensemble, Exit, all_outputs, exits_of
 from .kd import softened_kl
 from .matching import require_same
 
@@ -84,9 +85,8 @@ def hint_loss(student: Tensor, teacher: Tensor, reduction: Reduction = "squared"
             ``mean`` the mean of all; ``sum`` the sum of all; ``norm`` the square root of that.
 
     Raises:
-        ValueError: the shapes differ, or an unknown reduction.
+        ValueError: the shapes differ.
     """
-    one_of("hint", reduction, Reduction)
     require_same(student, teacher, "BYOT", "a bottleneck brings a stage to the deepest one's shape")
     if reduction == "norm":
         norm: Tensor = torch.linalg.vector_norm(student - teacher)
@@ -98,8 +98,9 @@ def hint_loss(student: Tensor, teacher: Tensor, reduction: Reduction = "squared"
 
 
 class BYOT(Method):
-    """Shallow classifiers learn from labels, from the deepest prediction, and from the deepest features.
+    """Shallow classifiers learn from the deepest one (Zhang et al., 2019).
 
+    They learn from the labels, from the deepest prediction, and from the deepest features.
     Terms: ``ce`` of the deepest classifier; summed over the shallow ones ``ce_exits``, ``kl_exits`` and,
     where beta is not 0, ``hint_exits``.
 
@@ -107,40 +108,46 @@ class BYOT(Method):
         network: returns an Output with two stages or more.
         exits: a shallow classifier for every stage but the deepest, shallow to deep
             (:func:`.byot_exits.exits_of`).
-        alpha: factor of the soft loss.
-        beta: factor of the hint.
-        temperature: T > 0.
-        scaled: whether the soft loss is multiplied by T^2.
-        hint_at: what the hint compares: the maps, pooled features, or pooled features of which the shallow
-            one goes through a linear layer.
-        hint: how a distance becomes a number (:func:`hint_loss`).
-        unhinted: shallow classifiers without a hint, numbered from 1.
-        ce_weight: factor of the shallow cross-entropy; None for 1 - alpha.
-        deepest_weight: factor of the deepest one.
 
     Raises:
-        ValueError: no exit, an exit that is not there, an argument out of range.
+        ValueError: no exit, an exit that is not there, an option out of range.
     """
 
+    @checked
     def __init__(
         self,
         network: nn.Module,
         exits: Sequence[Exit],
-        alpha: float = 0.3,
-        beta: float = BETA,
-        temperature: float = 3.0,
-        scaled: bool = False,
-        hint_at: Place = "map",
-        hint: Reduction = "squared",
-        unhinted: Sequence[int] = (),
-        ce_weight: float | None = None,
-        deepest_weight: float = 1.0,
+        *,
+        alpha: Annotated[
+            float, Ge(0), Le(1), Doc("alpha, share of the soft loss in what the shallow classifiers learn.")
+        ] = 0.3,
+        beta: Annotated[float, Ge(0), Doc("lambda, factor of the hint.")] = BETA,
+        temperature: Temperature = 3.0,
+        scaled: Annotated[bool, Doc("The soft loss is multiplied by T^2.")] = False,
+        hint_at: Annotated[
+            Place,
+            Doc("What the hint compares: maps, pooled features, or those after a linear layer."),
+        ] = "map",
+        hint: Annotated[
+            Reduction,
+            Doc(
+                "Squared differences: summed over channels and averaged over the rest, averaged over all, "
+                "summed over all, or the root of that sum."
+            ),
+        ] = "squared",
+        unhinted: Annotated[
+            tuple[int, ...], Doc("Shallow classifiers without a hint, numbered from 1.")
+        ] = (),
+        ce_weight: Annotated[
+            float | None, Ge(0), Doc("Factor of the shallow classifiers' cross-entropy; none: 1 - alpha.")
+        ] = None,
+        deepest_weight: Annotated[
+            float, Ge(0), Doc("Factor of the deepest classifier's cross-entropy.")
+        ] = 1.0,
     ) -> None:
         super().__init__()
-        _check(exits, alpha, unhinted, ce_weight)
-        one_of("hint_at", hint_at, Place)
-        one_of("hint", hint, Reduction)
-        peers.check(temperature, beta=beta, deepest_weight=deepest_weight)
+        _check(exits, unhinted)
         self.network = network
         self.exits = nn.ModuleList(exits)
         self.alpha = alpha
@@ -155,6 +162,21 @@ class BYOT(Method):
         width = exits[0].classifier.in_features
         linear = [nn.Linear(width, width) for _ in self.hinted if hint_at == "linear"]
         self.adapters = nn.ModuleList(linear or [nn.Identity() for _ in self.hinted])
+
+    @classmethod
+    def of(
+        cls,
+        given: Given,
+        *,
+        bottleneck: Bottleneck = "dense",
+        attention: Attended = False,
+        **options: Any,
+    ) -> Self:
+        """Made with a shallow classifier for every stage but the deepest."""
+        network = given.network()
+        output = given.look(network)
+        exits = exits_of(output, given.classes, bottleneck=bottleneck, attention=attention)
+        return cls(network, exits, **options)
 
     def forward(self, batch: Batch, turn: int = 0) -> dict[str, Tensor]:
         deepest, shallow = all_outputs(self.network, self.exits, batch.x)
@@ -196,14 +218,8 @@ class BYOT(Method):
         return [f"exit_{i}" for i in range(1, len(self.exits) + 1)]
 
 
-def _check(
-    exits: Sequence[nn.Module], alpha: float, unhinted: Sequence[int], ce_weight: float | None
-) -> None:
+def _check(exits: Sequence[nn.Module], unhinted: Sequence[int]) -> None:
     if not exits:
         raise ValueError("BYOT needs a shallow classifier, so a network of two stages or more")
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha, the share of the soft loss, must lie in [0, 1], got {alpha}")
     if not set(unhinted) <= set(range(1, len(exits) + 1)):
         raise ValueError(f"unhinted names exits from 1 to {len(exits)}, got {tuple(unhinted)}")
-    if ce_weight is not None:
-        peers.check(1.0, ce_weight=ce_weight)

@@ -5,20 +5,30 @@ Zhang et al., ICCV 2019; the losses, the symbols and the choices are in methods/
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Annotated, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core import Output, as_output
+from ..core.options import Doc, checked
 from . import group as peers
 
 Size = tuple[int, int]
 """(H, W) of a map."""
 Kind = Literal["dense", "separable"]
 
+Bottleneck = Annotated[
+    Kind,
+    Doc(
+        "Layers that bring a stage to the deepest one's shape: three convolutions, or depth-wise separable "
+        "pairs, one for each halving."
+    ),
+]
+Attended = Annotated[bool, Doc("Stages are first multiplied by an attention map of their own.")]
 
-def bottleneck(
+
+def bottleneck_of(
     channels: int, size: Size, target_channels: int, target_size: Size, kind: Kind = "dense"
 ) -> nn.Sequential:
     """Brings maps of one stage to the channels and the size of the deepest one.
@@ -29,9 +39,8 @@ def bottleneck(
         kind: ``dense``, three convolutions; ``separable``, as many pairs as there are halvings.
 
     Raises:
-        ValueError: the deepest map is the larger one, or an unknown kind.
+        ValueError: the deepest map is the larger one.
     """
-    one_of("bottleneck", kind, Kind)
     if size[0] < target_size[0] or size[1] < target_size[1]:
         raise ValueError(
             f"BYOT brings a stage down to the deepest one's size, but {size} is smaller than {target_size}"
@@ -104,10 +113,9 @@ class Exit(nn.Module):
         channels, size: of the stage.
         target_channels, target_size: of the deepest stage.
         classes: K.
-        kind: of the bottleneck.
-        attention: whether the stage is first multiplied by an attention map.
     """
 
+    @checked
     def __init__(
         self,
         channels: int,
@@ -115,12 +123,13 @@ class Exit(nn.Module):
         target_channels: int,
         target_size: Size,
         classes: int,
-        kind: Kind = "dense",
-        attention: bool = False,
+        *,
+        bottleneck: Bottleneck,
+        attention: Attended,
     ) -> None:
         super().__init__()
         self.attention = Attention(channels) if attention else nn.Identity()
-        self.bottleneck = bottleneck(channels, size, target_channels, target_size, kind)
+        self.bottleneck = bottleneck_of(channels, size, target_channels, target_size, bottleneck)
         self.classifier = nn.Linear(target_channels, classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -132,16 +141,19 @@ class Exit(nn.Module):
         return Output(self.classifier(pooled), pooled, (features,))
 
 
-def exits_of(output: Output, classes: int, kind: Kind = "dense", attention: bool = False) -> list[Exit]:
+def exits_of(
+    output: Output, classes: int, *, bottleneck: Bottleneck = "dense", attention: Attended = False
+) -> list[Exit]:
     """An exit for every stage but the deepest.
 
     Args:
-        output: what the network gives.
+        output: of the network.
         classes: K.
-        kind, attention: of :class:`Exit`.
+        bottleneck, attention: of :class:`Exit`.
 
     Raises:
-        ValueError: the network gives fewer than two stages, or the deepest map is not the smallest.
+        ValueError: the network gives fewer than two stages, the deepest map is not the smallest, or there
+            is no such bottleneck.
     """
     if len(output.stages) < 2:
         raise ValueError(
@@ -150,7 +162,9 @@ def exits_of(output: Output, classes: int, kind: Kind = "dense", attention: bool
         )
     shapes = [(s.shape[1], (s.shape[2], s.shape[3])) for s in output.stages]
     deepest = shapes[-1]
-    return [Exit(*shape, *deepest, classes, kind, attention) for shape in shapes[:-1]]
+    return [
+        Exit(*shape, *deepest, classes, bottleneck=bottleneck, attention=attention) for shape in shapes[:-1]
+    ]
 
 
 class AtExit(nn.Module):
@@ -192,7 +206,7 @@ class Ensemble(nn.Module):
 
 
 def all_outputs(network: nn.Module, exits: nn.ModuleList, x: Tensor) -> tuple[Output, list[Output]]:
-    """What the network gives, and what each shallow classifier gives, shallow to deep.
+    """Output of the network, and those of the shallow classifiers, shallow to deep.
 
     Raises:
         ValueError: the network has not one stage more than there are exits.
@@ -205,9 +219,3 @@ def all_outputs(network: nn.Module, exits: nn.ModuleList, x: Tensor) -> tuple[Ou
         )
     stages = deepest.stages[:-1]
     return deepest, [exit(stage) for exit, stage in zip(exits, stages, strict=True)]
-
-
-def one_of(option: str, value: object, kind: Any) -> None:
-    """Raise a ValueError for a value that the Literal ``kind`` does not have."""
-    if value not in get_args(kind):
-        raise ValueError(f"{option} must be one of {', '.join(get_args(kind))}, got {value!r}")

@@ -11,8 +11,8 @@ Song, Chai: Collaborative Learning for Deep Neural Networks, NeurIPS 2018.
 
 Choices.
     Sharing: one branching point, of any number of heads; the paper also has a tree of them.
-    Rescaling: what the heads send into the trunk is divided by their number, so the trunk learns at the
-        rate of one head. ``rescale=False`` leaves the sum.
+    Rescaling: the gradient that the heads send into the trunk is divided by their number, so the trunk
+        learns at the rate of one head. ``rescale=False`` leaves the sum.
     Gradients: q^(h) is a constant; ``detach=False`` lets a head's soft loss move the others too.
     Soft loss: KL where the paper has the cross-entropy with q^(h). They differ by the entropy of q^(h),
         a constant as long as it is detached; KL is zero where the heads agree.
@@ -25,13 +25,15 @@ Choices.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
 from ..core import Batch, Group, Method, Output, float32
+from ..core.options import Doc, Ge, Le, Temperature, checked
 from . import group as peers
+from .group import Detach
 from .kd import softened_kl
 
 
@@ -42,7 +44,7 @@ def consensus(logits: Tensor) -> Tensor:
 
 
 def rescaled(value: Any, heads: int) -> Any:
-    """What crosses the cut: of a floating tensor, what comes back is divided by the number of heads."""
+    """A value that crosses the cut; the gradient of a floating tensor is divided by the number of heads."""
     if not isinstance(value, Tensor) or not value.is_floating_point():
         return value
     # Between two equal ends, one a constant: the tensor bit by bit, and a share of its gradient.
@@ -50,26 +52,30 @@ def rescaled(value: Any, heads: int) -> Any:
 
 
 class CLILR(Method):
-    """beta CE + (1 - beta) T^2 KL(the others' consensus || head), summed over the heads.
+    """Branches learn from each other's mean, the gradient rescaled where they meet (Song and Chai, 2018).
+
+    beta CE + (1 - beta) T^2 KL(the others' consensus || head), summed over the heads.
 
     Args:
         group: a branched network, whose trunk gives a tuple of values that each of its tails takes.
-        beta: share of the cross-entropy, 0 to 1.
-        temperature: T > 0.
-        detach: whether the consensus is a constant.
-        rescale: whether the trunk's gradient is divided by the number of heads.
 
     Raises:
-        ValueError: a group without trunk and tails, of one tail, or an argument out of range.
+        ValueError: a group without trunk and tails, of one tail, or an option out of range.
     """
 
+    @checked
     def __init__(
         self,
         group: Group,
-        beta: float = 0.5,
-        temperature: float = 2.0,
-        detach: bool = True,
-        rescale: bool = True,
+        *,
+        beta: Annotated[
+            float, Ge(0), Le(1), Doc("beta, share of the cross-entropy; the KL term has 1 - beta.")
+        ] = 0.5,
+        temperature: Temperature = 2.0,
+        detach: Detach = True,
+        rescale: Annotated[
+            bool, Doc("The trunk gets the mean gradient of the branches; off: their sum.")
+        ] = True,
     ) -> None:
         super().__init__()
         if not hasattr(group, "trunk") or not hasattr(group, "tails"):
@@ -78,9 +84,6 @@ class CLILR(Method):
                 f"got {type(group).__name__}"
             )
         peers.check_several(group, "CLILR")
-        if not 0 <= beta <= 1:
-            raise ValueError(f"beta, the share of the cross-entropy, must lie in [0, 1], got {beta}")
-        peers.check(temperature)
         self.group: Any = group
         self.beta = beta
         self.temperature = temperature

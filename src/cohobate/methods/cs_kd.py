@@ -24,47 +24,52 @@ Choices.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 
 from ..core import Batch, Classifier, Method, as_output, cross_entropy, run
+from ..core.options import Doc, Ge, Temperature, checked
 from .ddgsd import other_view
-from .group import check
 from .kd import softened_kl
-
-STATISTICS = ("both", "first")
 
 
 class CSKD(Method):
-    """CE(x) + lambda T^2 KL(P(.|x') || P(.|x)), x' another image of the class of x.
+    """The prediction for another image of the class is the soft label (Yun et al., 2020).
 
+    CE(x) + lambda T^2 KL(P(.|x') || P(.|x)), x' another image of the class of x.
     Terms: ``ce`` and ``kl``.
 
     Args:
         network: images -> Output or logits.
-        weight: lambda.
-        temperature: T > 0.
-        statistics: which passes move the batch-norm statistics.
 
     Raises:
-        ValueError: an argument is out of range; when it runs, no second view.
+        ValueError: an option is out of range; when it runs, no second view.
     """
 
     second_view = "classmate"
 
+    @checked
     def __init__(
         self,
         network: nn.Module,
-        weight: float = 1.0,
-        temperature: float = 4.0,
-        statistics: Literal["both", "first"] = "both",
+        *,
+        weight: Annotated[
+            float,
+            Ge(0),
+            Doc(
+                "lambda, weight of the KL term between two images of a class; the paper has 3 for "
+                "fine-grained classes."
+            ),
+        ] = 1.0,
+        temperature: Temperature = 4.0,
+        statistics: Annotated[
+            Literal["both", "first"],
+            Doc("Images of a pair that move the batch-norm statistics: both, or the first alone."),
+        ] = "both",
     ) -> None:
         super().__init__()
-        check(temperature, weight=weight)
-        if statistics not in STATISTICS:
-            raise ValueError(f"statistics must be one of {STATISTICS}, got {statistics!r}")
         self.network = network
         self.weight = weight
         self.temperature = temperature

@@ -4,7 +4,7 @@ Xu, Liu: Data-Distortion Guided Self-Distillation for Deep Neural Networks, AAAI
 
     x_a, x_b    batch.views     two augmentations of the same images
     p_a, p_b    logits          of each, softened
-    h_a, h_b    features        global features of each, what the classifier sees
+    h_a, h_b    features        pooled features of each, which the classifier reads
     lambda      weight          of the KL terms
     mu          mmd_weight      of the distance between the distributions of features
     T           temperature
@@ -29,20 +29,20 @@ Choices.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
-from ..core import Batch, Classifier, Method, Output, as_output, cross_entropy, float32
-from .group import check
+from ..core import Batch, Classifier, Given, Method, Output, as_output, cross_entropy, float32
+from ..core.options import Doc, Ge, Temperature, checked
 from .kd import softened_kl
 
-AVERAGES = ("images", "all")
+Average = Literal["images", "all"]
 
 
 @float32
-def mean_distance(one: Tensor, two: Tensor, average: Literal["images", "all"] = "images") -> Tensor:
+def mean_distance(one: Tensor, two: Tensor, average: Average = "images") -> Tensor:
     """Squared distance of mean features: the squared MMD of a linear kernel.
 
     Args:
@@ -60,68 +60,83 @@ def mean_distance(one: Tensor, two: Tensor, average: Literal["images", "all"] = 
     return (one.mean(dim=0) - two.mean(dim=0)).square().sum()  # |E[h_a] - E[h_b]|^2
 
 
-def other_view(batch: Batch, who: str, what: str) -> Tensor:
-    """The second view of a batch, for ``who`` needs ``what`` there.
+def other_view(batch: Batch, method: str, contents: str) -> Tensor:
+    """The second view of a batch.
+
+    Args:
+        batch: of two views.
+        method: its name, for the error message.
+        contents: what the second view must show, for the error message.
 
     Raises:
         ValueError: there is one view only, or it is not as large as the first.
     """
     if len(batch.views) < 2 or batch.views[1].shape != batch.x.shape:
         raise ValueError(
-            f"{who} needs {what} as Batch.views[1], of the shape of the first view; got views of shapes "
-            f"{[tuple(view.shape) for view in batch.views]}"
+            f"{method} needs {contents} as Batch.views[1], of the shape of the first view; got views of "
+            f"shapes {[tuple(view.shape) for view in batch.views]}"
         )
     return batch.views[1]
 
 
 def features(output: Output) -> Tensor:
-    """What the classifier sees, (B, D).
+    """The features before the classifier, (B, D).
 
     Raises:
-        ValueError: the network does not show it.
+        ValueError: the network does not show them.
     """
     if output.pooled is None:
         raise ValueError(
-            "DDGSD compares what the classifier sees, which this network does not show; name its classifier "
-            "to cohobate.adapt(network, head=...), or set mmd_weight to 0"
+            "DDGSD compares the features before the classifier, which this network does not show; name its "
+            "classifier to cohobate.adapt(network, head=...), or set mmd_weight to 0"
         )
     return output.pooled
 
 
 class DDGSD(Method):
-    """CE_a + CE_b + lambda T^2 (KL(p_a || p_b) + KL(p_b || p_a)) + mu MMD^2(h_a, h_b).
+    """Two augmentations of an image predict alike (Xu and Liu, 2019).
 
+    CE_a + CE_b + lambda T^2 (KL(p_a || p_b) + KL(p_b || p_a)) + mu MMD^2(h_a, h_b).
     Terms: ``ce`` and ``kl``, each of both versions; ``mmd``, unless its weight is 0.
 
     Args:
         network: images -> Output; with MMD, one that shows its pooled features.
-        weight: lambda.
-        temperature: T > 0.
-        mmd_weight: mu.
-        ce_weight: factor of either cross-entropy.
-        detach: whether the version that teaches is a constant.
-        average: what the mean of the features is over.
 
     Raises:
-        ValueError: an argument is out of range; when it runs, no second view, or no pooled features.
+        ValueError: an option is out of range; when it runs, no second view, or no pooled features.
     """
 
     second_view = "augmentation"
 
+    @checked
     def __init__(
         self,
         network: nn.Module,
-        weight: float = 1.0,
-        temperature: float = 3.0,
-        mmd_weight: float = 5e-4,
-        ce_weight: float = 1.0,
-        detach: bool = True,
-        average: Literal["images", "all"] = "images",
+        *,
+        weight: Annotated[
+            float, Ge(0), Doc("lambda, weight of the KL terms between the two versions of an image.")
+        ] = 1.0,
+        temperature: Temperature = 3.0,
+        mmd_weight: Annotated[
+            float,
+            Ge(0),
+            Doc(
+                "mu, weight of the distance between the versions' mean features (the paper: 1e-4 to 5e-4); "
+                "0: none, for networks that do not show the features before the classifier."
+            ),
+        ] = 5e-4,
+        ce_weight: Annotated[
+            float, Ge(0), Doc("Factor of each version's cross-entropy; 0.5: their mean.")
+        ] = 1.0,
+        detach: Annotated[
+            bool, Doc("The version that teaches is a constant; off: both move in both KL terms.")
+        ] = True,
+        average: Annotated[
+            Average,
+            Doc("Features are averaged over the images; all: over images and features (a port)."),
+        ] = "images",
     ) -> None:
         super().__init__()
-        check(temperature, weight=weight, mmd_weight=mmd_weight, ce_weight=ce_weight)
-        if average not in AVERAGES:
-            raise ValueError(f"average must be one of {AVERAGES}, got {average!r}")
         self.network = network
         self.weight = weight
         self.temperature = temperature
@@ -129,6 +144,14 @@ class DDGSD(Method):
         self.ce_weight = ce_weight
         self.detach = detach
         self.average = average
+
+    @classmethod
+    def of(cls, given: Given, **options: Any) -> Self:
+        """Made from a run's network, which must show its pooled features unless ``mmd_weight`` is 0."""
+        method = super().of(given, **options)
+        if method.mmd_weight:
+            features(given.look(method.network))
+        return method
 
     def forward(self, batch: Batch, turn: int = 0) -> dict[str, Tensor]:
         views = torch.cat([batch.x, other_view(batch, "DDGSD", "another augmentation of the images")])

@@ -14,12 +14,12 @@ Choices.
         the softmax of the mean of their logits.
     Temperature: the paper has none, that is T = 1. At T > 1 both sides are softened, and the KL is
         scaled by T^2 as in KD.
-    Gradients: what the others say is a constant. So one backward of the sum trains each network by its
+    Gradients: the others' predictions are constants. So one backward of the sum trains each network by its
         own loss.
     Time: the paper's algorithm 1 updates the networks in turns, and the others predict anew after each
         update: ``in_turns=True``, for networks that share nothing. By default all are updated together,
-        by what they said before it: K passes a step instead of K^2. In turns, what the others say is
-        normalised by the batch too, but moves no batch-norm statistics: these move in a network's own
+        by their predictions before it: K passes a step instead of K^2. In turns, the others' predictions
+        are normalised by the batch too, but move no batch-norm statistics: these move in a network's own
         turn only.
     Public code that others compare to (OKDDip's): ``target="mean_logits"``, ``temperature=3``,
         ``detach=False``, together.
@@ -28,17 +28,19 @@ Choices.
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core import Batch, Group, Method, Separate, as_output, float32, run
+from ..core.options import Doc, Ge, Temperature, checked
 from . import group as peers
+from .group import Detach
 from .kd import softened_kl
 
-Target = Literal["each", "mean_logits", "mean_probabilities"]
+Target = Literal["each", "mean_probabilities", "mean_logits"]
 
 
 @float32
@@ -77,34 +79,38 @@ def mutual_kl(logits: Tensor, others: Tensor, temperature: float, target: Target
 
 
 class DML(Method):
-    """CE_k + weight x T^2 KL(the others || k), summed over the networks, or in turns.
+    """Networks learn from the labels and from each other's predictions (Zhang et al., 2018).
+
+    CE_k + weight x T^2 KL(the others || k), summed over the networks, or in turns.
 
     Args:
         group: two networks or more, of any architectures, that predict the same classes.
-        weight: factor of the KL.
-        temperature: T > 0.
-        target: "each" of the others, their "mean_logits", or their "mean_probabilities" (DML_e).
-        in_turns: one network's update after the other, as in the paper's algorithm 1.
-        detach: whether what the others say is a constant.
 
     Raises:
-        ValueError: one network only, an argument out of range, or networks that share a part in turns.
+        ValueError: one network only, an option out of range, or networks that share a part in turns.
     """
 
+    @checked
     def __init__(
         self,
         group: Group,
-        weight: float = 1.0,
-        temperature: float = 1.0,
-        target: Target = "each",
-        in_turns: bool = False,
-        detach: bool = True,
+        *,
+        weight: Annotated[float, Ge(0), Doc("Factor of the KL term.")] = 1.0,
+        temperature: Temperature = 1.0,
+        target: Annotated[
+            Target,
+            Doc(
+                "What teaches a network: each of the others, or one target, the mean of their probabilities "
+                "(DML_e) or of their logits."
+            ),
+        ] = "each",
+        in_turns: Annotated[
+            bool, Doc("One network is updated at a time, as in the paper's algorithm 1; off: all together.")
+        ] = False,
+        detach: Detach = True,
     ) -> None:
         super().__init__()
         peers.check_several(group, "DML")
-        peers.check(temperature, weight=weight)
-        if target not in get_args(Target):
-            raise ValueError(f"target must be one of {', '.join(get_args(Target))}, got {target!r}")
         if in_turns:
             _check_turns(group, detach)
         self.group = group
@@ -121,19 +127,19 @@ class DML(Method):
         if self.in_turns:
             return self._turn(batch, turn)
         logits = peers.stack_logits(self.group(batch.x))
-        said = peers.others(logits.detach() if self.detach else logits)
+        others = peers.others(logits.detach() if self.detach else logits)
         return {
             "ce": peers.summed_cross_entropy(logits, batch.y),
-            "kl": self.weight * mutual_kl(logits, said, self.temperature, self.target),
+            "kl": self.weight * mutual_kl(logits, others, self.temperature, self.target),
         }
 
     def _turn(self, batch: Batch, turn: int) -> dict[str, Tensor]:
-        """The loss of one network; the others predict, and rest."""
+        """The loss of one network; the others predict without gradient."""
         learner = as_output(self.group.alone(turn)(batch.x))
         rest = [self.group.alone(i) for i in range(len(self.group)) if i != turn]
         with torch.no_grad():
-            said = [run(network, batch.x, track=False) for network in rest]
-        logits = peers.stack_logits([learner, *said])
+            outputs = [run(network, batch.x, track=False) for network in rest]
+        logits = peers.stack_logits([learner, *outputs])
         learns, others = logits[:1], logits[1:, None].detach()
         return {
             f"ce_{turn + 1}": peers.summed_cross_entropy(learns, batch.y),

@@ -10,7 +10,7 @@ ACCV 2020.
     gamma       gamma           weight of L_cd
     alpha, beta                 of eqs. 6 to 8: :class:`cohobate.methods.okddip.TwoLevel`
 
-The method is ``Diversified(TwoLevel(group, FeatureFusion(...), alpha=1, beta=2), classifiers, gamma)``.
+The method is ``Diversified(TwoLevel(group, FeatureFusion(...), alpha=1, beta=2), classifiers)``.
 
 Choices.
     FFM: two 3x3 convolutions, batch norm and ReLU after each, average pooling, a linear layer and softmax.
@@ -26,7 +26,7 @@ Choices.
         Weights only, no bias.
     gamma: 5e-8, as printed, under ``outer``; under another reading :func:`matched_gamma` gives the one
         with which the term begins at the same size. 5e-8 itself would make it 1e-4 of the loss or less.
-    Pairs: those of the classifiers that are handed over; by the printed sum the leader's is among them.
+    Pairs: of all classifiers, the leader's among them, as the sum is printed; ``pairs="peers"``: without it.
     Symbols of eqs. 6 to 8, gradients, leader: as told in okddip.py. Public code: there is none.
 """
 
@@ -34,18 +34,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from ..core import Batch, Frozen, Method, Output, float32
+from ..core.options import Doc, Ge, MinLen, checked
 from .one import importance
 
 Product = Literal["classes", "features", "outer"]
 Norm = Literal["sum", "mean", "frobenius"]
 WIDEST = 128
-"""Channels of the fusion module where nobody gives them, at most."""
+"""Most channels that the fusion module has by default."""
 
 
 class FeatureFusion(nn.Module):
@@ -54,7 +55,6 @@ class FeatureFusion(nn.Module):
     Args:
         channels: of one branch's map.
         peers: auxiliary branches, m - 1.
-        widths: channels of each 3x3 convolution; by default two of ``channels``, 128 at most.
 
     Shapes: Outputs with stages[-1] (B, channels, H, W) -> (B, 1, m - 1), summing to 1.
 
@@ -62,13 +62,23 @@ class FeatureFusion(nn.Module):
         ValueError: no width, or one below 1; when it runs, maps of other channels or sizes.
     """
 
-    def __init__(self, channels: int, peers: int, widths: Sequence[int] | None = None) -> None:
+    @checked
+    def __init__(
+        self,
+        channels: int,
+        peers: int,
+        *,
+        widths: Annotated[
+            tuple[Annotated[int, Ge(1)], ...] | None,
+            MinLen(1),
+            Doc(
+                "Channels of each 3x3 convolution of the fusion module; none: two as wide as a branch, 128 "
+                "at most."
+            ),
+        ] = None,
+    ) -> None:
         super().__init__()
         widths = (min(channels, WIDEST),) * 2 if widths is None else tuple(widths)
-        if not widths or min(widths) < 1:
-            raise ValueError(
-                f"the fusion module has one convolution or more, each with a width, got {widths}"
-            )
         self.channels = channels
         layers: list[nn.Module] = []
         for inputs, outputs in zip((channels * peers, *widths), widths, strict=False):
@@ -143,27 +153,37 @@ class Diversified(Method):
 
     Args:
         method: owns the networks.
-        classifiers: their last layers, modules of ``method``: linear, or 1x1 convolutions.
-        gamma: weight of the term; it belongs to a reading (:func:`matched_gamma`).
-        product: which product of two classifiers.
-        norm: what makes a number of it.
+        classifiers: their last layers, the leader's first, modules of ``method``: linear, or 1x1
+            convolutions.
+
+    Attributes:
+        gamma: the weight as a number, also where the option is None.
 
     Raises:
         ValueError: a classifier is not the method's, has no weight or another shape than the first; fewer
-            than two; gamma is negative.
+            than two; an option is out of range.
     """
 
+    @checked
     def __init__(
         self,
         method: Method,
         classifiers: Sequence[nn.Module],
-        gamma: float,
-        product: Product = "classes",
-        norm: Norm = "sum",
+        *,
+        gamma: Annotated[
+            float | None,
+            Ge(0),
+            Doc("gamma, weight of the CD loss; none: as large at the start as 5e-8 makes `outer`."),
+        ] = None,
+        product: Annotated[Product, Doc("Reading of the product |W_i^T W_j| in eq. 5.")] = "classes",
+        norm: Annotated[Norm, Doc("What makes a number of that product.")] = "sum",
+        pairs: Annotated[
+            Literal["all", "peers"],
+            Doc("Classifiers that eq. 5 compares: the leader's too, or the peers' alone."),
+        ] = "all",
     ) -> None:
         super().__init__()
-        if gamma < 0:
-            raise ValueError(f"gamma must not be negative, got {gamma}")
+        classifiers = classifiers if pairs == "all" else classifiers[1:]
         check_readings(len(classifiers), product, norm)
         stacked(classifiers)
         names = {module: name for name, module in method.named_modules()}
@@ -173,7 +193,7 @@ class Diversified(Method):
         self.method = method
         # Paths, for a module that is registered twice would be saved twice.
         self.classifiers = tuple(names[classifier] for classifier in classifiers)
-        self.gamma = gamma
+        self.gamma = matched_gamma(classifiers, product, norm) if gamma is None else gamma
         self.product = product
         self.norm = norm
         self.second_view, self.turns, self.rests = method.second_view, method.turns, method.rests
@@ -181,8 +201,12 @@ class Diversified(Method):
 
     def forward(self, batch: Batch, turn: int = 0) -> dict[str, Tensor]:
         losses = self.method(batch, turn)
+        return {**losses, "cd": self.gamma * self.diversity()}
+
+    def diversity(self) -> Tensor:
+        """L_cd of the present classifiers, ()."""
         weights = stacked([self.method.get_submodule(path) for path in self.classifiers])
-        return {**losses, "cd": self.gamma * classifier_diversity(weights, self.product, self.norm)}
+        return classifier_diversity(weights, self.product, self.norm)
 
     @property
     def reads_logits_of(self) -> Frozen | None:
@@ -227,4 +251,4 @@ def check_readings(classifiers: int, product: str, norm: str) -> None:
         raise ValueError(f"classifier diversification is between two classifiers or more, got {classifiers}")
     for name, value, kind in (("product", product, Product), ("norm", norm, Norm)):
         if value not in get_args(kind):
-            raise ValueError(f"{name} must be one of {', '.join(get_args(kind))}, got {value!r}")
+            raise ValueError(f"{name} must be one of {', '.join(map(repr, get_args(kind)))}, got {value!r}")

@@ -29,14 +29,14 @@ Choices.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 
 from ..core import Batch, Classifier, Method, Output, Term, as_output, cross_entropy, float32
+from ..core.options import Doc, Ge, Le, Temperature, checked
 from .at import attention_map
-from .group import check
 from .kd import softened_kl
 from .matching import stage_pairs, to_common_size
 from .one import ramp_up
@@ -71,13 +71,12 @@ def printed_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: floa
 
 
 class AttentionNorm(Term):
-    """Eq. 3 as printed, summed over the stages.
+    """Eq. 3 as printed, summed over the stages."""
 
-    Args:
-        weight: beta.
-    """
-
-    def __init__(self, weight: float = 0.1) -> None:
+    @checked
+    def __init__(
+        self, *, weight: Annotated[float, Ge(0), Doc("beta of eq. 5, weight of the features.")] = 0.1
+    ) -> None:
         super().__init__()
         self.weight = weight
 
@@ -99,41 +98,44 @@ class Refined(nn.Module):
 
 
 class FRSKD(Method):
-    """The classifier and its self-teacher learn from the labels, the classifier from its self-teacher too.
+    """A self-teacher on the network's own feature maps refines them and its soft labels (Ji et al., 2021).
 
+    Classifier and self-teacher learn from the labels, the classifier from its self-teacher too.
     Terms: ``ce``, ``ce_self_teacher``, ``kd`` and, with a feature term, ``feature``.
 
     Args:
         network: the classifier; its outputs have stages.
         self_teacher: stages of the network -> Output with refined stages.
         feature: compares the stages of both, its ``weight`` is beta; None is FRSKD without features.
-        alpha: weight of the soft labels.
-        temperature: K.
-        soft_labels: eq. 4 as in the authors' ``code`` or as in the ``paper``.
-        start: share of the run before any distillation.
-        ramp: share of the run, after that, over which alpha and beta rise.
 
     Raises:
-        ValueError: an argument is out of range; when it runs, a network without stages.
+        ValueError: an option is out of range; when it runs, a network without stages.
     """
 
+    @checked
     def __init__(
         self,
         network: nn.Module,
         self_teacher: nn.Module,
         feature: Term | None,
-        alpha: float = 2.0,
-        temperature: float = 4.0,
-        soft_labels: SoftLabels = "code",
-        start: float = 0.0,
-        ramp: float = 0.0,
+        *,
+        alpha: Annotated[float, Ge(0), Doc("alpha of eq. 5, weight of the soft labels.")] = 2.0,
+        temperature: Temperature = 4.0,
+        soft_labels: Annotated[
+            SoftLabels,
+            Doc(
+                "Eq. 4: K^2 KL(self-teacher || classifier), or as printed, reversed and without K^2 (K is "
+                "the temperature)."
+            ),
+        ] = "code",
+        start: Annotated[float, Ge(0), Le(1), Doc("Share of the run before alpha and beta count.")] = 0.0,
+        ramp: Annotated[
+            float, Ge(0), Le(1), Doc("Share of the run, after the start, over which alpha and beta rise.")
+        ] = 0.0,
     ) -> None:
         super().__init__()
-        check(temperature, ramp, alpha=alpha, start=start)
         if start + ramp > 1 + 1e-9:
             raise ValueError(f"start and ramp are shares of one run, got {start} and {ramp}")
-        if soft_labels not in get_args(SoftLabels):
-            raise ValueError(f"soft_labels is one of {get_args(SoftLabels)}, got {soft_labels!r}")
         self.network = network
         self.self_teacher = self_teacher
         self.feature = feature
@@ -144,7 +146,7 @@ class FRSKD(Method):
         self.ramp = ramp
 
     def outputs(self, x: Tensor) -> tuple[Output, Output]:
-        """What the classifier gives for images, and what the self-teacher makes of it."""
+        """Outputs of the classifier, and of the self-teacher on its stages."""
         student = as_output(self.network(x))
         if not student.stages:
             raise ValueError(

@@ -3,12 +3,12 @@
 Ji, Shin, Hwang, Park, Moon: Refine Myself by Teaching Myself, CVPR 2021 (FRSKD + SLA of tables 1 and 2).
 Lee, Hwang, Shin: Self-supervised Label Augmentation via Input Transformations, ICML 2020.
 
-    student, teacher            what classifier and self-teacher give for all four turns
+    student, teacher            outputs of classifier and self-teacher for all four turns
     joint, teacher_joint        their classifiers of class and turn
     aggregated                  mean over the turns of the joint logits (methods/sla.py)
 
 Choices. The paper only names the combination; the losses are those of the authors' code. Both networks
-learn the single labels of the images as they came, the joint labels of all turns, and with ``weight``
+learn the single labels of the images as they came, the joint labels of all turns, and with ``sla_weight``
 their own aggregated prediction (a constant) at FRSKD's temperature. What FRSKD distils is taught on the
 single and the aggregated predictions alike, each detached on the self-teacher's side, and on the features
 of all turns.
@@ -18,12 +18,14 @@ of all turns.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from torch import Tensor, nn
 
 from ..core import Batch, Classifier, Method, Output, cross_entropy
+from ..core.options import Doc, Ge, checked
 from .frskd import FRSKD, Refined
-from .group import check
 from .kd import softened_kl
 from .sla import Aggregated, aggregate, joint_labels, joint_logits, rotations
 
@@ -35,22 +37,30 @@ class FRSKDSLA(Method):
     predictions; both networks), and what FRSKD distils.
 
     Args:
-        frskd: the two networks and what is distilled.
+        frskd: the two networks, and how one is distilled into the other.
         joint: features of the network, (B, D) -> (B, 4 K), a linear layer.
         teacher_joint: the same of the self-teacher.
-        weight: factor of the KL terms to the aggregated predictions.
 
     Raises:
         ValueError: a negative weight; when it runs, images that are not square.
     """
 
-    def __init__(self, frskd: FRSKD, joint: nn.Module, teacher_joint: nn.Module, weight: float = 1.0) -> None:
+    @checked
+    def __init__(
+        self,
+        frskd: FRSKD,
+        joint: nn.Module,
+        teacher_joint: nn.Module,
+        *,
+        sla_weight: Annotated[
+            float, Ge(0), Doc("Factor of the KL terms to the predictions aggregated over the rotations.")
+        ] = 1.0,
+    ) -> None:
         super().__init__()
-        check(frskd.temperature, weight=weight)
         self.frskd = frskd
         self.joint = joint
         self.teacher_joint = teacher_joint
-        self.weight = weight
+        self.sla_weight = sla_weight
 
     def forward(self, batch: Batch, turn: int = 0) -> dict[str, Tensor]:
         images = len(batch.x)
@@ -66,7 +76,7 @@ class FRSKDSLA(Method):
             "ce": cross_entropy(single, batch.y),
             "ce_self_teacher": cross_entropy(teacher_single, batch.y),
             "ce_joint": cross_entropy(joint, labels) + cross_entropy(teacher_joint, labels),
-            "kl": self.weight * kl,
+            "kl": self.sla_weight * kl,
             **self.frskd.distilled(both, teacher_both.detach(), batch),
         }
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
 from ..core import Classifier, Group, Mean, Output, cross_entropy
+from ..core.options import Doc
+
+Detach = Annotated[bool, Doc("Targets of the KL terms are constants; off: those terms move them too.")]
 
 
 def peer_names(count: int) -> tuple[str, ...]:
@@ -23,15 +27,15 @@ def predictors(group: Group, members: Sequence[int]) -> dict[str, nn.Module]:
         members: which of them, numbered from 0.
     """
     networks = [group.alone(i) for i in members]
-    found: dict[str, nn.Module] = dict(zip(peer_names(len(networks)), map(Classifier, networks), strict=True))
-    return found | ({"ensemble": Classifier(Mean(networks))} if len(networks) > 1 else {})
+    named: dict[str, nn.Module] = dict(zip(peer_names(len(networks)), map(Classifier, networks), strict=True))
+    return named | ({"ensemble": Classifier(Mean(networks))} if len(networks) > 1 else {})
 
 
 def readouts(outputs: Sequence[Output]) -> dict[str, Tensor]:
     """What :func:`predictors` predict, from the members' outputs: (B, K) each."""
     logits = [output.logits for output in outputs]
-    found = dict(zip(peer_names(len(logits)), logits, strict=True))
-    return found | ({"ensemble": torch.stack(logits).mean(dim=0)} if len(logits) > 1 else {})
+    named = dict(zip(peer_names(len(logits)), logits, strict=True))
+    return named | ({"ensemble": torch.stack(logits).mean(dim=0)} if len(logits) > 1 else {})
 
 
 def stack_logits(outputs: Sequence[Output]) -> Tensor:
@@ -48,7 +52,7 @@ def stack_logits(outputs: Sequence[Output]) -> Tensor:
 
 
 def others(logits: Tensor) -> Tensor:
-    """Of every network, what the other ones say: (m, ...) -> (m - 1, m, ...), column i without network i."""
+    """For every network the logits of all others: (m, ...) -> (m - 1, m, ...), column i without network i."""
     return torch.stack([logits.roll(k, dims=0) for k in range(1, len(logits))])
 
 
@@ -64,18 +68,7 @@ def summed_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     return count * cross_entropy(logits.flatten(0, 1), y.expand(count, *y.shape).flatten(0, 1))
 
 
-def check_several(group: Group, who: str) -> None:
-    """Raise a ValueError, in the name of ``who``, where nobody is there to learn from."""
+def check_several(group: Group, method: str) -> None:
+    """Raise a ValueError that names the method where the group has fewer than two networks."""
     if len(group) < 2:
-        raise ValueError(f"{who} needs two networks or more, got {len(group)}")
-
-
-def check(temperature: float, ramp: float = 0.0, **weights: float) -> None:
-    """Raise a ValueError where the losses have no meaning."""
-    if temperature <= 0:
-        raise ValueError(f"temperature must be positive, got {temperature}")
-    if not 0 <= ramp <= 1:
-        raise ValueError(f"ramp, a share of the run, must lie in [0, 1], got {ramp}")
-    for name, weight in weights.items():
-        if weight < 0:
-            raise ValueError(f"{name} must not be negative, got {weight}")
+        raise ValueError(f"{method} needs two networks or more, got {len(group)}")

@@ -24,24 +24,28 @@ Choices.
         taught, never teaches, and is no part of the attention.
     Leader's target (eq. 7 of the diversity paper): the mean of the auxiliary peers' logits;
         ``leader_target="all"`` averages the leader's in.
-    Gradients: a target moves nobody but the attention module, which has no other loss to learn from: what
-        the attention reads and the logits that it weighs are detached. ``detach=False`` is the public
-        code, where the KL terms also pull the targets towards the taught, peers and trunk included.
+    Gradients: the gradient of a target reaches the attention module alone, which has no other loss: the
+        features that the attention reads and the logits that it weighs are detached. ``detach=False`` is
+        the public code, where the KL terms also pull the targets towards the learners: their gradient reaches
+        the peers that teach, and the trunk.
     Ramp: as in ONE.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 
 from ..core import Batch, Classifier, Group, Method, Output, cross_entropy, float32
-from .group import check, check_several, peer_names, predictors, readouts, stack_logits, summed_cross_entropy
+from ..core.options import Doc, Ge, Temperature, checked
+from .group import check_several, peer_names, predictors, readouts, stack_logits, summed_cross_entropy
 from .kd import softened_kl
-from .one import RAMP, ramp_up, summed_kl, weighted
+from .one import RAMP, Ramp, ramp_up, summed_kl, weighted
+
+Beta = Annotated[float, Ge(0), Doc("beta, weight of the leader's KL term, second level.")]
 
 
 @float32
@@ -62,7 +66,6 @@ class SelfAttention(nn.Module):
 
     Args:
         features: D of ``Output.pooled``.
-        reduced: d that they are projected to; by default D / 8.
 
     Shapes: Outputs of m - 1 peers with pooled (B, D) -> (B, m - 1, m - 1), each row summing to 1.
 
@@ -70,7 +73,15 @@ class SelfAttention(nn.Module):
         ValueError: when it runs, a peer without pooled features, or with other than D.
     """
 
-    def __init__(self, features: int, reduced: int | None = None) -> None:
+    @checked
+    def __init__(
+        self,
+        features: int,
+        *,
+        reduced: Annotated[
+            int | None, Ge(1), Doc("d, numbers that the features are projected to; none: D / 8.")
+        ] = None,
+    ) -> None:
         super().__init__()
         reduced = max(1, features // 8) if reduced is None else reduced
         self.features = features
@@ -83,9 +94,9 @@ class SelfAttention(nn.Module):
 
     def _pooled(self, peer: Output) -> Tensor:
         if peer.pooled is None or peer.pooled.shape[1] != self.features:
-            found = None if peer.pooled is None else peer.pooled.shape[1]
+            width = None if peer.pooled is None else peer.pooled.shape[1]
             raise ValueError(
-                f"self-attention compares pooled features of {self.features} numbers, a peer has {found}; "
+                f"self-attention compares pooled features of {self.features} numbers, a peer has {width}; "
                 "peers need equal widths before their classifiers (cohobate.adapt finds the features)"
             )
         return peer.pooled
@@ -100,33 +111,35 @@ class TwoLevel(Method):
         group: two networks or more; the first is the leader, and is deployed.
         attention: Outputs of the auxiliary peers -> weights (B, m - 1, m - 1), or (B, 1, m - 1) where one
             target serves all.
-        alpha: weight of the peers' KL terms.
-        beta: weight of the leader's.
-        temperature: T.
-        ramp: share of the run over which the KL terms rise.
-        detach: whether the targets are constants but for the attention's weights.
-        leader_target: whose mean teaches the leader: the auxiliary peers', or all networks'.
 
     Raises:
-        ValueError: one network only, or an argument is out of range.
+        ValueError: one network only, or an option is out of range.
     """
 
+    @checked
     def __init__(
         self,
         group: Group,
         attention: nn.Module,
-        alpha: float = 1.0,
-        beta: float = 1.0,
-        temperature: float = 3.0,
-        ramp: float = RAMP,
-        detach: bool = True,
-        leader_target: Literal["peers", "all"] = "peers",
+        *,
+        alpha: Annotated[float, Ge(0), Doc("alpha, weight of the peers' KL terms, first level.")] = 1.0,
+        beta: Beta = 1.0,
+        temperature: Temperature = 3.0,
+        ramp: Ramp = RAMP,
+        detach: Annotated[
+            bool,
+            Doc(
+                "Targets are constants, except for the weights that the attention gives; off: the KL terms "
+                "move the networks that teach too."
+            ),
+        ] = True,
+        leader_target: Annotated[
+            Literal["peers", "all"],
+            Doc("Networks whose mean logits teach the leader, eq. 7: its peers, or all, the leader too."),
+        ] = "peers",
     ) -> None:
         super().__init__()
         check_several(group, "two-level distillation, with a leader,")
-        if leader_target not in ("peers", "all"):
-            raise ValueError(f"leader_target must be 'peers' or 'all', got {leader_target!r}")
-        check(temperature, ramp, alpha=alpha, beta=beta)
         self.group = group
         self.attention = attention
         self.alpha = alpha

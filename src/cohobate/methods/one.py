@@ -22,16 +22,28 @@ Choices.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
 from ..core import Batch, Group, Method, Output, cross_entropy, float32
-from .group import check, check_several, peer_names, predictors, readouts, stack_logits, summed_cross_entropy
+from ..core.options import Doc, Ge, Le, Temperature, checked
+from .group import (
+    Detach,
+    check_several,
+    peer_names,
+    predictors,
+    readouts,
+    stack_logits,
+    summed_cross_entropy,
+)
 from .kd import softened_kl
 
 RAMP = 80 / 300
 """Share of the run over which the distillation rises."""
+
+Ramp = Annotated[float, Ge(0), Le(1), Doc("Share of the run over which the KL terms rise from 0.")]
 
 
 @float32
@@ -67,13 +79,13 @@ def summed_kl(logits: Tensor, targets: Tensor, temperature: float) -> Tensor:
     return len(logits) * softened_kl(*both, temperature=temperature)
 
 
-def ramp_up(batch: Batch, share: float, who: str) -> Tensor | float:
+def ramp_up(batch: Batch, share: float, method: str) -> Tensor | float:
     """exp(-5 (1 - t)^2), t from 0 to 1 over the first ``share`` of the phase (Laine and Aila, 2017).
 
     Raises:
-        ValueError: the batch does not say how far the phase is.
+        ValueError: the batch does not say how far the phase is; the message names the method.
     """
-    t = batch.ramp(share, who)
+    t = batch.ramp(share, method)
     return torch.exp(-5 * (1 - t) ** 2) if isinstance(t, Tensor) else t
 
 
@@ -100,43 +112,41 @@ class BranchGate(nn.Module):
 
     def forward(self, branches: Sequence[Output]) -> Tensor:
         stages = branches[0].stages
-        found = [stage.shape[1] for stage in stages]
-        if self.stage >= len(stages) or found[self.stage] != self.channels:
+        channels = [stage.shape[1] for stage in stages]
+        if self.stage >= len(stages) or channels[self.stage] != self.channels:
             raise ValueError(
-                f"the gate reads stage {self.stage} of {self.channels} channels; stages have channels {found}"
+                f"the gate reads stage {self.stage} of {self.channels} channels; stages have channels "
+                f"{channels}"
             )
         return importance(self.bn(self.fc(stages[self.stage].mean(dim=(2, 3)))).relu())
 
 
 class ONE(Method):
-    """Cross-entropy of every branch and of their gated ensemble, who teaches them.
+    """Branches learn from their gated ensemble, the last stage branched (Zhu and Gong, 2018).
 
     Terms: ``ce_peers`` and ``kl_peers``, summed over the branches, and ``ce_ensemble``.
 
     Args:
         group: two or more branches of one network.
         gate: Outputs of the branches -> weights, (B, 1, m).
-        weight: factor of the KL terms.
-        temperature: T.
-        ramp: share of the run over which the KL terms rise.
-        detach: whether the ensemble is a constant in the KL terms.
 
     Raises:
-        ValueError: one branch only, or an argument is out of range.
+        ValueError: one branch only, or an option is out of range.
     """
 
+    @checked
     def __init__(
         self,
         group: Group,
         gate: nn.Module,
-        weight: float = 1.0,
-        temperature: float = 3.0,
-        ramp: float = RAMP,
-        detach: bool = True,
+        *,
+        weight: Annotated[float, Ge(0), Doc("Factor of the KL terms.")] = 1.0,
+        temperature: Temperature = 3.0,
+        ramp: Ramp = RAMP,
+        detach: Detach = True,
     ) -> None:
         super().__init__()
         check_several(group, "ONE")
-        check(temperature, ramp, weight=weight)
         self.group = group
         self.gate = gate
         self.weight = weight

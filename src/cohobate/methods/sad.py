@@ -31,23 +31,23 @@ Choices.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..core import Batch, Classifier, Method, as_output, cross_entropy, float32
-from .group import check
+from ..core import Batch, Classifier, Given, Method, as_output, cross_entropy, float32
+from ..core.options import Doc, Ge, Lt, checked
 
 START = 40 / 60
 """Share of the run that is over when the term begins."""
 
-POOLS = ("sum", "mean")
+Pool = Literal["sum", "mean"]
 
 
 @float32
-def energy(x: Tensor, pool: Literal["sum", "mean"] = "mean") -> Tensor:
+def energy(x: Tensor, pool: Pool = "mean") -> Tensor:
     """Squares of the channels as one map: (B, C, H, W) -> (B, 1, H, W)."""
     # The norm over the channels, squared, and its gradient never write the squares of a whole map.
     squares: Tensor = torch.linalg.vector_norm(x, dim=1, keepdim=True).square()
@@ -55,7 +55,7 @@ def energy(x: Tensor, pool: Literal["sum", "mean"] = "mean") -> Tensor:
 
 
 @float32
-def attention(x: Tensor, size: tuple[int, int], pool: Literal["sum", "mean"] = "mean") -> Tensor:
+def attention(x: Tensor, size: tuple[int, int], pool: Pool = "mean") -> Tensor:
     """Where a stage looks: probabilities of the positions.
 
     Args:
@@ -66,14 +66,14 @@ def attention(x: Tensor, size: tuple[int, int], pool: Literal["sum", "mean"] = "
     Returns:
         (B, h w), summing to 1.
     """
-    seen = energy(x, pool=pool)
-    if seen.shape[2:] != size:
-        seen = F.interpolate(seen, size=size, mode="bilinear", align_corners=False)  # B
-    return torch.softmax(seen.flatten(1), dim=1)  # Psi
+    squares = energy(x, pool=pool)
+    if squares.shape[2:] != size:
+        squares = F.interpolate(squares, size=size, mode="bilinear", align_corners=False)  # B
+    return torch.softmax(squares.flatten(1), dim=1)  # Psi
 
 
 @float32
-def sad_loss(stage: Tensor, deeper: Tensor, pool: Literal["sum", "mean"] = "mean") -> Tensor:
+def sad_loss(stage: Tensor, deeper: Tensor, pool: Pool = "mean") -> Tensor:
     """Mean squared difference of the attention of two stages; the caller detaches the deeper one.
 
     Args:
@@ -100,42 +100,58 @@ def learners(stages: Sequence[Tensor], skip: int = 0) -> list[tuple[Tensor, Tens
 
 
 class SAD(Method):
-    """CE + gamma sum_m |Psi(A_m) - Psi(A_(m+1))|^2, the second constant.
+    """Each stage looks where the next deeper one looks (Hou et al., 2019).
 
+    CE + gamma sum_m |Psi(A_m) - Psi(A_(m+1))|^2, the second constant.
     Terms: ``ce`` and ``sad``, which is 0 until it begins.
 
     Args:
         network: images -> Output of two stages or more.
-        weight: gamma.
-        start: share of the run after which the term counts; where it is not 0, batches need ``progress``.
-        pool: how the squares of the channels become one map.
-        skip: so many of the first stages take no part.
+
+    Where ``start`` is not 0, batches need ``progress``.
 
     Raises:
-        ValueError: an argument is out of range; when it runs, too few stages, or no progress.
+        ValueError: an option is out of range; when it runs, too few stages, or no progress.
     """
 
+    @checked
     def __init__(
         self,
         network: nn.Module,
-        weight: float = 1000.0,
-        start: float = START,
-        pool: Literal["sum", "mean"] = "mean",
-        skip: int = 0,
+        *,
+        weight: Annotated[
+            float,
+            Ge(0),
+            Doc("gamma, weight of the attention maps' squared difference; with `pool` sum take 0.1."),
+        ] = 1000.0,
+        start: Annotated[
+            float,
+            Ge(0),
+            Lt(1),
+            Doc("Share of the run after which the term begins: maps must first form."),
+        ] = START,
+        pool: Annotated[
+            Pool,
+            Doc(
+                "How the squares of the channels become one map; sum: as printed, maps of a single bright "
+                "position."
+            ),
+        ] = "mean",
+        skip: Annotated[int, Ge(0), Doc("Number of the first stages that take no part.")] = 0,
     ) -> None:
         super().__init__()
-        check(1.0, weight=weight)
-        if not 0 <= start < 1:
-            raise ValueError(f"start, a share of the run, must lie in [0, 1), got {start}")
-        if pool not in POOLS:
-            raise ValueError(f"pool must be one of {POOLS}, got {pool!r}")
-        if skip < 0:
-            raise ValueError(f"skip must not be negative, got {skip}")
         self.network = network
         self.weight = weight
         self.start = start
         self.pool = pool
         self.skip = skip
+
+    @classmethod
+    def of(cls, given: Given, **options: Any) -> Self:
+        """Made from a run's network, which must have enough stages."""
+        method = super().of(given, **options)
+        learners(given.look(method.network).stages, method.skip)
+        return method
 
     def forward(self, batch: Batch, turn: int = 0) -> dict[str, Tensor]:
         output = as_output(self.network(batch.x))
@@ -150,8 +166,8 @@ class SAD(Method):
 
     def _begun(self, batch: Batch) -> Tensor | float:
         """1 from ``start`` on, before that 0."""
-        risen = batch.ramp(self.start, "SAD")
-        return risen.floor() if isinstance(risen, Tensor) else risen
+        ramp = batch.ramp(self.start, "SAD")
+        return ramp.floor() if isinstance(ramp, Tensor) else ramp
 
     def predictors(self) -> dict[str, nn.Module]:
         return {"network": Classifier(self.network)}

@@ -32,11 +32,13 @@ Choices.
 
 from __future__ import annotations
 
+from typing import Annotated, Any, Self
+
 import torch
 from torch import Tensor, nn
 
-from ..core import IGNORED, Batch, Classifier, Method, Output, as_output, cross_entropy, float32
-from .group import check
+from ..core import IGNORED, Batch, Classifier, Given, Method, Output, as_output, cross_entropy, float32
+from ..core.options import Doc, Ge, Temperature, checked
 from .kd import softened_kl
 
 ROTATIONS = 4
@@ -102,10 +104,10 @@ def aggregate(joint_logits: Tensor) -> Tensor:
 
 
 def features(output: Output) -> Tensor:
-    """What the joint classifier reads, (B, D).
+    """The features that the joint classifier reads, (B, D).
 
     Raises:
-        ValueError: the network does not show it.
+        ValueError: the network does not show them.
     """
     if output.pooled is None:
         raise ValueError(
@@ -149,40 +151,47 @@ class Aggregated(nn.Module):
 
 
 class SLASD(Method):
-    """Joint cross-entropy of the turned images, and T^2 KL(aggregated || own classifier) beside its own.
+    """Labels of class and rotation; their aggregated prediction teaches (Lee et al., 2020).
 
+    Joint cross-entropy of the turned images, and T^2 KL(aggregated || own classifier) beside its own.
     Terms: ``ce`` (own classifier, images as they came), ``ce_joint`` (mean over all turns), ``kl``.
 
     Args:
         network: returns an Output with ``pooled``, (B, D).
         joint: (B, D) -> (B, 4 K), a linear layer.
-        temperature: T > 0.
-        weight: factor of the KL term.
-        beta: factor of the own classifier's cross-entropy.
-        joint_weight: factor of the joint cross-entropy.
 
     Raises:
-        ValueError: an argument is out of range; or, when it runs, images that are not square, a network
+        ValueError: an option is out of range; or, when it runs, images that are not square, a network
             that shows no features, or a joint classifier of another number of classes.
     """
 
+    @checked
     def __init__(
         self,
         network: nn.Module,
         joint: nn.Module,
-        temperature: float = 1.0,
-        weight: float = 1.0,
-        beta: float = 1.0,
-        joint_weight: float = 1.0,
+        *,
+        weight: Annotated[float, Ge(0), Doc("Factor of the KL term from the aggregated prediction.")] = 1.0,
+        temperature: Temperature = 1.0,
+        beta: Annotated[float, Ge(0), Doc("beta, factor of the deployed classifier's cross-entropy.")] = 1.0,
+        joint_weight: Annotated[
+            float, Ge(0), Doc("Factor of the joint cross-entropy, a mean; 4: the sum of the turns.")
+        ] = 1.0,
     ) -> None:
         super().__init__()
-        check(temperature, weight=weight, beta=beta, joint_weight=joint_weight)
         self.network = network
         self.joint = joint
         self.temperature = temperature
         self.weight = weight
         self.beta = beta
         self.joint_weight = joint_weight
+
+    @classmethod
+    def of(cls, given: Given, **options: Any) -> Self:
+        """Made with a joint classifier of a linear layer, on a network that shows its pooled features."""
+        network = given.network()
+        joint = nn.Linear(features(given.look(network)).shape[1], ROTATIONS * given.classes)
+        return cls(network, joint, **options)
 
     def forward(self, batch: Batch, turn: int = 0) -> dict[str, Tensor]:
         single, joint = self._look(batch.x)

@@ -10,7 +10,9 @@ from typing_extensions import Doc
 from ..config.declared import PassedOn
 
 if TYPE_CHECKING:
-    from ..core import Plan
+    from ..core import Method, Output, Plan, Term
+    from ..methods.frskd import FRSKD
+    from ..models.dense.bifpn import SelfTeacher
     from .job import Job
 
 BETA: dict[str, float] = {"at": 100.0, "at_norm": 0.1, "fitnet": 100.0, "overhaul": 0.001, "none": 0.0}
@@ -50,18 +52,20 @@ def frskd(
         preact_pairs(output, output, "overhaul")
     teacher = SelfTeacher.of(output, job.classes, **own(SelfTeacher, options))
     weight = BETA[features] if beta is None else beta
-    feature = feature_term(features, weight, output, teacher)
+    feature = feature_term(features, weight, teacher)
     method = FRSKD(network, teacher, feature, **own(FRSKD, options))
-    yield Phase("train", augmented(method, output, teacher, own(FRSKDSLA, options)) if sla else method)
+    if sla:
+        yield Phase("train", augmented(method, output, teacher.widths[-1], **own(FRSKDSLA, options)))
+    else:
+        yield Phase("train", method)
 
 
-def feature_term(features: str, beta: float, output: Output, teacher: SelfTeacher) -> Term | None:
+def feature_term(features: str, beta: float, teacher: SelfTeacher) -> Term | None:
     """What compares the stages of classifier and self-teacher; None where nothing does.
 
     Args:
         features: its name.
         beta: its weight.
-        output: of the classifier.
         teacher: refines the classifier's deepest stages.
     """
     from ..methods.at import AT
@@ -75,22 +79,20 @@ def feature_term(features: str, beta: float, output: Output, teacher: SelfTeache
         return AT(weight=beta)
     if features == "at_norm":
         return AttentionNorm(weight=beta)
-    norms = teacher.last_norms()
-    channels, widths = teacher.channels, [norm.num_features for norm in norms]
     if features == "fitnet":
-        return Hints(channels, widths, weight=beta)
-    margins = [margin(norm.weight.detach(), norm.bias.detach()) for norm in norms]
-    return OFD(channels, widths, margins, weight=beta)
+        return Hints(teacher.channels, teacher.widths, weight=beta)
+    margins = [margin(norm.weight.detach(), norm.bias.detach()) for norm in teacher.last_norms()]
+    return OFD(teacher.channels, teacher.widths, margins, weight=beta)
 
 
-def augmented(method: FRSKD, output: Output, width: int, options: Mapping[str, Any]) -> Method:
+def augmented(method: FRSKD, output: Output, width: int, **options: Any) -> Method:
     """FRSKD + SLA: a joint classifier of class and rotation on each of the two networks.
 
     Args:
         method: FRSKD itself.
         output: of its network.
         width: channels of the self-teacher's last stage.
-        options: of FRSKDSLA.
+        **options: of FRSKDSLA.
     """
     from torch import nn
 

@@ -42,7 +42,7 @@ def typed(hint: Any) -> Any:
     """An annotation without the alternatives that only Python takes, ``float | Sequence[float]``."""
     if get_origin(hint) is Annotated:
         inner, *marks = get_args(hint)
-        return Annotated[(typed(inner), *marks)]  
+        return Annotated[(typed(inner), *marks)]
     if get_origin(hint) in (Union, UnionType):
         return reduce(or_, (part for part in get_args(hint) if get_origin(part) is not Sequence))
     return hint
@@ -56,7 +56,9 @@ def options_model(name: str) -> type[Training]:
         ValueError: see :func:`own_group`.
     """
     own = own_group(name)
-    return create_model("Options", __base__=(Training, own), __doc__=own.__doc__)
+    bases: Any = (Training, own)
+    model: type[Training] = create_model("Options", __base__=bases, __doc__=own.__doc__)
+    return model
 
 
 def own_options(name: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge
 from typing_extensions import Doc
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ..core import Group, Method, Output, Plan, Separate
+    from ..methods.ffm_cd import Diversified
     from ..models.surgery.branch import Branched
     from .job import Job
 
@@ -100,86 +101,58 @@ def okddip(
 
 # ---------------------------------------------------------------- table 6 of the diversity paper
 
-Gamma = Annotated[
-    float | None,
-    Ge(0),
-    Doc("Weight of the CD loss; none: as large at the start as 5e-8 makes `outer`."),
-]
-Pairs = Annotated[
-    Literal["all", "peers"], Doc("Classifiers of eq. 5: the leader's too, or the peers' alone.")
-]
-Level = Annotated[Any, PassedOn("methods.okddip:TwoLevel")]
-Fused = Annotated[Any, PassedOn("methods.okddip:TwoLevel", "methods.ffm_cd:FeatureFusion")]
-Diverse = Annotated[Any, PassedOn("methods.okddip:TwoLevel", "methods.ffm_cd:Diversified")]
+BETA = {"beta": 2.0}
+Weighed = Annotated[Any, PassedOn("methods.okddip:TwoLevel", defaults=BETA)]
+Fused = Annotated[Any, PassedOn("methods.okddip:TwoLevel", "methods.ffm_cd:FeatureFusion", defaults=BETA)]
+Diverse = Annotated[Any, PassedOn("methods.okddip:TwoLevel", "methods.ffm_cd:Diversified", defaults=BETA)]
 FusedDiverse = Annotated[
-    Any, PassedOn("methods.okddip:TwoLevel", "methods.ffm_cd:FeatureFusion", "methods.ffm_cd:Diversified")
+    Any,
+    PassedOn(
+        "methods.okddip:TwoLevel",
+        "methods.ffm_cd:FeatureFusion",
+        "methods.ffm_cd:Diversified",
+        defaults=BETA,
+    ),
 ]
 
 
-def gate(job: Job, *, branches: Branches = 4, at: Place = None, **options: Level) -> Plan:
+def gate(job: Job, *, branches: Branches = 4, at: Place = None, **options: Weighed) -> Plan:
     """Branches are weighed by ONE's gate and teach a leader (Li et al., 2020)."""
-    yield from _two_level(job, "gate", branches, at, options)
+    yield from _multi_branch(job, "gate", branches, at, options)
 
 
-def sa(job: Job, *, branches: Branches = 4, at: Place = None, **options: Level) -> Plan:
+def sa(job: Job, *, branches: Branches = 4, at: Place = None, **options: Weighed) -> Plan:
     """Branches are weighed by self-attention and teach a leader (Li et al., 2020)."""
-    yield from _two_level(job, "sa", branches, at, options)
+    yield from _multi_branch(job, "sa", branches, at, options)
 
 
 def ffm(job: Job, *, branches: Branches = 4, at: Place = None, **options: Fused) -> Plan:
-    """Branches are weighed by a fusion of their feature maps (FFM) and teach a leader (Li et al., 2020)."""
-    yield from _two_level(job, "ffm", branches, at, options)
+    """Branches are weighed by a module that fuses their feature maps (FFM) and teach a leader
+    (Li et al., 2020)."""
+    yield from _multi_branch(job, "ffm", branches, at, options)
 
 
-def gate_cd(
-    job: Job,
-    *,
-    branches: Branches = 4,
-    at: Place = None,
-    gamma: Gamma = None,
-    pairs: Pairs = "all",
-    **options: Diverse,
+def gate_cd(job: Job, *, branches: Branches = 4, at: Place = None, **options: Diverse) -> Plan:
+    """Branches are weighed by ONE's gate and teach a leader, and a loss keeps their classifiers
+    apart (CD) (Li et al., 2020)."""
+    yield from _multi_branch(job, "gate", branches, at, options)
+
+
+def sa_cd(job: Job, *, branches: Branches = 4, at: Place = None, **options: Diverse) -> Plan:
+    """Branches are weighed by self-attention and teach a leader, and a loss keeps their classifiers
+    apart (CD) (Li et al., 2020)."""
+    yield from _multi_branch(job, "sa", branches, at, options)
+
+
+def ffm_cd(job: Job, *, branches: Branches = 4, at: Place = None, **options: FusedDiverse) -> Plan:
+    """Branches are weighed by a module that fuses their feature maps (FFM) and teach a leader, and a loss
+    keeps their classifiers apart (CD) (Li et al., 2020)."""
+    yield from _multi_branch(job, "ffm", branches, at, options)
+
+
+def _multi_branch(
+    job: Job, attention: str, branches: int, at: int | str | None, options: Mapping[str, Any]
 ) -> Plan:
-    """As gate, and a loss keeps the branches' classifiers apart (CD) (Li et al., 2020)."""
-    yield from _two_level(job, "gate", branches, at, options, gamma, pairs)
-
-
-def sa_cd(
-    job: Job,
-    *,
-    branches: Branches = 4,
-    at: Place = None,
-    gamma: Gamma = None,
-    pairs: Pairs = "all",
-    **options: Diverse,
-) -> Plan:
-    """As sa, and a loss keeps the branches' classifiers apart (CD) (Li et al., 2020)."""
-    yield from _two_level(job, "sa", branches, at, options, gamma, pairs)
-
-
-def ffm_cd(
-    job: Job,
-    *,
-    branches: Branches = 4,
-    at: Place = None,
-    gamma: Gamma = None,
-    pairs: Pairs = "all",
-    **options: FusedDiverse,
-) -> Plan:
-    """As ffm, and a loss keeps the branches' classifiers apart (CD) (Li et al., 2020)."""
-    yield from _two_level(job, "ffm", branches, at, options, gamma, pairs)
-
-
-def _two_level(
-    job: Job,
-    attention: str,
-    branches: int,
-    at: int | str | None,
-    options: Mapping[str, Any],
-    gamma: float | None = 0.0,
-    pairs: str = "all",
-) -> Plan:
-    """The network in branches that an attention module weighs; with the CD loss unless gamma is 0."""
     from ..core import Phase
     from ..core.options import own
     from ..methods.ffm_cd import Diversified, FeatureFusion
@@ -195,26 +168,20 @@ def _two_level(
     else:
         module = FeatureFusion(output.stages[-1].shape[1], peers, **own(FeatureFusion, options))
     method: Method = TwoLevel(group, module, **own(TwoLevel, options))
-    if gamma != 0:
-        heads = classifiers(job, group)[0 if pairs == "all" else 1 :]
-        reading = own(Diversified, options)
-        method = Diversified(method, heads, gamma=said_gamma(job, heads, gamma, reading), **reading)
+    if options.get("gamma", 0.0) != 0:
+        method = _diversified(job, Diversified(method, classifiers(job, group), **own(Diversified, options)))
     yield Phase("train", method)
 
 
-def said_gamma(
-    job: Job, heads: Sequence[nn.Module], gamma: float | None, reading: Mapping[str, Any]
-) -> float:
-    """The weight of eq. 5, and how large the term begins, said: the printed weight fits one reading only."""
+def _diversified(job: Job, method: Diversified) -> Diversified:
+    """Every process with the gamma of the first, and how large the term begins, said."""
     from ..engine import distributed
-    from ..methods.ffm_cd import classifier_diversity, matched_gamma, stacked
 
-    if gamma is None:
-        # Each process draws weights of its own, and trains the first one's.
-        gamma = distributed.gathered(matched_gamma(heads, **reading))[0]
-    size = gamma * float(classifier_diversity(stacked(heads).detach(), **reading))
-    job.say(f"CD loss: gamma {gamma:.3g}, so it begins at {size:.3g}")
-    return gamma
+    # Where gamma is matched: each process draws weights of its own, and trains the first one's.
+    method.gamma = distributed.gathered(method.gamma)[0]
+    size = method.gamma * float(method.diversity().detach())
+    job.say(f"CD loss: gamma {method.gamma:.3g}, so it begins at {size:.3g}")
+    return method
 
 
 # ---------------------------------------------------------------- parts

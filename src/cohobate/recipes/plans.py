@@ -82,18 +82,22 @@ def born_again(
     job: Job,
     *,
     generations: Annotated[int, Ge(1), Doc("Students in a row, each taught by the last.")] = 3,
-    temperature: Annotated[float, Gt(0), Doc("T, softens both predictions.")] = 1.0,
-    weight: Annotated[float, Ge(0), Doc("Factor of the KL term.")] = 1.0,
-    ce_weight: Annotated[float, Ge(0), Doc("Factor of the cross-entropy.")] = 1.0,
+    **options: Annotated[
+        Any,
+        PassedOn(
+            "methods.kd:KD",
+            "methods.distillation:Distillation",
+            defaults={"temperature": 1.0, "weight": 1.0, "ce_weight": 1.0},
+        ),
+    ],
 ) -> Plan:
     """Equal networks, each taught by its predecessor (Furlanello et al., 2018)."""
     from ..core import Frozen, Phase
 
     teacher = job.teacher()
-    kd = {"temperature": temperature, "weight": weight, "ce_weight": ce_weight}
     for generation in range(1, generations + 1):
         network = job.network()
-        yield Phase(f"generation-{generation}", _distilled(network, teacher, **kd))
+        yield Phase(f"generation-{generation}", _distilled(network, teacher, **options))
         teacher = Frozen(network)
 
 

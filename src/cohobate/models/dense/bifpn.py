@@ -31,7 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Literal, cast
+from typing import Annotated, Any, Literal, Self, cast
 
 import torch
 import torch.nn.functional as F
@@ -39,9 +39,14 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ...core import Output
-from ..backbones.resnet import conv1x1, initialise, one_of
+from ...core.options import Doc, Ge, Gt, checked
+from ..backbones.resnet import conv1x1, initialise
 
-Upsampling = Literal["bilinear", "nearest"]
+Depth = Annotated[int, Ge(1), Doc("Depth-wise separable convolutions of a node of the pyramid.")]
+Upsampling = Annotated[
+    Literal["bilinear", "nearest"],
+    Doc("How the pyramid enlarges its maps: as printed, or as in the authors' code."),
+]
 EPSILON = 1e-6
 
 
@@ -125,32 +130,26 @@ class BiFPN(nn.Module):
     Args:
         channels: c_i of the maps, shallow to deep, two or more.
         widths: d_i of the levels: one number for all (BiFPN) or each its own (BiFPNc).
-        depth: depth-wise separable convolutions of a node.
-        upsampling: ``bilinear`` (printed) or ``nearest`` (the authors' code).
 
     Shapes: n maps (B, c_i, H_i, W_i), none larger than the one before -> T_i after, and before, their last
     ReLU, (B, d_i, H_i, W_i) each.
 
     Raises:
-        ValueError: fewer than two levels, other widths than levels, or a depth below one.
+        ValueError: fewer than two levels, other widths than levels, or an option out of range.
     """
 
+    @checked
     def __init__(
-        self,
-        channels: Sequence[int],
-        widths: Sequence[int],
-        depth: int = 2,
-        upsampling: Upsampling = "bilinear",
+        self, channels: Sequence[int], widths: Sequence[int], *, depth: Depth, upsampling: Upsampling
     ) -> None:
         super().__init__()
-        one_of("upsampling", upsampling, Upsampling)
         if len(channels) < 2 or len(widths) != len(channels):
             raise ValueError(
                 f"a pyramid needs two levels or more and a width for each, got channels {list(channels)} "
                 f"and widths {list(widths)}"
             )
-        if depth < 1 or min(widths) < 1:
-            raise ValueError(f"depth and widths must be 1 or more, got {depth} and {list(widths)}")
+        if min(widths) < 1:
+            raise ValueError(f"widths must be 1 or more, got {list(widths)}")
         self.upsampling: Upsampling = upsampling
         levels = range(len(widths))
         steps = list(pairwise(widths))
@@ -195,8 +194,6 @@ class SelfTeacher(nn.Module):
         channels: c_i of the network's stages that it reads, the deepest ones, shallow to deep.
         widths: d_i; see :class:`BiFPN`.
         classes: K.
-        depth: depth-wise separable convolutions of a node.
-        upsampling: ``bilinear`` or ``nearest``.
 
     Shapes: the network's stages (B, c_i, H_i, W_i) -> Output with logits (B, K), pooled (B, d_n),
     stages T_i (B, d_i, H_i, W_i) after and preacts before their last ReLU.
@@ -205,24 +202,66 @@ class SelfTeacher(nn.Module):
         ValueError: see :class:`BiFPN`; when it runs, stages of other channels.
     """
 
+    @checked
     def __init__(
         self,
         channels: Sequence[int],
         widths: Sequence[int],
         classes: int,
-        depth: int = 2,
+        *,
+        depth: Depth = 2,
         upsampling: Upsampling = "bilinear",
     ) -> None:
         super().__init__()
         self.channels = tuple(channels)
-        self.pyramid = BiFPN(channels, widths, depth, upsampling)
+        self.widths = tuple(widths)
+        self.pyramid = BiFPN(channels, widths, depth=depth, upsampling=upsampling)
         self.fc = nn.Linear(widths[-1], classes)
+
+    @classmethod
+    @checked
+    def of(
+        cls,
+        output: Output,
+        classes: int,
+        *,
+        pyramid: Annotated[
+            Literal["bifpnc", "bifpn"],
+            Doc("bifpnc: channels grow with depth; bifpn: all levels as wide as the deepest (table 6)."),
+        ] = "bifpnc",
+        width: Annotated[float, Gt(0), Doc("w, channels of the self-teacher per channel of a stage.")] = 2.0,
+        levels: Annotated[
+            int | None, Ge(2), Doc("Deepest stages that the self-teacher refines; none: all.")
+        ] = None,
+        **options: Any,
+    ) -> Self:
+        """On the stages of a network.
+
+        Args:
+            output: of the network.
+            classes: K.
+            **options: of the constructor.
+
+        Raises:
+            ValueError: an option is out of range, or the network has fewer than two stages, or than
+                ``levels``.
+        """
+        channels = [stage.shape[1] for stage in output.stages]
+        if len(channels) < (levels or 2):
+            raise ValueError(
+                f"the self-teacher refines {levels or '2 or more'} stages, the network shows "
+                f"{len(channels)}; name its modules: cohobate.adapt(network, stages=[...])"
+            )
+        channels = channels if levels is None else channels[-levels:]
+        source = channels if pyramid == "bifpnc" else channels[-1:] * len(channels)
+        widths = [max(1, round(width * c)) for c in source]  # d_i = w c_i, or w c_n
+        return cls(channels, widths, classes, **options)
 
     def forward(self, stages: Sequence[Tensor]) -> Output:
         maps = stages[-len(self.channels) :]
-        found = tuple(x.shape[1] for x in maps)
-        if found != self.channels:
-            raise ValueError(f"the self-teacher refines stages of channels {self.channels}, got {found}")
+        channels = tuple(x.shape[1] for x in maps)
+        if channels != self.channels:
+            raise ValueError(f"the self-teacher refines stages of channels {self.channels}, got {channels}")
         refined, preacts = self.pyramid(maps)
         pooled = refined[-1].mean(dim=(2, 3))
         return Output(self.fc(pooled), pooled, refined, preacts)
