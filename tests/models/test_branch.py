@@ -15,12 +15,11 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch.func import functional_call
 
 from cohobate.analysis.cost import cost
-from cohobate.core import Output, fold, gate_names, run
+from cohobate.core import Output, Shape, fold, gate_names, run
 from cohobate.models.backbones.resnet import Bottleneck, ResNet
 from cohobate.models.build import build
 from cohobate.models.surgery.adapt import Adapted, Tap, adapt
 from cohobate.models.surgery.branch import Branched, branch, branch_points
-from cohobate.models.surgery.probe import Shape
 
 SHAPE: Shape = (3, 8, 8)
 

@@ -16,8 +16,8 @@ from cohobate.models.backbones.resnet import Basic, ResNet
 from cohobate.models.backbones.shufflenet import shuffle
 from cohobate.models.backbones.vgg import VGG
 from cohobate.models.backbones.wrn import WideResNet
-from cohobate.models.build import build, names
-from cohobate.models.registry import NETWORKS
+from cohobate.models.build import build
+from cohobate.models.registry import NETWORKS, names
 
 # Public CIFAR-100 benchmark: parameters and MMACs; its ResNets have 1x1-convolution shortcuts.
 BENCHMARK = {

@@ -20,11 +20,11 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ...core import Group, Output
+from ...core import Group, Output, Shape
 from ..backbones.resnet import initialise
 from .adapt import Adapted
 from .cutting import cut, fill, stage_names, tensors
-from .probe import Shape, mode, noise
+from .probe import mode, noise
 
 Fresh = bool | Callable[[nn.Module], object]
 """Whether tails draw new weights; a function draws those of a whole network, in place."""
