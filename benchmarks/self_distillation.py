@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from cohobate.commands.run import make_plan
 from cohobate.core import Batch, Method
-from cohobate.data.sources import arrays
+from cohobate.data.arrays import arrays
 from cohobate.engine.memory import keep_freed_memory
 from cohobate.engine.plan import begin
 from cohobate.recipes.catalogue import options as method_options

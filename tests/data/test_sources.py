@@ -13,10 +13,12 @@ import pytest
 import torch
 from PIL import Image
 
+from cohobate.data.arrays import arrays
 from cohobate.data.dataset import Dataset, Files, Images
 from cohobate.data.pickles import unpickle
-from cohobate.data.sets.cifar import load_cifar
-from cohobate.data.sources import NAMES, arrays, load_data
+from cohobate.data.sets import SETS
+from cohobate.data.sets import cifar100 as cifar100_file
+from cohobate.data.sources import load_data
 
 # ---------------------------------------------------------------- names
 
@@ -46,7 +48,7 @@ def test_an_unknown_name_is_answered_with_the_names(tmp_path: Path) -> None:
 
 
 def test_a_size_is_refused_where_the_data_has_one(tmp_path: Path) -> None:
-    for name in NAMES:
+    for name in SETS:
         with pytest.raises(ValueError, match=f"image_size 64 is for folders of images; {name}"):
             load_data(name, tmp_path, image_size=64)
 
@@ -204,7 +206,7 @@ def test_no_training_file_or_no_names_is_an_error(cifar10: Path, cifar100: Path)
         load_data("cifar10", cifar10)
     (cifar100 / "cifar-100-python" / "meta").unlink()
     with pytest.raises(FileNotFoundError, match="does not hold meta, the names of the classes"):
-        load_cifar("cifar100", cifar100)
+        cifar100_file.load(cifar100)
 
 
 def test_the_test_split_is_read_only_when_asked_for(cifar10: Path) -> None:

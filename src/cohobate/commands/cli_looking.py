@@ -174,10 +174,10 @@ def list_command(arguments: list[str]) -> None:
                 listed = " ".join(f"{key}={text(value)}" for key, value in setup.options.items())
                 table.add_row(name, setup.source, listed)
         else:
-            from ..data.sources import NAMES
+            from ..data.sets import SETS
 
             table = Table("data", "what it is")
-            for name, words in NAMES.items():
+            for name, words in SETS.items():
                 table.add_row(name, words)
             table.add_row("FOLDER", "train/<class>/, val/<class>/ and test/<class>/ with images")
         show(table)

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from ..core import as_output
 from ..engine import distributed
-from ..engine.measures.classification import evaluate, evaluating
+from ..engine.evaluate import evaluating
+from ..engine.measures.classification import evaluate
 from ..recipes.catalogue import options
 from ..recipes.job import load
 from ..runs.folder import read_config

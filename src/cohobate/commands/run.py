@@ -20,7 +20,8 @@ from ..core import Method, Phase, Plan
 from ..data.dataset import Dataset, fingerprint
 from ..engine import distributed
 from ..engine.checkpoint import write_json
-from ..engine.loop import Feeds, phase_settings, place
+from ..engine.feeds import Feeds
+from ..engine.phase import phase_settings, place
 from ..engine.plan import Outcome, begin, run_plan
 from ..engine.probe import choose_precision, step_seconds
 from ..engine.progress import Display

@@ -1,4 +1,4 @@
-"""Phases in order; a finished one is loaded, not trained again."""
+"""The phases of a plan, one after the other; a finished one is loaded, not trained again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from ..config.settings import Settings
 from ..core import Plan
 from . import distributed
 from .checkpoint import State, Store, write_state
-from .loop import Feeds, Trainer
+from .feeds import Feeds
+from .loop import Trainer
 from .progress import Display
 from .randomness import seed_all
 from .signals import Stopper
@@ -65,7 +66,7 @@ def run_plan(
         metrics = folder / "metrics.jsonl"
         trainer = Trainer(phase, feeds, settings, device, store, metrics, history, display, stopper)
         measured = trainer.run()
-        history = history + trainer.history
+        history = history + trainer.standing.history
         try:
             phase = plan.send(measured)
         except StopIteration:
@@ -84,11 +85,12 @@ def _measured(
         val = trainer.measure(feeds.val) if feeds.val is not None else None
         return {"epoch": epoch, "val": val, "test": trainer.measure(test) if test is not None else None}
 
-    last = deploy(trainer.epoch, "deployed.safetensors")
-    if trainer.best is None:
+    last = deploy(trainer.standing.epoch, "deployed.safetensors")
+    best_so_far = trainer.standing.best
+    if best_so_far is None:
         return Outcome(trainer, history, last, None)
-    kept = {k: v.detach().clone() for k, v in trainer.method.state_dict().items()}
+    weights = {k: v.detach().clone() for k, v in trainer.method.state_dict().items()}
     trainer.load_best()
-    best = deploy(trainer.best["epoch"], "deployed-best.safetensors")
-    trainer.method.load_state_dict(kept)
+    best = deploy(best_so_far["epoch"], "deployed-best.safetensors")
+    trainer.method.load_state_dict(weights)
     return Outcome(trainer, history, last, best)
