@@ -356,6 +356,14 @@ def test_fresh_tails_come_from_torchs_generator(network: nn.Module) -> None:
     assert torch.equal(weights[0], network.get_parameter("stages.2.0.conv1.weight"))
 
 
+def test_fresh_tails_of_a_built_in_network_are_initialised_as_it_is(network: nn.Module) -> None:
+    """He's initialisation, fan-out: about 2.4 times the deviation of a convolution's own."""
+    tail = branch(network, at=2, tails=2, shape=SHAPE).tails[1]
+    weight = tail.get_parameter("stages.2.0.conv2.weight")
+    assert weight.shape == (64, 64, 3, 3)
+    assert weight.std().item() == pytest.approx((2 / (9 * 64)) ** 0.5, rel=0.05)
+
+
 def test_new_statistics_are_those_of_a_new_network(branched: Branched) -> None:
     norm = branched.tails[1].get_submodule("stages.2.0.bn1")
     assert torch.equal(norm.get_parameter("weight"), torch.ones(64).double())
