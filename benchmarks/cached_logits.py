@@ -26,8 +26,8 @@ from pairs import median_interval, seconds
 from cohobate.commands.feeds import make_feeds
 from cohobate.config.groups import Settings
 from cohobate.core import Frozen, Phase
+from cohobate.data.arrays import arrays
 from cohobate.data.dataset import Dataset
-from cohobate.data.sources import arrays
 from cohobate.engine.checkpoint import Store
 from cohobate.engine.loop import Trainer
 from cohobate.engine.progress import Display
@@ -84,7 +84,7 @@ def epochs(running: Trainer, fresh: bool = False) -> Callable[[], None]:
         if fresh:
             running.loader = running.feeds.train(running.method, running.settings)
         running._train_epoch()
-        running.step, running.totals = 0, {}
+        running.standing.step, running.standing.totals = 0, {}
 
     return go
 

@@ -32,9 +32,10 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 
 from cohobate.core import as_output
+from cohobate.data.arrays import arrays
 from cohobate.data.dataset import Dataset, Images, limit
 from cohobate.data.loaders import train_loader
-from cohobate.data.sources import arrays, load_data
+from cohobate.data.sources import load_data
 from cohobate.models.build import build
 
 BATCH = 128

@@ -23,13 +23,11 @@ from pairs import compare
 from torch import Tensor, nn
 
 from cohobate.core import Batch, Method
-from cohobate.data.sources import arrays
+from cohobate.data.arrays import arrays
 from cohobate.engine.memory import keep_freed_memory
 from cohobate.engine.plan import begin
-from cohobate.recipes.catalogue import find
 from cohobate.recipes.job import Job
 from cohobate.recipes.options import options as method_options
-from cohobate.recipes.options import own_options
 
 CLASSES, SIZE = 100, 32
 
@@ -55,7 +53,8 @@ def made(name: str, own: Mapping[str, object], model: str, device: torch.device)
     noise = torch.randint(0, 256, (2 * CLASSES, SIZE, SIZE, 3), dtype=torch.uint8)
     data = arrays(noise, torch.arange(2 * CLASSES) % CLASSES)
     config = method_options(name, {"model": model, **own})
-    method = begin(make_plan(name, Job(config, data)), seed=0).method
+    chosen = {option: getattr(config, option) for option in own_options(name)}
+    method = begin(find(name).plan(Job(config, data), chosen), seed=0).method
     return method.to(device, memory_format=torch.channels_last).train()  # type: ignore[no-any-return]
 
 

@@ -26,7 +26,9 @@ from torch import Tensor, nn
 from cohobate.config.groups import Settings
 from cohobate.core import Batch, Method, Phase
 from cohobate.engine.checkpoint import Store
-from cohobate.engine.loop import Feeds, Trainer
+from cohobate.engine.feeds import Feeds
+from cohobate.engine.loop import Trainer
+from cohobate.engine.measures.classification import CLASSIFICATION
 from cohobate.engine.progress import Display
 from cohobate.engine.signals import Stopper
 from cohobate.methods.supervised import Supervised
@@ -76,7 +78,7 @@ def ours(method: Method, batches: list[Batch], compiled: bool, folder: Path) -> 
     )
     trainer = Trainer(
         Phase("train", method),
-        Feeds(train=lambda method, settings: Same(batches)),
+        Feeds(train=lambda method, settings: Same(batches), measures=CLASSIFICATION),
         settings,
         batches[0].x.device,
         Store(folder),
@@ -88,7 +90,7 @@ def ours(method: Method, batches: list[Batch], compiled: bool, folder: Path) -> 
 
     def train() -> None:
         trainer._train_epoch()
-        trainer.step, trainer.totals = 0, {}
+        trainer.standing.step, trainer.standing.totals = 0, {}
 
     return train
 

@@ -20,10 +20,10 @@ from torch._inductor import config as inductor
 from two_processes import COMPILED
 from zoo import CLASSES, ZOO, Case, StopAfter, batch, seeded, trainer
 
-from cohobate.commands.feeds import smooth
 from cohobate.core import Frozen, Group, Method
+from cohobate.data.augment.labels import smooth
 from cohobate.engine.errors import Stopped
-from cohobate.engine.measures.classification import evaluating
+from cohobate.engine.evaluate import evaluating
 from cohobate.models.backbones.resnet import ResNet
 from cohobate.models.backbones.wrn import WideResNet
 from cohobate.models.dense.bifpn import SelfTeacher
@@ -118,7 +118,7 @@ def test_resume_is_bit_equal(name: str, steps: int, tmp_path: Path) -> None:
     second.run()
     assert same(whole.method.state_dict(), second.method.state_dict())
     strip = ("seconds", "images_per_s")
-    for one, two in zip(whole.history, second.history, strict=True):
+    for one, two in zip(whole.standing.history, second.standing.history, strict=True):
         assert {k: v for k, v in one.items() if k not in strip} == {
             k: v for k, v in two.items() if k not in strip
         }
@@ -142,7 +142,7 @@ def test_resume_is_bit_equal_under_every_setting(settings: dict[str, object], tm
     second = trainer(seeded(case.make), tmp_path / "cut", **settings)
     second.run()
     assert same(whole.method.state_dict(), second.method.state_dict())
-    assert [r["losses"] for r in whole.history] == [r["losses"] for r in second.history]
+    assert [r["losses"] for r in whole.standing.history] == [r["losses"] for r in second.standing.history]
 
 
 @cases

@@ -14,7 +14,8 @@ from zoo import seeded, toy, toy_data, toy_images
 
 from cohobate.core import Batch, Method
 from cohobate.data.loaders import eval_loader
-from cohobate.engine.measures.classification import evaluate, evaluating
+from cohobate.engine.evaluate import evaluating
+from cohobate.engine.measures.classification import evaluate
 from cohobate.methods.distillation import Distillation
 from cohobate.methods.kd import KD
 from cohobate.methods.self_guidance import SelfGuidance

@@ -24,8 +24,8 @@ from cohobate.core import (
     as_output,
     cross_entropy,
 )
+from cohobate.data.arrays import arrays
 from cohobate.data.order import classmates
-from cohobate.data.sources import arrays
 from cohobate.engine.checkpoint import Store
 from cohobate.engine.loop import Trainer
 from cohobate.engine.progress import Display

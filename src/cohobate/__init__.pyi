@@ -23,10 +23,10 @@ from .core import Phase as Phase
 from .core import Plan as Plan
 from .core import Separate as Separate
 from .core import Term as Term
+from .data.arrays import arrays as arrays
 from .data.augment.mixing import cutmix as cutmix
 from .data.augment.mixing import mixup as mixup
 from .data.dataset import hold_out as hold_out
-from .data.sources import arrays as arrays
 from .data.sources import load_data as load_data
 from .methods.at import AT as AT
 from .methods.byot import BYOT as BYOT

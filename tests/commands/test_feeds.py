@@ -13,21 +13,22 @@ from PIL import Image
 from torch import Tensor, nn
 from zoo import CLASSES, SIZE, StopAfter, seeded, toy, toy_data, toy_images, toy_wide
 
-from cohobate.commands.feeds import extra_images, make_feeds, read_data, smooth
+from cohobate.commands.feeds import extra_images, make_feeds, read_data
 from cohobate.config.groups import Settings
 from cohobate.core import IGNORED, Batch, Frozen, Loader, Method, Output, Phase, Term, cross_entropy
 from cohobate.data import taught
+from cohobate.data.arrays import arrays
 from cohobate.data.augment.autoaugment import Distortion, autoaugment
+from cohobate.data.augment.labels import smooth
 from cohobate.data.augment.mixing import Mixed
 from cohobate.data.dataset import Dataset, Files, Images
-from cohobate.data.mixed import WithUnlabelled
-from cohobate.data.sources import arrays
 from cohobate.data.taught import Taught, obstacle
+from cohobate.data.unlabelled import WithUnlabelled
 from cohobate.engine import distributed
 from cohobate.engine.checkpoint import Store
 from cohobate.engine.errors import Stopped
+from cohobate.engine.evaluate import autocast
 from cohobate.engine.loop import Trainer
-from cohobate.engine.measures.classification import autocast
 from cohobate.engine.progress import Display
 from cohobate.engine.signals import Stopper
 from cohobate.methods.distillation import Distillation
@@ -170,9 +171,9 @@ def test_a_run_that_stopped_goes_on_to_the_same_end(tmp_path: Path) -> None:
         with pytest.raises(Stopped):
             trainer(kd(), tmp_path / "cut", stopper=stopper, augmentations=2).run()
     cut = trainer(kd(), tmp_path / "cut", augmentations=2)
-    assert (cut.epoch, cut.step) == (2, 1)
+    assert (cut.standing.epoch, cut.standing.step) == (2, 1)
     cut.run()
-    assert [r["losses"] for r in whole.history] == [r["losses"] for r in cut.history]
+    assert [r["losses"] for r in whole.standing.history] == [r["losses"] for r in cut.standing.history]
     state = whole.method.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in cut.method.state_dict().items())
 
@@ -370,7 +371,7 @@ def test_files_go_beside_images_in_memory(tmp_path: Path) -> None:
     paths = tuple(tmp_path / f"{k}.png" for k in range(20))
     for path in paths:
         Image.fromarray(rng.integers(0, 256, (30, 20, 3), np.uint8)).save(path)
-    files = Files(paths, torch.zeros(20, dtype=torch.int64), SIZE)
+    files = Files(paths, torch.zeros(20, dtype=torch.int64), (SIZE, SIZE))
     both = loader(kd(), unlabelled=files)
     whole = list(both.epoch(1))
     assert whole[0].x.shape == (32, 3, SIZE, SIZE)
@@ -464,7 +465,7 @@ def test_a_run_with_mixed_and_changed_images_stops_and_goes_on(tmp_path: Path) -
     with pytest.raises(Stopped):
         run("cut", StopAfter(6)).run()
     cut = run("cut")
-    assert (cut.epoch, cut.step) == (1, 2)
+    assert (cut.standing.epoch, cut.standing.step) == (1, 2)
     cut.run()
     state = whole.method.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in cut.method.state_dict().items())

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from zoo import CLASSES, Turns, batch, seeded, toy, toy_data
 
 import cohobate
-from cohobate.commands.feeds import smooth
 from cohobate.core import Batch
+from cohobate.data.augment.labels import smooth
 from cohobate.engine.errors import RunError, Stopped
 
 QUICK = {"batch_size": 16, "device": "cpu", "lr": 0.05, "quiet": True}

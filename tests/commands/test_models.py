@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 
 from cohobate.cli import main
 from cohobate.engine.checkpoint import read_state
-from cohobate.models.build import build, parse
+from cohobate.models.build import build
+from cohobate.models.registry import parse
 from cohobate.recipes.job import load, make_network, without
 
 OWN = """

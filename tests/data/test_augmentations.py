@@ -12,11 +12,11 @@ from PIL import Image
 from torch import Tensor
 
 from cohobate.core import Batch
+from cohobate.data.arrays import arrays
 from cohobate.data.dataset import Dataset
+from cohobate.data.folder import load_folder
 from cohobate.data.loaders import TrainLoader, eval_loader, train_loader
 from cohobate.data.order import TrainOrder, filled, own_seed
-from cohobate.data.sets.folder import load_folder
-from cohobate.data.sources import arrays
 
 CPU = torch.device("cpu")
 N = 12

@@ -13,12 +13,12 @@ from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 
 from cohobate.core import Batch
+from cohobate.data.arrays import arrays
 from cohobate.data.augment import operations
 from cohobate.data.augment.autoaugment import OPERATIONS, POLICIES, Distortion, autoaugment, cutout
 from cohobate.data.dataset import Dataset
+from cohobate.data.folder import load_folder
 from cohobate.data.loaders import TrainLoader, train_loader
-from cohobate.data.sets.folder import load_folder
-from cohobate.data.sources import arrays
 
 CPU = torch.device("cpu")
 N = 24

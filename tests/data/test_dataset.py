@@ -55,12 +55,12 @@ def test_images_and_files_refuse_wrong_tensors() -> None:
     with pytest.raises(ValueError, match=r"Images.y must be int64 of shape \(3,\)"):
         Images(torch.zeros(3, 4, 4, 3, dtype=torch.uint8), y)
     with pytest.raises(ValueError, match=r"Files.y must be int64 of shape \(2,\).*torch.int32"):
-        Files((Path("a"), Path("b")), y.int(), 224)
+        Files((Path("a"), Path("b")), y.int(), (224, 224))
 
 
 def test_image_size_is_the_height() -> None:
     assert made().image_size == 4
-    files = Files((Path("a"),), torch.zeros(1, dtype=torch.int64), 96)
+    files = Files((Path("a"),), torch.zeros(1, dtype=torch.int64), (96, 96))
     assert replace(made(), train=files).image_size == 96
 
 
@@ -88,7 +88,7 @@ def test_hold_out_leaves_a_given_val_split_and_fraction_0_alone() -> None:
 
 def test_hold_out_of_files_keeps_the_statistics() -> None:
     y = torch.arange(3).repeat(4)
-    files = Files(tuple(Path(f"{k}.png") for k in range(12)), y, 224)
+    files = Files(tuple(Path(f"{k}.png") for k in range(12)), y, (224, 224))
     split = hold_out(replace(made(), train=files), 0.25, seed=0)
     assert (len(split.train), len(split.val)) == (9, 3)
     assert set(split.train.paths) | set(split.val.paths) == set(files.paths)
@@ -144,7 +144,7 @@ def test_fingerprint_of_files_goes_by_relative_path_size_and_label(tmp_path: Pat
         for path in paths:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"x" * size)
-        return fingerprint(replace(made(), train=Files(paths, torch.tensor([0, label]), 224)))
+        return fingerprint(replace(made(), train=Files(paths, torch.tensor([0, label]), (224, 224))))
 
     assert at("one") == at("two")
     assert len({at("one"), at("one", second="b/3.png"), at("one", size=4), at("one", label=0)}) == 4

@@ -13,11 +13,11 @@ import torch
 from PIL import Image
 
 from cohobate.core import Batch
+from cohobate.data.arrays import arrays
 from cohobate.data.dataset import Dataset, Files, Images
+from cohobate.data.folder import load_folder
 from cohobate.data.loaders import Loader, eval_loader, train_loader
 from cohobate.data.order import EvalOrder, TrainOrder, classmates
-from cohobate.data.sets.folder import load_folder
-from cohobate.data.sources import arrays
 from cohobate.data.workers import Job, Reader, central_box, random_box
 
 CPU = torch.device("cpu")
@@ -287,7 +287,7 @@ def test_files_are_mirrored_only_where_that_keeps_the_label(tmp_path: Path) -> N
     """The left half is dark, so the darker side tells."""
     file = tmp_path / "half.png"
     Image.fromarray(np.repeat(np.arange(0, 240, 4, np.uint8)[None, :, None], 60, 0).repeat(3, 2)).save(file)
-    files = Files((file,) * 40, torch.zeros(40, dtype=torch.int64), 16)
+    files = Files((file,) * 40, torch.zeros(40, dtype=torch.int64), (16, 16))
     for flip in (False, True):
         (batch,) = train(replace(made(), train=files, flip=flip), batch_size=40).epoch(0)
         mirrored = batch.x[:, 0, :, 0].mean(1) > batch.x[:, 0, :, -1].mean(1)
@@ -296,7 +296,7 @@ def test_files_are_mirrored_only_where_that_keeps_the_label(tmp_path: Path) -> N
 
 def test_a_broken_file_is_named_through_a_worker(pictures: Dataset, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"no image")
-    files = Files((tmp_path / "broken.png",) * 4, torch.zeros(4, dtype=torch.int64), 72)
+    files = Files((tmp_path / "broken.png",) * 4, torch.zeros(4, dtype=torch.int64), (72, 72))
     with pytest.raises(ValueError, match=r"broken.png cannot be decoded"):
         list(train(replace(pictures, train=files), batch_size=4, workers=1).epoch(0))
     assert not multiprocessing.active_children()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -13,12 +15,33 @@ import pytest
 import torch
 from PIL import Image
 
+from cohobate.data import sets
+from cohobate.data.arrays import arrays
 from cohobate.data.dataset import Dataset, Files, Images
 from cohobate.data.pickles import unpickle
-from cohobate.data.sets.cifar import load_cifar
-from cohobate.data.sources import NAMES, arrays, load_data
+from cohobate.data.sets import SETS, source
+from cohobate.data.sets import cifar100 as cifar100_file
+from cohobate.data.sources import load_data
 
 # ---------------------------------------------------------------- names
+
+STRIPES = """
+from pathlib import Path
+
+import numpy as np
+
+from cohobate.data.arrays import arrays
+from cohobate.data.dataset import Dataset
+
+
+def load(root: Path) -> Dataset:
+    labels = [int(word) for word in (root / "stripes.txt").read_text().split()]
+    return arrays(np.zeros((len(labels), 2, 3), np.uint8), labels, name="stripes")
+
+
+def is_in(folder: Path) -> bool:
+    return (folder / "stripes.txt").is_file()
+"""
 
 
 def test_digits_are_split_in_fifths_and_grey() -> None:
@@ -45,8 +68,35 @@ def test_an_unknown_name_is_answered_with_the_names(tmp_path: Path) -> None:
         load_data("cifar", tmp_path)
 
 
+@pytest.mark.parametrize("name", SETS)
+def test_the_file_of_every_set_offers_what_the_list_needs(name: str, tmp_path: Path) -> None:
+    assert len(SETS[name].splitlines()) == 1
+    assert callable(source(name).load)
+    assert source(name).is_in(tmp_path) is False
+
+
+def test_the_list_is_read_without_torch() -> None:
+    code = "import sys; from cohobate.data.sets import SETS; assert SETS and 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_new_set_is_a_file_and_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file lies elsewhere here; a line in the list makes its name and its path known."""
+    (tmp_path / "stripes.py").write_text(STRIPES)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "stripes.txt").write_text("1 0 1 0")
+    monkeypatch.setattr(sets, "__path__", [*sets.__path__, str(tmp_path)])
+    monkeypatch.setitem(SETS, "stripes", "Two stripes, 2x3")
+    for spec, root in (("stripes", tmp_path / "data"), (str(tmp_path / "data"), tmp_path)):
+        dataset = load_data(spec, root)
+        assert (dataset.name, dataset.shape) == ("stripes", (3, 2, 3))
+        assert dataset.train.y.tolist() == [1, 0, 1, 0]
+    with pytest.raises(ValueError, match="image_size 8 is for folders of images; stripes has a size"):
+        load_data("stripes", tmp_path / "data", image_size=8)
+
+
 def test_a_size_is_refused_where_the_data_has_one(tmp_path: Path) -> None:
-    for name in NAMES:
+    for name in SETS:
         with pytest.raises(ValueError, match=f"image_size 64 is for folders of images; {name}"):
             load_data(name, tmp_path, image_size=64)
 
@@ -204,7 +254,7 @@ def test_no_training_file_or_no_names_is_an_error(cifar10: Path, cifar100: Path)
         load_data("cifar10", cifar10)
     (cifar100 / "cifar-100-python" / "meta").unlink()
     with pytest.raises(FileNotFoundError, match="does not hold meta, the names of the classes"):
-        load_cifar("cifar100", cifar100)
+        cifar100_file.load(cifar100)
 
 
 def test_the_test_split_is_read_only_when_asked_for(cifar10: Path) -> None:

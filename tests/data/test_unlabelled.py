@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 
 from cohobate.core import IGNORED
+from cohobate.data.arrays import arrays
 from cohobate.data.dataset import Dataset, Files, Images, fingerprint
-from cohobate.data.sources import arrays, load_data
+from cohobate.data.sources import load_data
 from cohobate.data.unlabelled import fitting, unlabelled
 
 
@@ -65,7 +66,10 @@ def test_images_of_a_folder_are_brought_to_the_size(tmp_path: Path) -> None:
     assert small.x.shape == (1, 8, 8, 3)
     large = unlabelled(str(tmp_path), tmp_path, made(side=72))
     assert isinstance(large, Files)
-    assert (large.size, large.paths) == (72, (tmp_path / "x.png",))
+    wide = unlabelled(str(tmp_path), tmp_path, made(side=8, width=5))
+    assert isinstance(wide, Images)
+    assert wide.shape == (3, 8, 5)
+    assert (large.size, large.paths) == ((72, 72), (tmp_path / "x.png",))
 
 
 def test_a_link_that_leaves_the_folder_is_refused_and_one_to_a_folder_in_it_not_followed(
@@ -95,9 +99,8 @@ def test_nothing_found_names_the_folder_and_what_was_looked_for(tmp_path: Path) 
 def test_another_size_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"images of digits are 8 x 8, those of arrays 6 x 6; give a folder"):
         unlabelled("digits", tmp_path, made(side=6))
-    picture(tmp_path / "x.png", 10)
-    with pytest.raises(ValueError, match=r"are 8 x 8, those of arrays 8 x 5"):
-        unlabelled(str(tmp_path), tmp_path, made(width=5))
+    with pytest.raises(ValueError, match=r"images of digits are 8 x 8, those of arrays 8 x 5; give a folder"):
+        unlabelled("digits", tmp_path, made(width=5))
     with pytest.raises(ValueError, match=r"the unlabelled images are 6 x 6, those of arrays 8 x 8"):
         fitting(made(side=6).train, made())
 

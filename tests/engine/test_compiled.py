@@ -23,7 +23,7 @@ def test_the_step_is_one_graph_and_on_a_gpu_a_replayed_one(device: str, tmp_path
         running.run()
     assert running.compiled
     assert counters["stats"]["unique_graphs"] == 1
-    losses = [sum(record["losses"].values()) for record in running.history]
+    losses = [sum(record["losses"].values()) for record in running.standing.history]
     assert losses[1] < losses[0]
     # cudagraph_or_error makes a skip an error; the counter is the second witness.
     assert running.replayed == (device == "cuda")

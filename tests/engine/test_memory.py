@@ -7,8 +7,11 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
+from cohobate.config.groups import Settings
 from cohobate.engine.memory import keep_freed_memory
+from cohobate.engine.phase import place
 
 PROBE = """
 import resource, torch
@@ -22,6 +25,13 @@ for _ in range(5):
     torch.empty(10_000_000).fill_(1)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
+
+
+def test_a_trainer_leaves_the_allocator_of_its_process_alone() -> None:
+    """Somebody else's process may have other needs: only the command line asks for it."""
+    keep_freed_memory.cache_clear()
+    place(torch.nn.Linear(2, 2), torch.device("cpu"), Settings())
+    assert keep_freed_memory.cache_info().misses == 0
 
 
 @pytest.mark.skipif(not keep_freed_memory(), reason="another allocator than glibc's")

@@ -13,6 +13,7 @@ from zoo import ZOO
 from cohobate.config.groups import Settings
 from cohobate.core import Method
 from cohobate.engine.optim import MovingAverage, make_optimizers, set_rates
+from cohobate.engine.schedule import factor
 
 
 def rates(count: int, **settings: Any) -> list[float]:

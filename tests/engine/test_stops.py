@@ -188,8 +188,10 @@ def test_a_kill_in_any_file_operation(
         resumed.run()
         for key, value in whole.method.state_dict().items():
             assert torch.equal(value, resumed.method.state_dict()[key]), (n, key)
-        assert [r["losses"] for r in resumed.history] == [r["losses"] for r in whole.history]
-        assert resumed.best == whole.best
+        assert [r["losses"] for r in resumed.standing.history] == [
+            r["losses"] for r in whole.standing.history
+        ]
+        assert resumed.standing.best == whole.standing.best
     assert n > 6
 
 
@@ -250,10 +252,10 @@ def test_the_student_trains_in_every_epoch(tmp_path: Path) -> None:
 def test_best_is_the_lowest_validation_error_and_kept_epochs_are_kept(tmp_path: Path) -> None:
     running = trainer(seeded(baseline), tmp_path, epochs=4, keep_epochs=(2,), log_test=True, log_train=True)
     running.run()
-    errors = [record["val"]["network"]["top1_error"] for record in running.history]
-    assert running.best is not None
-    assert running.best["epoch"] == 1 + errors.index(min(errors))
-    assert all({"val", "test", "train"} <= record.keys() for record in running.history)
+    errors = [record["val"]["network"]["top1_error"] for record in running.standing.history]
+    assert running.standing.best is not None
+    assert running.standing.best["epoch"] == 1 + errors.index(min(errors))
+    assert all({"val", "test", "train"} <= record.keys() for record in running.standing.history)
     assert read_state(tmp_path / "train" / "epoch-0002.safetensors").facts["epoch"] == 2
     assert not (tmp_path / "train" / "epoch-0003.safetensors").exists()
 

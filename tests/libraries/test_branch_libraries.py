@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cohobate.core import gate_names
+from cohobate.core import Shape, gate_names
 from cohobate.models.build import build
 from cohobate.models.surgery.branch import branch, branch_points
-from cohobate.models.surgery.probe import Shape
 
 SHAPE: Shape = (3, 64, 64)
 EVERY_STAGE = [

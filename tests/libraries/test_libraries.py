@@ -18,7 +18,8 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 from cohobate.core import Batch, Classifier, Frozen, Gate, fold, gate_names, run
 from cohobate.methods.self_guidance import SelfGuidance
-from cohobate.models.build import build, parse
+from cohobate.models.build import build
+from cohobate.models.registry import parse
 from cohobate.models.surgery.adapt import Adapted, adapt
 
 CLASSES = 10

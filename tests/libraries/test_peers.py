@@ -8,7 +8,7 @@ from zoo import toy_images
 
 from cohobate.commands.run import make_plan
 from cohobate.core import Batch, Method
-from cohobate.data.sources import arrays
+from cohobate.data.arrays import arrays
 from cohobate.engine.plan import begin
 from cohobate.recipes.catalogue import options
 from cohobate.recipes.job import Job

@@ -10,7 +10,7 @@ from zoo import CLASSES, toy_images
 
 from cohobate.commands.run import make_plan
 from cohobate.core import Batch, Method
-from cohobate.data.sources import arrays
+from cohobate.data.arrays import arrays
 from cohobate.engine.plan import begin
 from cohobate.models.dense.bifpn import SelfTeacher
 from cohobate.recipes.catalogue import options

@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from cohobate.core import Batch, Frozen
+from cohobate.data.arrays import arrays
 from cohobate.data.dataset import Dataset
-from cohobate.data.sources import arrays
 from cohobate.methods.distillation import Distillation
 from cohobate.models.build import build
 from cohobate.models.surgery.normalised import Renormalised, pretrained_for

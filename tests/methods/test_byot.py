@@ -11,8 +11,8 @@ from naive import kl, softmax
 from torch import Tensor, nn
 from zoo import CLASSES, SIZE, batch, seeded, toy, toy_wide
 
-from cohobate.commands.feeds import smooth
 from cohobate.core import IGNORED, Batch, Output, as_output
+from cohobate.data.augment.labels import smooth
 from cohobate.methods.byot import BETA, BYOT, hint_loss
 from cohobate.methods.byot_exits import Attention, Exit, bottleneck_of, exits_of
 from cohobate.models.build import build

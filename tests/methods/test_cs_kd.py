@@ -11,8 +11,8 @@ from torch import Tensor
 from zoo import CLASSES, SIZE, batch, seeded, toy, toy_data
 
 from cohobate.core import Batch, as_output
+from cohobate.data.arrays import arrays
 from cohobate.data.loaders import train_loader
-from cohobate.data.sources import arrays
 from cohobate.methods.cs_kd import CSKD
 
 T = 4.0

@@ -12,7 +12,7 @@ from zoo import CLASSES, batch, seeded, toy, toy_frskd, toy_images
 
 from cohobate.commands.run import fit
 from cohobate.core import Batch, Output
-from cohobate.data.sources import arrays
+from cohobate.data.arrays import arrays
 from cohobate.methods.at import AT, attention_map
 from cohobate.methods.fitnet import Hints
 from cohobate.methods.frskd import FRSKD, AttentionNorm, Refined, attention_distance, printed_kl

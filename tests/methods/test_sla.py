@@ -10,8 +10,8 @@ from naive import kl, softmax
 from torch import Tensor, nn
 from zoo import CLASSES, SIZE, batch, seeded, toy
 
-from cohobate.commands.feeds import smooth
 from cohobate.core import IGNORED, Batch, Output
+from cohobate.data.augment.labels import smooth
 from cohobate.methods.sla import SLASD, Aggregated, aggregate, joint_labels, rotations
 
 D = 8

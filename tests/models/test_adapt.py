@@ -17,10 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from cohobate.core import Classifier, Frozen, Output
+from cohobate.core import Classifier, Frozen, Output, Shape
 from cohobate.models.build import build
 from cohobate.models.surgery.adapt import Adapted, adapt
-from cohobate.models.surgery.probe import Shape
 
 SHAPE: Shape = (3, 16, 16)
 

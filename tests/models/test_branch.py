@@ -15,12 +15,11 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch.func import functional_call
 
 from cohobate.analysis.cost import cost
-from cohobate.core import Output, fold, gate_names, run
+from cohobate.core import Output, Shape, fold, gate_names, run
 from cohobate.models.backbones.resnet import Bottleneck, ResNet
 from cohobate.models.build import build
 from cohobate.models.surgery.adapt import Adapted, Tap, adapt
 from cohobate.models.surgery.branch import Branched, branch, branch_points
-from cohobate.models.surgery.probe import Shape
 
 SHAPE: Shape = (3, 8, 8)
 
@@ -355,6 +354,14 @@ def test_fresh_tails_come_from_torchs_generator(network: nn.Module) -> None:
     weights = [tail.get_parameter("stages.2.0.conv1.weight") for tail in made[0].tails]
     assert not torch.equal(weights[1], weights[2])
     assert torch.equal(weights[0], network.get_parameter("stages.2.0.conv1.weight"))
+
+
+def test_fresh_tails_of_a_built_in_network_are_initialised_as_it_is(network: nn.Module) -> None:
+    """He's initialisation, fan-out: about 2.4 times the deviation of a convolution's own."""
+    tail = branch(network, at=2, tails=2, shape=SHAPE).tails[1]
+    weight = tail.get_parameter("stages.2.0.conv2.weight")
+    assert weight.shape == (64, 64, 3, 3)
+    assert weight.std().item() == pytest.approx((2 / (9 * 64)) ** 0.5, rel=0.05)
 
 
 def test_new_statistics_are_those_of_a_new_network(branched: Branched) -> None:

@@ -20,7 +20,8 @@ from cohobate.models.backbones.shufflenet import GroupedUnit, ShuffleNetV1
 from cohobate.models.backbones.vgg import VGG
 from cohobate.models.backbones.wrn import WideResNet
 from cohobate.models.backbones.xception import Down, Middle, Xception
-from cohobate.models.build import build, names
+from cohobate.models.build import build
+from cohobate.models.registry import names
 
 SPECS = [*names(), "resnet20:shortcut=padding", "wrn_16_2:order=frskd", "shufflenet_v2:stem=3x3"]
 CLASSES = 5

@@ -12,12 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from cohobate.core import Batch, Gate, Output, fold, gate_names, run
+from cohobate.core import Batch, Gate, Output, Shape, fold, gate_names, run
 from cohobate.methods.self_guidance import SelfGuidance
 from cohobate.methods.stochastic_depth import StochasticDepth
 from cohobate.models.build import build
 from cohobate.models.surgery.adapt import adapt
-from cohobate.models.surgery.probe import Shape
 
 SHAPE: Shape = (3, 8, 8)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 from typing import Any, Literal, get_args, get_origin
 
 import pytest
@@ -16,8 +18,8 @@ from cohobate.models.backbones.resnet import Basic, ResNet
 from cohobate.models.backbones.shufflenet import shuffle
 from cohobate.models.backbones.vgg import VGG
 from cohobate.models.backbones.wrn import WideResNet
-from cohobate.models.build import build, names
-from cohobate.models.registry import NETWORKS
+from cohobate.models.build import build
+from cohobate.models.registry import NETWORKS, names
 
 # Public CIFAR-100 benchmark: parameters and MMACs; its ResNets have 1x1-convolution shortcuts.
 BENCHMARK = {
@@ -260,6 +262,17 @@ def test_shuffle_deals_the_groups_out(groups: int) -> None:
     for group in range(groups):
         for i in range(each):
             assert torch.equal(shuffled[:, i * groups + group], x[:, group * each + i])
+
+
+def test_names_and_their_grammar_need_no_torch() -> None:
+    code = """
+import sys
+from cohobate.models.registry import NETWORKS, is_known, names, parse
+assert "resnet20" in names() and NETWORKS["resnet20"].source and is_known("timm:resnet18")
+assert parse("resnet20:shortcut=padding") == ("resnet20", {"shortcut": "padding"})
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_options_say_what_they_take() -> None:

@@ -12,8 +12,8 @@ import yaml
 from cohobate import cli
 from cohobate.commands import cli_training as training
 from cohobate.commands.feeds import read_data
-from cohobate.engine.schedule import factor
 from cohobate.config.groups import Training
+from cohobate.engine.schedule import factor
 from cohobate.models.build import build
 from cohobate.papers.setups import SETUPS, find_setup
 from cohobate.recipes.catalogue import RECIPES, TAUGHT, options

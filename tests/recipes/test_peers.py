@@ -14,7 +14,7 @@ from zoo import toy_images
 from cohobate import cli
 from cohobate.commands.run import make_plan
 from cohobate.core import Method, Separate
-from cohobate.data.sources import arrays
+from cohobate.data.arrays import arrays
 from cohobate.engine import distributed
 from cohobate.engine.plan import begin
 from cohobate.methods.ffm_cd import Diversified, FeatureFusion

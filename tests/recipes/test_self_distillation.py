@@ -16,7 +16,7 @@ from zoo import CLASSES, SIZE, batch, toy_images
 from cohobate import cli
 from cohobate.commands.run import make_plan
 from cohobate.core import Batch, Method
-from cohobate.data.sources import arrays
+from cohobate.data.arrays import arrays
 from cohobate.engine.plan import begin
 from cohobate.methods.at import AT
 from cohobate.methods.byot import BETA as HINT

@@ -33,7 +33,8 @@ def evaluate_run(
         RunError: the run has not finished.
     """
     from ..core import as_output
-    from ..engine.measures.classification import evaluate, evaluating
+    from ..engine.evaluate import evaluating
+    from ..engine.measures.classification import CLASSIFICATION
     from ..recipes.job import load
     from ..recipes.options import recorded_options
     from .feeds import split_loader
@@ -53,7 +54,7 @@ def evaluate_run(
         raise ValueError(f"{config.data} has no {split} split")
     loader = split_loader(images, dataset, device, config.workers)
     with evaluating(network):
-        measured = evaluate(
+        measured = CLASSIFICATION.evaluate(
             lambda x: {"network": as_output(network(x)).logits}, loader, device, config.precision
         )
     return measured["network"], dataset.classes, split

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
+from torch import Tensor
 
 from ..config.groups import Settings, Training
-from ..core import Batch, Frozen, Loader, Method, Term
+from ..core import Frozen, Loader, Method, Term
 from ..data.augment.autoaugment import PolicyName
+from ..data.augment.labels import Smoothed
 from ..data.augment.mixing import Mixed
 from ..data.dataset import Dataset, Split, hold_out, limit
 from ..data.loaders import eval_loader, train_loader
-from ..data.mixed import WithUnlabelled
 from ..data.order import own_seed
 from ..data.sources import load_data
 from ..data.taught import Taught, obstacle
-from ..data.unlabelled import fitting
+from ..data.unlabelled import WithUnlabelled, fitting
 from ..data.unlabelled import unlabelled as unlabelled_images
 from ..engine import distributed
-from ..engine.loop import Feeds
+from ..engine.evaluate import autocast
+from ..engine.feeds import Feeds
+from ..engine.measures.classification import CLASSIFICATION
 
 
 def read_data(config: Training) -> Dataset:
@@ -107,7 +109,16 @@ def make_feeds(
             why_not = obstacle(method, augmentations, shape, unlabelled is not None, settings.mixing)
             teacher = chosen_teacher(method, cache_teacher, why_not)
             if teacher is not None:
-                loader = Taught(own, teacher, shape, device, settings)
+                loader = Taught(
+                    own,
+                    logits_of(teacher, device, settings),
+                    shape,
+                    device,
+                    batch_size=settings.batch_size // settings.accumulate // distributed.world(),
+                    rank=distributed.rank(),
+                    world=distributed.world(),
+                    total=distributed.total,
+                )
             if unlabelled is not None:
                 refuse_unlabelled(method, settings)
                 others = replace(dataset, train=fitting(unlabelled, dataset))
@@ -119,6 +130,7 @@ def make_feeds(
     measured = partial(split_loader, dataset=dataset, device=device, workers=workers)
     return Feeds(
         train=train,
+        measures=CLASSIFICATION,
         val=None if dataset.val is None else measured(dataset.val),
         test=None if dataset.test is None else cache(lambda: measured(dataset.test())),  # type: ignore[misc]
         plain_train=cache(lambda: measured(dataset.train)),
@@ -144,6 +156,18 @@ def chosen_teacher(method: Method, cache_teacher: str, why_not: str | None) -> F
     if cache_teacher == "on" and why_not is not None:
         raise ValueError(f"--cache-teacher on is not possible: {why_not}")
     return method.reads_logits_of if cache_teacher != "off" and why_not is None else None
+
+
+def logits_of(teacher: Frozen, device: torch.device, settings: Settings) -> Callable[[Tensor], Tensor]:
+    """Images -> the logits of a teacher, float32, computed as a step computes them."""
+
+    def logits(x: Tensor) -> Tensor:
+        if settings.layout == "contiguous":
+            x = x.contiguous()
+        with autocast(device, settings.precision):
+            return teacher(x).logits.float()  # type: ignore[no-any-return]
+
+    return logits
 
 
 def refuse_unlabelled(method: Method, settings: Settings) -> None:
@@ -215,23 +239,3 @@ def with_labels(loader: Loader, settings: Settings, classes: int) -> Loader:
         alpha=settings.mixing_alpha,
         share=settings.mixing_share,
     )
-
-
-class Smoothed:
-    """A loader whose labels give ``share`` of their weight to all classes alike."""
-
-    def __init__(self, loader: Loader, share: float, classes: int) -> None:
-        self.loader, self.share, self.classes = loader, share, classes
-
-    def __len__(self) -> int:
-        return len(self.loader)
-
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        for batch in self.loader.epoch(epoch, start):
-            yield smooth(batch, self.share, self.classes)
-
-
-def smooth(batch: Batch, share: float, classes: int) -> Batch:
-    """Integer labels (B,) become probabilities (B, K)."""
-    certain = F.one_hot(batch.ids("label smoothing"), classes).float()
-    return batch._replace(y=(1 - share) * certain + share / classes)

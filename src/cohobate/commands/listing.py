@@ -44,10 +44,10 @@ def data() -> Listing:
     """Every data set by name."""
     from rich.table import Table
 
-    from ..data.sources import NAMES
+    from ..data.sets import SETS
 
     table = Table("data", "what it is")
-    for name, words in NAMES.items():
+    for name, words in SETS.items():
         table.add_row(name, words)
     table.add_row("FOLDER", "train/<class>/, val/<class>/ and test/<class>/ with images")
     return table, []

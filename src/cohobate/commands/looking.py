@@ -20,7 +20,7 @@ from ..core import Batch, Classifier, Frozen, Method, Output, as_output
 from ..data.dataset import Dataset, Split
 from ..engine import distributed
 from ..engine.checkpoint import write_bytes
-from ..engine.measures.classification import evaluating
+from ..engine.evaluate import evaluating
 from ..report.figures.attention import Attention, Look, to_csv, to_npz
 from ..report.figures.attention_picture import draw
 from ..runs.kept import load_kept, wanted_states

@@ -10,13 +10,12 @@ from torch import nn
 
 from ..analysis.cost import cost
 from ..config.grammar import without
-from ..core import gate_names
-from ..models.build import build, is_known, parse
-from ..models.libraries import LIBRARIES
-from ..models.registry import NETWORKS
+from ..core import Shape, gate_names
+from ..models.build import build
+from ..models.registry import LIBRARIES, NETWORKS, is_known, parse
 from ..models.surgery.adapt import made_for
 from ..models.surgery.branch import branch_points
-from ..models.surgery.probe import Shape, look
+from ..models.surgery.probe import look
 from ..recipes.job import make_network
 from ..report.tables.terminal import NetworkLine, NetworkMap, StageLine
 

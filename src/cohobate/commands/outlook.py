@@ -11,7 +11,8 @@ from ..analysis.cost import cost, parameters
 from ..config.groups import Training
 from ..core import Phase
 from ..data.dataset import Dataset, fingerprint
-from ..engine.loop import Feeds, phase_settings, place
+from ..engine.feeds import Feeds
+from ..engine.phase import phase_settings, place
 from ..engine.plan import begin
 from ..engine.probe import step_seconds
 from ..methods.supervised import Supervised

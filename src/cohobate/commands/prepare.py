@@ -20,7 +20,8 @@ from ..config.groups import Settings, Training
 from ..core import IGNORED, Batch, Method, Phase, Plan
 from ..data.dataset import Dataset, Split, fingerprint
 from ..engine import distributed
-from ..engine.loop import Feeds, phase_settings
+from ..engine.feeds import Feeds
+from ..engine.phase import phase_settings
 from ..engine.plan import begin
 from ..recipes.catalogue import find
 from ..recipes.job import Job

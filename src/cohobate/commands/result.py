@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
+from ..core import TOP1_ERROR
 from ..runs.layout import RunFolder
 
 
@@ -31,9 +34,20 @@ class Result:
 
     @property
     def error(self) -> float:
-        """Top-1 error of the last epoch in percent: of the test split, else of the validation split."""
-        measured = self.facts["last"]["test"] or self.facts["last"]["val"]
-        return float(measured[self.facts["predictor"]]["top1_error"])
+        """The headline metric of the last epoch (top-1 error in percent), see :func:`headline`."""
+        return headline(self.facts)[1]
+
+
+def headline(facts: Mapping[str, Any]) -> tuple[Literal["test", "val"], float]:
+    """The split that a finished run is measured on, test where there is one, and its headline metric there.
+
+    Args:
+        facts: of ``result.json``; one of before records no headline metric, which was the top-1 error.
+    """
+    split: Literal["test", "val"] = "test" if facts["last"]["test"] else "val"
+    measured = (facts["last"][split] or {}).get(facts["predictor"], {})
+    name = facts.get("headline", TOP1_ERROR._asdict())["name"]
+    return split, float(measured.get(name, math.nan))
 
 
 def read_result(folder: RunFolder) -> Result:

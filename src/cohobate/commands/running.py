@@ -47,23 +47,17 @@ def run(prepared: Prepared, folder: RunFolder, *, checked: bool = False, quiet: 
         prepared.check()
     trained = partial(_trained, prepared, display)
     prepared = _with_precision(prepared, folder, display, trained)
-    claim(folder, prepared.method, prepared.config, prepared.fingerprint, prepared.dataset.notes)
+    feeds = prepared.feeds()
+    notes, headline = prepared.dataset.notes, feeds.measures.headline
+    claim(folder, prepared.method, prepared.config, prepared.fingerprint, notes, headline)
     if folder.finished:
         display.say(f"already finished: {folder.path}")
         return read_result(folder)
     stopper = Stopper(prepared.config.max_minutes)
     plan = prepared.make_plan(prepared.job(display.say, trained))
     with stopper.listening():
-        outcome = run_plan(
-            plan,
-            prepared.feeds(),
-            prepared.config,
-            prepared.device,
-            folder.path,
-            display,
-            stopper,
-            _about(prepared),
-        )
+        about = _about(prepared)
+        outcome = run_plan(plan, feeds, prepared.config, prepared.device, folder, display, stopper, about)
     return _finished(outcome, prepared, folder)
 
 
@@ -133,6 +127,7 @@ def _finished(outcome: Outcome, prepared: Prepared, folder: RunFolder) -> Result
         "image_passes": sum(record["images"] for record in outcome.history),
         "last": outcome.last,
         "best": outcome.best,
+        "headline": outcome.trainer.feeds.measures.headline._asdict(),
     }
     if distributed.rank() == 0:
         write_json(folder.result, facts)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from ..engine import distributed
 from ..recipes.options import options, recorded_options
 from ..runs.folder import plain
 from ..runs.layout import RunFolder
+from .result import headline
 
 METHOD = "baseline"
 """How teachers learn."""
@@ -89,8 +89,7 @@ def trained_teacher(
         with alone(folder.path):
             train(config, folder)
     facts = json.loads(folder.result.read_text())
-    split = "test" if facts["last"]["test"] else "val"
-    error = (facts["last"][split] or {}).get(facts["predictor"], {}).get("top1_error", math.nan)
+    split, error = headline(facts)
     say(f"teacher {spec}: {split} error {error:.2f} %, {facts['epochs']} epochs, kept in {folder.path}")
     return folder.path
 

@@ -1,4 +1,4 @@
-"""What a data set is: two splits and a lazy third, class names, and how its images are normalised."""
+"""A data set: a training split, a validation split, a test split that is read when asked for, class names."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+
+from ..core import Shape
 
 Channels = tuple[float, float, float]
 
@@ -29,7 +31,7 @@ class Images:
     """Small images, held in memory.
 
     Attributes:
-        x: (N, H, W, 3), uint8, on the CPU.
+        x: (N, H, W, C) with C = 3, uint8, on the CPU.
         y: (N,), int64 class ids.
 
     Raises:
@@ -49,6 +51,12 @@ class Images:
     def __len__(self) -> int:
         return len(self.y)
 
+    @property
+    def shape(self) -> Shape:
+        """(C, H, W) of an image."""
+        _, height, width, channels = self.x.shape
+        return channels, height, width
+
     def subset(self, index: Tensor) -> Images:
         """The images at these rows, in this order."""
         return Images(self.x[index], self.y[index])
@@ -61,7 +69,7 @@ class Files:
     Attributes:
         paths: N image files.
         y: (N,), int64 class ids.
-        size: side of the square that the network sees, in pixels.
+        size: (height, width) that the network sees, in pixels.
 
     Raises:
         ValueError: labels of another type or number.
@@ -69,13 +77,18 @@ class Files:
 
     paths: tuple[Path, ...]
     y: Tensor
-    size: int
+    size: tuple[int, int]
 
     def __post_init__(self) -> None:
         _check_labels("Files", len(self.paths), self.y)
 
     def __len__(self) -> int:
         return len(self.y)
+
+    @property
+    def shape(self) -> Shape:
+        """(C, H, W) of an image as the network sees it."""
+        return 3, *self.size
 
     def subset(self, index: Tensor) -> Files:
         """The files at these rows, in this order."""
@@ -114,14 +127,14 @@ class Dataset:
     notes: tuple[str, ...] = ()
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> Shape:
         """(C, H, W) of the training images."""
-        return 3, self.image_size, self.image_size
+        return self.train.shape
 
     @property
     def image_size(self) -> int:
         """Height of the training images, in pixels."""
-        return self.train.size if isinstance(self.train, Files) else self.train.x.shape[1]
+        return self.shape[1]
 
 
 def channel_statistics(x: Tensor) -> tuple[Channels, Channels]:

@@ -72,7 +72,7 @@ def train_loader(
     if distortion and augmentations == 0:
         raise ValueError("augmentations 0 shows the images as they are; give autoaugment none and cutout 0")
     split = dataset.train
-    height, width = split.x.shape[1:3] if isinstance(split, Images) else (split.size, split.size)
+    _, height, width = split.shape
     if cutout > min(height, width):
         raise ValueError(f"cutout {cutout} is larger than the images, {height} x {width} pixels")
     order = TrainOrder(len(split), batch_size, accumulate, seed, rank, world, augmentations)

@@ -22,16 +22,21 @@ def _check_share(batch_size: int, rank: int, world: int) -> None:
 
 
 def own_seed(seed: int) -> int:
-    """A seed that follows from this one and draws otherwise: for images beside the training split."""
+    """The seed of the unlabelled images of a run: derived from the run's seed, with draws of its own."""
     return int(np.random.SeedSequence(seed, spawn_key=(1,)).generate_state(1, np.uint64)[0]) >> 1
 
 
 MIXING, LOOKS = 2, 3
-"""What is drawn beside order, crops and flips: pairs that are mixed; AutoAugment and Cutout."""
+"""Spawn keys of the draws that are not order, crops or flips: mixing; AutoAugment and Cutout."""
 
 
 def own_draws(purpose: int, *key: int) -> np.random.Generator:
-    """Draws for one purpose: nothing else draws from them, whatever has the same key."""
+    """A generator of random numbers for one purpose, of its own for each key.
+
+    Args:
+        purpose: :data:`MIXING` or :data:`LOOKS`.
+        key: seed, epoch and whatever else tells one draw from another.
+    """
     return np.random.default_rng(np.random.SeedSequence(key, spawn_key=(purpose,)))
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
-from ..config.groups import Settings
-from ..core import Batch, Frozen, Method, Term
-from ..engine import distributed
-from ..engine.measures.classification import autocast
+from ..core import Batch, Method, Term
 from .loaders import TrainLoader
 
 LIMIT = 8 * 2**30
@@ -23,30 +20,38 @@ class Taught:
     The images must come in a fixed number of versions (``augmentations``). A version is computed
     whole, row after row in batches of one size, when an epoch first shows it: what is served depends
     on nothing else, so that a run which goes on after a stop is served the same to the bit. Each
-    rank computes its share. The size is that of the training batches, so the logits are also those
-    that the step would have computed, as far as the device's kernels do not look at the neighbours.
+    rank computes its share. With the size of the training batches the logits are also those that the
+    step would have computed, as far as the device's kernels do not look at the neighbours.
 
     Memory: 4 bytes x versions x images x classes, on the device. Files are decoded once more for
     each version.
 
     Args:
         loader: of training batches.
-        teacher: whose logits; in evaluation mode, and under the run's precision and layout.
+        teacher: images (B, 3, H, W) -> the teacher's logits (B, K), float32, under the run's precision
+            and layout.
         shape: (images of the training split, classes).
         device: where the logits are kept.
-        settings: of the run.
+        batch_size: images of a batch on this rank.
+        rank: this process.
+        world: processes.
+        total: sums a tensor over all processes; the identity where there is one.
     """
 
     def __init__(
         self,
         loader: TrainLoader,
-        teacher: Frozen,
+        teacher: Callable[[Tensor], Tensor],
         shape: tuple[int, int],
         device: torch.device,
-        settings: Settings,
+        *,
+        batch_size: int,
+        rank: int,
+        world: int,
+        total: Callable[[Tensor], Tensor],
     ) -> None:
-        self.loader, self.teacher, self.shape = loader, teacher, shape
-        self.device, self.settings = device, settings
+        self.loader, self.teacher, self.shape, self.device = loader, teacher, shape, device
+        self.batch_size, self.rank, self.world, self.total = batch_size, rank, world, total
         self._tables: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
@@ -62,10 +67,8 @@ class Taught:
 
     def _computed(self, version: int) -> Tensor:
         table = torch.zeros(self.shape, device=self.device)
-        world = distributed.world()
-        size = self.settings.batch_size // self.settings.accumulate // world
-        for rows, x in self.loader.in_order(version, size, distributed.rank(), world):
-            logits = self._logits(x)
+        for rows, x in self.loader.in_order(version, self.batch_size, self.rank, self.world):
+            logits = self.teacher(x)
             if logits.shape[1:] != table.shape[1:]:
                 raise ValueError(
                     f"the teacher's logits are {tuple(logits.shape)}, the data has {self.shape[1]} classes; "
@@ -73,13 +76,7 @@ class Taught:
                 )
             table[rows] = logits[: rows.stop - rows.start]
         # Rows of the other ranks are zero here, so that the sum is exact.
-        return distributed.total(table)
-
-    def _logits(self, x: Tensor) -> Tensor:
-        if self.settings.layout == "contiguous":
-            x = x.contiguous()
-        with autocast(self.device, self.settings.precision):
-            return self.teacher(x).logits.float()  # type: ignore[no-any-return]
+        return self.total(table)
 
 
 def obstacle(

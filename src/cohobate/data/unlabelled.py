@@ -1,37 +1,38 @@
-"""Images that are learned from without their labels, beside those of a data set."""
+"""Images that are learned from without their labels: where they come from, and how they join a batch."""
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from ..core import IGNORED
-from .dataset import Dataset, Files, Split
-from .sets.cifar import FORMS, find
-from .sets.folder import load_pictures
-from .sources import NAMES, load_data
+from ..core import IGNORED, Batch, Loader
+from .dataset import Dataset, Split
+from .folder import load_pictures
+from .sets import SETS
+from .sources import load_data, sets_in
 
 
 def unlabelled(spec: str, root: Path, like: Dataset) -> Split:
-    """Images to mix in with those of ``like``; every label is -100, which no loss counts.
+    """Images to learn from beside those of ``like``; every label is -100, which no loss counts.
 
     Args:
-        spec: a name of :data:`cohobate.data.sources.NAMES` (its training images), or a folder of
+        spec: a name of :data:`cohobate.data.sets.SETS` (its training images), or a folder of
             images, sorted into folders or not (what is below ``train`` if there is such a folder).
         root: where the files of a name are.
-        like: whose size they must have; the images of a folder are brought to it.
+        like: whose size they must have; the images of a folder are resized to it.
 
     Raises:
         ValueError: images of another size, no image, an unknown name, damaged data.
         FileNotFoundError: nothing is there.
     """
     path = Path(spec).expanduser()
-    named = spec in NAMES or any(find(name, path) is not None for name in FORMS)
-    if named or not path.is_dir():
+    if spec in SETS or not path.is_dir() or sets_in(path):
         return fitting(load_data(spec, root).train, like, spec)
-    return fitting(load_pictures(path, like.image_size), like, spec)
+    return fitting(load_pictures(path, like.shape[1:]), like, spec)
 
 
 def fitting(split: Split, like: Dataset, name: str = "the unlabelled images") -> Split:
@@ -40,16 +41,45 @@ def fitting(split: Split, like: Dataset, name: str = "the unlabelled images") ->
     Raises:
         ValueError: they are not.
     """
-    if (own := _size(split)) != (wanted := _size(like.train)):
+    (_, *own), (_, *wanted) = split.shape, like.shape
+    if own != wanted:
         raise ValueError(
             f"images of {name} are {own[0]} x {own[1]}, those of {like.name} {wanted[0]} x {wanted[1]}; "
-            "give a folder of images (they are resized to a square), or a data set of this size"
+            "give a folder of images (they are resized), or a data set of this size"
         )
     return replace(split, y=torch.full((len(split),), IGNORED))
 
 
-def _size(split: Split) -> tuple[int, int]:
-    """Height and width, in pixels, as the network sees them."""
-    if isinstance(split, Files):
-        return split.size, split.size
-    return split.x.shape[1], split.x.shape[2]
+class WithUnlabelled:
+    """Batches of labelled images, followed by unlabelled ones: more for the teacher's terms to compare.
+
+    The labels of those are -100, which the cross-entropy does not count; ``index`` is None, for they
+    are no rows of the training split, and so is ``taught``. Batch norm sees the larger batch, the
+    unlabelled images included, and its statistics are those of the mixture.
+
+    The unlabelled images run through epochs of their own: micro-batch i of epoch e gets number
+    ``e * len(labelled) + i`` of them, so that a start in the middle gives the tail.
+
+    Args:
+        labelled: the run's batches.
+        unlabelled: as many views, on the same device.
+    """
+
+    def __init__(self, labelled: Loader, unlabelled: Loader) -> None:
+        self.labelled, self.unlabelled = labelled, unlabelled
+
+    def __len__(self) -> int:
+        return len(self.labelled)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        with closing(self._others(epoch * len(self) + start)) as others:
+            for batch, other in zip(self.labelled.epoch(epoch, start), others, strict=False):
+                views = tuple(torch.cat(pair) for pair in zip(batch.views, other.views, strict=True))
+                yield Batch(views, torch.cat([batch.y, other.y]))
+
+    def _others(self, position: int) -> Generator[Batch]:
+        """Unlabelled batches from this number on, without end."""
+        epoch, start = divmod(position, len(self.unlabelled))
+        while True:
+            yield from self.unlabelled.epoch(epoch, start)
+            epoch, start = epoch + 1, 0

@@ -16,9 +16,9 @@ from torch.utils.data import Dataset as TorchDataset
 from ..core import Batch
 from .augment.autoaugment import Distortion
 from .dataset import Dataset, Files
+from .folder import decode
 from .order import EvalOrder, SecondView, Shown, TrainOrder, filled, view_rows
 from .resident import Normalise
-from .sets.folder import decode
 
 SCALE = (0.08, 1.0)
 RATIO = (3 / 4, 4 / 3)
@@ -27,19 +27,24 @@ Box = tuple[int, int, int, int]
 """Left, top, right, bottom, in pixels."""
 
 
-def random_box(width: int, height: int, rng: np.random.Generator) -> Box:
-    """A box of 8 to 100 percent of the area and an aspect ratio of 3/4 to 4/3, anywhere inside.
+def random_box(width: int, height: int, rng: np.random.Generator, aspect: float = 1.0) -> Box:
+    """A box of 8 to 100 percent of the area, anywhere inside a picture.
 
-    Ten attempts; then the largest central box whose ratio is within the bounds.
+    Ten attempts; then the largest central box whose width over height is within the bounds.
+
+    Args:
+        width, height: of the picture, in pixels.
+        rng: of the draw.
+        aspect: width over height of what the network sees; the box has 3/4 to 4/3 of it.
     """
     for _ in range(10):
         area = width * height * rng.uniform(*SCALE)
-        ratio = np.exp(rng.uniform(*np.log(RATIO)))
+        ratio = aspect * np.exp(rng.uniform(*np.log(RATIO)))
         w, h = round((area * ratio) ** 0.5), round((area / ratio) ** 0.5)
         if 0 < w <= width and 0 < h <= height:
             left, top = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
             return left, top, left + w, top + h
-    w, h = min(width, round(height * RATIO[1])), min(height, round(width / RATIO[0]))
+    w, h = min(width, round(height * (aspect * RATIO[1]))), min(height, round(width / (aspect * RATIO[0])))
     return central_box(width, height, w, h)
 
 
@@ -49,25 +54,35 @@ def central_box(width: int, height: int, w: int, h: int) -> Box:
     return left, top, left + w, top + h
 
 
-def augmented(picture: Image.Image, size: int, flip: bool, rng: np.random.Generator) -> Image.Image:
-    """A random box, resized to size x size, and mirrored half of the time if it may be."""
-    picture = picture.crop(random_box(*picture.size, rng)).resize((size, size), Image.Resampling.BILINEAR)
+def augmented(
+    picture: Image.Image, size: tuple[int, int], flip: bool, rng: np.random.Generator
+) -> Image.Image:
+    """A random box, resized to ``size`` (height, width), and mirrored half of the time if it may be."""
+    height, width = size
+    box = random_box(*picture.size, rng, width / height)
+    picture = picture.crop(box).resize((width, height), Image.Resampling.BILINEAR)
     mirrored = flip and rng.random() < 0.5
     return picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else picture
 
 
-def centred(picture: Image.Image, size: int) -> Image.Image:
-    """The shorter side resized to 256/224 of ``size``, then the square in the middle."""
+def centred(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Resized so that it covers 256/224 of ``size`` (height, width), then ``size`` from the middle."""
+    h, w = size
     width, height = picture.size
-    scale = round(size * 256 / 224) / min(width, height)
-    width, height = max(size, round(width * scale)), max(size, round(height * scale))
+    scale = max(round(h * 256 / 224) / height, round(w * 256 / 224) / width)
+    width, height = max(w, round(width * scale)), max(h, round(height * scale))
     picture = picture.resize((width, height), Image.Resampling.BILINEAR)
-    return picture.crop(central_box(width, height, size, size))
+    return picture.crop(central_box(width, height, w, h))
 
 
 @dataclass(frozen=True)
 class Job:
-    """One item of a batch: of each view, the row whose draw it is, and the row that it shows."""
+    """What a worker reads for one item of a batch.
+
+    Attributes:
+        drawn: for each view, the row of the training split that keys its random draws.
+        shown: for each view, the row of the image that it shows.
+    """
 
     drawn: tuple[int, ...]
     shown: tuple[int, ...]
@@ -75,7 +90,7 @@ class Job:
 
 @final
 class Reader(TorchDataset[Tensor]):
-    """Reads a job in a worker: the views of one item, uint8 (V, S, S, 3).
+    """Reads a job in a worker: the views of one item, uint8 (V, H, W, 3).
 
     Every draw is keyed by (seed, epoch, row, view), so neither the number of workers nor the
     order of the jobs changes anything. ``key`` is (seed, epoch) to train, or (seed, version of the
@@ -98,7 +113,7 @@ class Reader(TorchDataset[Tensor]):
         return torch.cat([self._view(pictures[row], drawn, view) for view, (drawn, row) in enumerate(each)])
 
     def _view(self, picture: Image.Image, row: int, view: int) -> Tensor:
-        """(1, S, S, 3)."""
+        """(1, H, W, 3)."""
         if self.key is None:
             return _pixels(centred(picture, self.size))
         rng = np.random.default_rng((*self.key, row, view))
@@ -113,7 +128,7 @@ def _pixels(picture: Image.Image) -> Tensor:
 
 
 def stack(items: Sequence[Tensor]) -> Tensor:
-    """(B, V, S, S, 3)."""
+    """(B, V, H, W, 3)."""
     return torch.stack(list(items))
 
 
@@ -122,9 +137,9 @@ class Jobs:
     """The jobs of each batch, made as they are asked for.
 
     Attributes:
-        drawn: rows whose draw each view is.
-        shown: rows that each view shows.
-        places: of each batch in them.
+        drawn: for each view, the rows that key the draws, (M,).
+        shown: for each view, the rows of the images, (M,).
+        places: positions of each batch in them.
     """
 
     drawn: Sequence[Tensor]
@@ -174,7 +189,7 @@ class WorkersTrain:
     ) -> None:
         self._split, self._order, self._device, self._distortion = split, order, device, distortion
         self._flip, self._workers, self._second_view = dataset.flip, workers, second_view
-        self._normalise = Normalise(dataset, split.size, device)
+        self._normalise = Normalise(dataset, split.size[1], device)
 
     def __len__(self) -> int:
         return len(self._order)
@@ -236,7 +251,7 @@ class WorkersEval:
         self, split: Files, dataset: Dataset, order: EvalOrder, device: torch.device, workers: int
     ) -> None:
         self._split, self._order, self._device, self._workers = split, order, device, workers
-        self._normalise = Normalise(dataset, split.size, device)
+        self._normalise = Normalise(dataset, split.size[1], device)
 
     def __len__(self) -> int:
         return len(self._order)

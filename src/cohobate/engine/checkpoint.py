@@ -51,7 +51,8 @@ def write_bytes(path: Path, data: bytes) -> None:
     except OSError as error:
         raise RunError(
             f"cannot write {path} ({len(data) / 2**20:.1f} MiB): {error.strerror}; "
-            "what was saved before is intact: mend it and run the same command again"
+            "what was saved before is intact: make room or make the folder writable, then run the same "
+            "command again"
         ) from error
 
 

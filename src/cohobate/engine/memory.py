@@ -1,4 +1,4 @@
-"""Memory that a step has freed is kept for the next step."""
+"""Memory that a step has freed is kept for the next step. No torch here: the command line calls it early."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ def keep_freed_memory() -> bool:
     feature map of 128 x 64 x 32 x 32 floats is too large by a hair, and a ReLU of it then takes several
     times as long. In return the process may hold twice the memory that a step needs. Other allocators are
     left as they are.
+
+    It concerns the whole process, so it is the command line that calls it, not the trainer.
     """
     try:
         libc = ctypes.CDLL(None)

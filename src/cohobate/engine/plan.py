@@ -1,9 +1,9 @@
-"""Phases in order; a finished one is loaded, not trained again."""
+"""The phases of a plan, one after the other; a finished one is loaded, not trained again."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
@@ -11,10 +11,34 @@ from ..config.groups import Settings
 from ..core import Plan
 from . import distributed
 from .checkpoint import State, Store, write_state
-from .loop import Feeds, Trainer
+from .feeds import Feeds
+from .loop import Trainer
 from .progress import Display
 from .randomness import seed_all
 from .signals import Stopper
+
+
+class Files(Protocol):
+    """Where a run is written.
+
+    Attributes:
+        path: the folder, in which each phase has its own.
+        metrics: a JSON line an epoch.
+        deployed: the network to deploy, weights of the last epoch.
+        deployed_best: the same of the best epoch on the validation split.
+    """
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def metrics(self) -> Path: ...
+
+    @property
+    def deployed(self) -> Path: ...
+
+    @property
+    def deployed_best(self) -> Path: ...
 
 
 class Outcome(NamedTuple):
@@ -44,7 +68,7 @@ def run_plan(
     feeds: Feeds,
     settings: Settings,
     device: torch.device,
-    folder: Path,
+    files: Files,
     display: Display,
     stopper: Stopper,
     about: dict[str, Any],
@@ -52,8 +76,7 @@ def run_plan(
     """Train every phase, then measure the last one's weights, last and best, on the test set.
 
     The test set is read here, at the end, unless ``log_test`` asked for its curve. The deployed
-    networks are written as ``deployed.safetensors`` and ``deployed-best.safetensors``, ``about`` in
-    their header.
+    networks are written with ``about`` in their header.
 
     Raises:
         Stopped, RunError: see :meth:`Trainer.run`.
@@ -61,34 +84,34 @@ def run_plan(
     history: list[dict[str, Any]] = []
     phase = begin(plan, settings.seed)
     while True:
-        store = Store(folder / phase.name)
-        metrics = folder / "metrics.jsonl"
-        trainer = Trainer(phase, feeds, settings, device, store, metrics, history, display, stopper)
+        store = Store(files.path / phase.name)
+        trainer = Trainer(phase, feeds, settings, device, store, files.metrics, history, display, stopper)
         measured = trainer.run()
-        history = history + trainer.history
+        history = history + trainer.standing.history
         try:
             phase = plan.send(measured)
         except StopIteration:
-            return _measured(trainer, feeds, history, folder, about)
+            return _measured(trainer, feeds, history, files, about)
 
 
 def _measured(
-    trainer: Trainer, feeds: Feeds, history: list[dict[str, Any]], folder: Path, about: dict[str, Any]
+    trainer: Trainer, feeds: Feeds, history: list[dict[str, Any]], files: Files, about: dict[str, Any]
 ) -> Outcome:
     test = feeds.test() if feeds.test is not None else None
 
-    def deploy(epoch: int, name: str) -> dict[str, Any]:
+    def deploy(epoch: int, file: Path) -> dict[str, Any]:
         network = next(iter(trainer.method.predictors().values()))
         if distributed.rank() == 0:
-            write_state(folder / name, State(network.state_dict(), {**about, "epoch": epoch}))
+            write_state(file, State(network.state_dict(), {**about, "epoch": epoch}))
         val = trainer.measure(feeds.val) if feeds.val is not None else None
         return {"epoch": epoch, "val": val, "test": trainer.measure(test) if test is not None else None}
 
-    last = deploy(trainer.epoch, "deployed.safetensors")
-    if trainer.best is None:
+    last = deploy(trainer.standing.epoch, files.deployed)
+    best_so_far = trainer.standing.best
+    if best_so_far is None:
         return Outcome(trainer, history, last, None)
-    kept = {k: v.detach().clone() for k, v in trainer.method.state_dict().items()}
+    weights = {k: v.detach().clone() for k, v in trainer.method.state_dict().items()}
     trainer.load_best()
-    best = deploy(trainer.best["epoch"], "deployed-best.safetensors")
-    trainer.method.load_state_dict(kept)
+    best = deploy(best_so_far["epoch"], files.deployed_best)
+    trainer.method.load_state_dict(weights)
     return Outcome(trainer, history, last, best)

@@ -10,13 +10,15 @@ import torch
 
 from ..config.groups import Settings
 from ..core import Batch, Method
-from .loop import place
-from .measures.classification import autocast
+from .evaluate import autocast
+from .phase import place
 
 CANDIDATES = (("fp32", "contiguous"), ("fp32", "channels_last"), ("bf16", "channels_last"))
 
 
 class Choice(NamedTuple):
+    """The fastest precision and layout, and the seconds of a step with each that was tried."""
+
     precision: str
     layout: str
     seconds: dict[str, float]

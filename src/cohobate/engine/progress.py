@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from .evaluate import Measures
 
 REFRESH = 0.2
 """Seconds between two looks at the loss: reading it waits for the device."""
@@ -27,11 +29,13 @@ class Display:
         self.quiet = quiet
         self.console = Console(stderr=True)
         self.live = self.console.is_terminal and not quiet
+        self.remaining = TimeRemainingColumn()
         self.bar: Progress | None = None
         self.task = TaskID(0)
         self.seen = 0.0
 
     def say(self, message: str) -> None:
+        """Print a line."""
         if self.quiet:
             return
         if self.live:
@@ -41,53 +45,56 @@ class Display:
 
     def begin(self, phase: str, steps: int, done: int) -> None:
         """A phase of ``steps`` updates begins, ``done`` of them already behind."""
-        self.began, self.start, self.steps = time.monotonic(), done, steps
-        if not self.live:
-            return
-        columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
-        self.bar = Progress(*columns, TextColumn("{task.fields[text]}"), console=self.console)
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[text]}"),
+            self.remaining,
+            TextColumn("left"),
+            console=self.console,
+            # No sample of the speed is too old: without a terminal they come once an epoch.
+            speed_estimate_period=float("inf"),
+            disable=not self.live,
+        )
         self.task = self.bar.add_task(f"{self.title} {phase}".strip(), total=steps, completed=done, text="")
+        # The time that the first updates take counts from here.
+        self.bar.advance(self.task, 0)
         self.bar.start()
 
     def due(self) -> bool:
         """Whether the bar wants news."""
-        return self.bar is not None and time.monotonic() - self.seen >= REFRESH
+        return self.live and self.bar is not None and time.monotonic() - self.seen >= REFRESH
 
     def step(self, done: int, epoch: str, losses: Mapping[str, float], speed: float) -> None:
+        """Show an update on the bar: its epoch, the mean losses and the images per second."""
         if self.bar is not None:
-            text = f"epoch {epoch}  {_terms(losses)}  {speed:,.0f} images/s  {self._left(done)} left"
+            text = f"epoch {epoch}  {_terms(losses)}  {speed:,.0f} images/s "
             self.bar.update(self.task, completed=done, text=text)
             self.seen = time.monotonic()
 
-    def epoch(self, done: int, record: Mapping[str, Any], epochs: int) -> None:
-        """An epoch has ended with this record of the metrics."""
+    def epoch(self, done: int, record: Mapping[str, Any], epochs: int, measures: Measures) -> None:
+        """Print the line of an epoch that has ended with this record."""
+        left = ""
         if self.bar is not None:
             self.bar.update(self.task, completed=done)
+            left = f"  {self.remaining.render(self.bar.tasks[0]).plain} left"
+        title, unit = measures.headline.title, measures.headline.unit
         measured = "".join(
-            f"  {split} error {next(iter(record[split].values()))['top1_error']:.2f} %"
+            f"  {split} {title} {measures.headline_of(record[split]):.2f} {unit}".rstrip()
             for split in ("train", "val", "test")
             if record.get(split)
         )
         self.say(
             f"epoch {record['epoch']}/{epochs}  {_terms(record['losses'])}{measured}  "
-            f"{record['images_per_s']:,.0f} images/s  {self._left(done)} left"
+            f"{record['images_per_s']:,.0f} images/s{left}"
         )
 
     def end(self) -> None:
+        """The phase has ended, or was interrupted: no bar any more."""
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
-
-    def _left(self, done: int) -> str:
-        fresh = done - self.start
-        if fresh <= 0:
-            return "?"
-        seconds = (time.monotonic() - self.began) / fresh * (self.steps - done)
-        minutes, seconds = divmod(round(seconds), 60)
-        hours, minutes = divmod(minutes, 60)
-        if hours:
-            return f"{hours}h{minutes:02d}m"
-        return f"{minutes}m{seconds:02d}s" if minutes else f"{seconds}s"
 
 
 def _terms(losses: Mapping[str, float]) -> str:

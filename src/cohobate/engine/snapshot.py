@@ -4,82 +4,107 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from ..core import Frozen, Method
 from . import distributed
 from .checkpoint import State, flatten_optimizer, nest_optimizer
 from .errors import RunError
+from .optim import MovingAverage
 from .randomness import random_state, restore
-
-if TYPE_CHECKING:
-    from .loop import Trainer
+from .standing import Standing
 
 
-def pack(trainer: Trainer) -> State:
+class Moving(NamedTuple):
+    """Everything that training changes.
+
+    Attributes:
+        method: its parameters and buffers.
+        optimizers: their moments.
+        ema: moving average of the method's weights, or None.
+        standing: where the phase stands.
+    """
+
+    method: Method
+    optimizers: list[Optimizer]
+    ema: MovingAverage | None
+    standing: Standing
+
+
+def pack(moving: Moving) -> State:
     """Everything that a phase needs to go on. Every process calls it; the first one has it all."""
-    tensors = {f"method.{k}": v for k, v in trainer.method.state_dict().items()}
-    for i, optimizer in enumerate(trainer.optimizers):
+    method, optimizers, ema, standing = moving
+    tensors = {f"method.{k}": v for k, v in method.state_dict().items()}
+    for i, optimizer in enumerate(optimizers):
         tensors |= flatten_optimizer(optimizer.state_dict()["state"], f"optimizer.{i}.")
-    if trainer.ema is not None:
-        tensors |= {f"ema.{k}": v for k, v in trainer.ema.average.items()}
+    if ema is not None:
+        tensors |= {f"ema.{k}": v for k, v in ema.average.items()}
     random_tensors, random_facts = random_state()
-    own = {f"random.{k}": v for k, v in random_tensors.items()} | _own(trainer)
+    own = {f"random.{k}": v for k, v in random_tensors.items()} | _own(method, standing)
     processes = distributed.gathered((own, random_facts))
     for rank, (own, _) in enumerate(processes):
         tensors |= {f"rank.{rank}.{k}": v for k, v in own.items()}
     facts = {
-        "phase": trainer.name,
-        "epoch": trainer.epoch,
-        "step": trainer.step,
-        "seconds": trainer.seconds,
-        "history": trainer.history,
-        "best": trainer.best,
+        "phase": standing.name,
+        "epoch": standing.epoch,
+        "step": standing.step,
+        "seconds": standing.seconds,
+        "history": standing.history,
+        "best": standing.best,
         # The order of the terms is the order of their sum in the record: kept as it was.
-        "terms": list(trainer.totals),
-        "teachers": fingerprints(trainer.method),
+        "terms": list(standing.totals),
+        "teachers": fingerprints(method),
         "random": [random_facts for _, random_facts in processes],
     }
     return State(tensors, facts)
 
 
-def _own(trainer: Trainer) -> dict[str, Tensor]:
+def _own(method: Method, standing: Standing) -> dict[str, Tensor]:
     """What may differ between processes in the middle of an epoch, besides their random states."""
-    own = {f"totals.{k}": v.cpu() for k, v in trainer.totals.items()}
+    own = {f"totals.{k}": v.cpu() for k, v in standing.totals.items()}
     if distributed.world() > 1:
-        own |= {f"buffers.{k}": v.cpu() for k, v in trainer.method.named_buffers()}
+        own |= {f"buffers.{k}": v.cpu() for k, v in method.named_buffers()}
     return own
 
 
-def unpack(trainer: Trainer, state: State) -> None:
+def unpack(moving: Moving, state: State, device: torch.device, folder: Path) -> None:
     """Put a phase where it stood.
+
+    Args:
+        moving: overwritten.
+        state: what :func:`pack` returned.
+        device: of the method.
+        folder: that the state was read from, for the message.
 
     Raises:
         RunError: it was learning from another frozen teacher.
     """
+    method, optimizers, ema, standing = moving
     tensors, facts = state
-    if facts["teachers"] != fingerprints(trainer.method):
+    if facts["teachers"] != fingerprints(method):
         raise RunError(
-            f"the frozen teacher of phase {trainer.name!r} is not the one that {trainer.store.folder} "
+            f"the frozen teacher of phase {standing.name!r} is not the one that {folder} "
             "began with; give the same teacher, or another --out"
         )
-    trainer.method.load_state_dict(_under("method.", tensors))
-    for i, optimizer in enumerate(trainer.optimizers):
+    method.load_state_dict(_under("method.", tensors))
+    for i, optimizer in enumerate(optimizers):
         saved = nest_optimizer(tensors, f"optimizer.{i}.")
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": saved, "param_groups": groups})
-    if trainer.ema is not None:
-        trainer.ema.load(_under("ema.", tensors))
-    trainer.epoch, trainer.step, trainer.seconds = facts["epoch"], facts["step"], facts["seconds"]
-    trainer.history, trainer.best = facts["history"], facts["best"]
+    if ema is not None:
+        ema.load(_under("ema.", tensors))
+    standing.epoch, standing.step, standing.seconds = facts["epoch"], facts["step"], facts["seconds"]
+    standing.history, standing.best = facts["history"], facts["best"]
     rank = distributed.rank() if distributed.rank() < len(facts["random"]) else 0
     own = _under(f"rank.{rank}.", tensors)
-    trainer.totals = {name: own[f"totals.{name}"].to(trainer.device) for name in facts["terms"]}
+    standing.totals = {name: own[f"totals.{name}"].to(device) for name in facts["terms"]}
     for name, value in _under("buffers.", own).items():
-        trainer.method.get_buffer(name).copy_(value)
+        method.get_buffer(name).copy_(value)
     restore(_under("random.", own), facts["random"][rank])
 
 

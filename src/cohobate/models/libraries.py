@@ -9,8 +9,9 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from ..core import Shape
 from .surgery.adapt import adapt, made_for
-from .surgery.probe import Shape, look
+from .surgery.probe import look
 from .surgery.stages import find_head
 
 
@@ -20,7 +21,7 @@ def build_library(
     """A network of timm or torchvision that returns an Output.
 
     Args:
-        library: one of :data:`LIBRARIES`.
+        library: one of :data:`cohobate.models.registry.LIBRARIES`.
         name: as the library knows it.
         classes: K; a pretrained classifier for another number is replaced by a new one.
         shape: (C, H, W) of the images it will see; by default what it was made for.
@@ -30,7 +31,7 @@ def build_library(
         ImportError: the library is missing or broken; the message says what to install.
         ValueError: an unknown name (with the nearest) or option, or weights that cannot be had.
     """
-    network = LIBRARIES[library](name, classes, dict(options))
+    network = _MAKERS[library](name, classes, dict(options))
     return adapt(network, shape=shape or made_for(network))
 
 
@@ -59,7 +60,7 @@ def _torchvision(name: str, classes: int, options: dict[str, Any]) -> nn.Module:
     return cast(nn.Module, network)
 
 
-LIBRARIES = {"timm": _timm, "torchvision": _torchvision}
+_MAKERS = {"timm": _timm, "torchvision": _torchvision}
 
 
 def _imported(library: str) -> Any:

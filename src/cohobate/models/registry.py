@@ -1,88 +1,113 @@
-"""Every built-in network: its name, how it is made, where it comes from.
+"""What a network is called: the built-in names, and how a name and its options are written.
 
-``signature(entry.make)`` shows ``classes`` and, as keywords with defaults, the network's options.
+No torch here: a network's file is imported when the network is made.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from torch import nn
+import yaml
 
-from .backbones.mobilenet import MobileNetV2
-from .backbones.resnet import Basic, Bottleneck, MakeBlock, ResNet, Shortcut
-from .backbones.shufflenet import ShuffleNetV1, ShuffleNetV2
-from .backbones.vgg import VGG
-from .backbones.wrn import WideResNet
-from .backbones.xception import Xception
+if TYPE_CHECKING:
+    from torch import nn
+
+HE = "He et al., CVPR 2016"
+WRN = "Zagoruyko and Komodakis, BMVC 2016"
+VGG = "Simonyan and Zisserman, ICLR 2015"
+
+CIFAR = 16, (16, 32, 64)
+WIDE = 32, (64, 128, 256)
+IMAGENET = 64, (64, 128, 256, 512)
+"""Of ResNets: channels of the stem, and of each stage before the block's expansion."""
 
 
 class Entry(NamedTuple):
     """A network by name.
 
     Attributes:
-        make: ``make(classes=K, **options)``.
+        function: ``file:name`` in ``backbones/``, of a class or a function that makes the network.
+        arguments: its first arguments; ``classes`` and the options follow.
         source: where the architecture is from.
     """
 
-    make: Callable[..., nn.Module]
+    function: str
+    arguments: tuple[Any, ...]
     source: str
 
-
-def _resnet(
-    block: MakeBlock,
-    blocks: int | tuple[int, ...],
-    stem: int = 16,
-    widths: tuple[int, ...] = (16, 32, 64),
-    source: str = "He et al., CVPR 2016",
-) -> Entry:
-    def make(classes: int, shortcut: Shortcut = "projection") -> nn.Module:
-        return ResNet(block, blocks, classes, stem, widths, shortcut)
-
-    return Entry(make, source)
-
-
-def _four_stages(block: MakeBlock, blocks: tuple[int, int, int, int]) -> Entry:
-    return _resnet(block, blocks, stem=64, widths=(64, 128, 256, 512))
-
-
-def _wrn(depth: int, width: int) -> Entry:
-    return Entry(partial(WideResNet, depth, width), "Zagoruyko and Komodakis, BMVC 2016")
-
-
-def _vgg(*convolutions: int) -> Entry:
-    return Entry(partial(VGG, convolutions), "Simonyan and Zisserman, ICLR 2015")
+    @property
+    def make(self) -> Callable[..., nn.Module]:
+        """``make(classes=K, **options)``; its signature shows the options, with their defaults."""
+        file, _, name = self.function.partition(":")
+        module = import_module(f"{__package__}.backbones.{file}")
+        return partial(getattr(module, name), *self.arguments)
 
 
 NETWORKS: dict[str, Entry] = {
-    **{f"resnet{depth}": _resnet(Basic, (depth - 2) // 6) for depth in (8, 14, 20, 32, 44, 56, 110)},
-    "resnet50c": _resnet(Basic, 8),
-    "resnet110b": _resnet(Bottleneck, 12),
-    "resnet8x4": _resnet(Basic, 1, stem=32, widths=(64, 128, 256)),
-    "resnet32x4": _resnet(Basic, 5, stem=32, widths=(64, 128, 256)),
-    "resnet18_cifar": _four_stages(Basic, (2, 2, 2, 2)),
-    "resnet34_cifar": _four_stages(Basic, (3, 4, 6, 3)),
-    "resnet50_cifar": _four_stages(Bottleneck, (3, 4, 6, 3)),
-    "resnext50_32x4d": _resnet(
-        partial(Bottleneck, expansion=2, groups=32),
-        (3, 4, 6, 3),
-        stem=64,
-        widths=(128, 256, 512, 1024),
-        source="Xie et al., CVPR 2017",
-    ),
-    "wrn_16_1": _wrn(16, 1),
-    "wrn_16_2": _wrn(16, 2),
-    "wrn_40_1": _wrn(40, 1),
-    "wrn_40_2": _wrn(40, 2),
-    "vgg8": _vgg(1, 1, 1, 1, 1),
-    "vgg11": _vgg(1, 1, 2, 2, 2),
-    "vgg13": _vgg(2, 2, 2, 2, 2),
-    "vgg16": _vgg(2, 2, 3, 3, 3),
-    "vgg19": _vgg(2, 2, 4, 4, 4),
-    "mobilenet_v2": Entry(MobileNetV2, "Sandler et al., CVPR 2018"),
-    "shufflenet_v1": Entry(ShuffleNetV1, "Zhang et al., CVPR 2018"),
-    "shufflenet_v2": Entry(ShuffleNetV2, "Ma et al., ECCV 2018"),
-    "xception": Entry(Xception, "Chollet, CVPR 2017"),
+    "resnet8": Entry("resnet:basic", (1, *CIFAR), HE),
+    "resnet14": Entry("resnet:basic", (2, *CIFAR), HE),
+    "resnet20": Entry("resnet:basic", (3, *CIFAR), HE),
+    "resnet32": Entry("resnet:basic", (5, *CIFAR), HE),
+    "resnet44": Entry("resnet:basic", (7, *CIFAR), HE),
+    "resnet56": Entry("resnet:basic", (9, *CIFAR), HE),
+    "resnet110": Entry("resnet:basic", (18, *CIFAR), HE),
+    "resnet50c": Entry("resnet:basic", (8, *CIFAR), HE),
+    "resnet110b": Entry("resnet:bottleneck", (12, *CIFAR), HE),
+    "resnet8x4": Entry("resnet:basic", (1, *WIDE), HE),
+    "resnet32x4": Entry("resnet:basic", (5, *WIDE), HE),
+    "resnet18_cifar": Entry("resnet:basic", ((2, 2, 2, 2), *IMAGENET), HE),
+    "resnet34_cifar": Entry("resnet:basic", ((3, 4, 6, 3), *IMAGENET), HE),
+    "resnet50_cifar": Entry("resnet:bottleneck", ((3, 4, 6, 3), *IMAGENET), HE),
+    "resnext50_32x4d": Entry("resnet:resnext", ((3, 4, 6, 3),), "Xie et al., CVPR 2017"),
+    "wrn_16_1": Entry("wrn:WideResNet", (16, 1), WRN),
+    "wrn_16_2": Entry("wrn:WideResNet", (16, 2), WRN),
+    "wrn_40_1": Entry("wrn:WideResNet", (40, 1), WRN),
+    "wrn_40_2": Entry("wrn:WideResNet", (40, 2), WRN),
+    "vgg8": Entry("vgg:VGG", ((1, 1, 1, 1, 1),), VGG),
+    "vgg11": Entry("vgg:VGG", ((1, 1, 2, 2, 2),), VGG),
+    "vgg13": Entry("vgg:VGG", ((2, 2, 2, 2, 2),), VGG),
+    "vgg16": Entry("vgg:VGG", ((2, 2, 3, 3, 3),), VGG),
+    "vgg19": Entry("vgg:VGG", ((2, 2, 4, 4, 4),), VGG),
+    "mobilenet_v2": Entry("mobilenet:MobileNetV2", (), "Sandler et al., CVPR 2018"),
+    "shufflenet_v1": Entry("shufflenet:ShuffleNetV1", (), "Zhang et al., CVPR 2018"),
+    "shufflenet_v2": Entry("shufflenet:ShuffleNetV2", (), "Ma et al., ECCV 2018"),
+    "xception": Entry("xception:Xception", (), "Chollet, CVPR 2017"),
 }
+"""Every built-in network. A new one is its file in ``backbones/`` and a line here."""
+
+LIBRARIES = ("timm", "torchvision")
+"""Libraries whose networks are named ``LIBRARY:NAME``."""
+
+
+def names() -> list[str]:
+    """The names of the built-in networks."""
+    return list(NETWORKS)
+
+
+def parse(spec: str) -> tuple[str, dict[str, Any]]:
+    """``name:option=value:option`` -> name and options; an option without a value is True.
+
+    The name itself may be ``timm:name``, ``torchvision:name``, ``file.py:function`` or
+    ``package.module:function``.
+
+    Raises:
+        ValueError: an option without a name.
+    """
+    head, *rest = spec.split(":")
+    if rest and (head in LIBRARIES or "." in head):
+        head = f"{head}:{rest.pop(0)}"
+    options = {}
+    for part in rest:
+        key, equals, value = part.partition("=")
+        if not key:
+            raise ValueError(f"{spec!r} has an option without a name; write {head}:option=value")
+        options[key.strip()] = yaml.safe_load(value) if equals else True
+    return head, options
+
+
+def is_known(name: str) -> bool:
+    """Whether a name without its options is :func:`cohobate.build`'s to make (or to refuse), not a user's."""
+    return ":" not in name or name.partition(":")[0] in LIBRARIES

@@ -96,7 +96,8 @@ def make_network(spec: str, classes: int, shape: Shape) -> nn.Module:
         ValueError: an unknown name or option; the user's function returns no module; images that the
             network cannot take, or other classes than the data has.
     """
-    from ..models.build import build, is_known, parse
+    from ..models.build import build
+    from ..models.registry import is_known, parse
     from ..models.surgery.adapt import adapt
     from ..models.surgery.probe import look
 

@@ -41,7 +41,7 @@ def teacher(job: Job) -> Frozen:
 def _one(spec: str, job: Job) -> nn.Module:
     """A network that is ready to teach, shown images normalised as it knows them."""
     from ..engine.checkpoint import read_state
-    from ..models.build import parse
+    from ..models.registry import parse
     from ..models.surgery.normalised import pretrained_for
     from .job import load
 

@@ -51,7 +51,14 @@ def write_files(folder: Path, texts: dict[str, str]) -> list[Path]:
     return [folder / name for name in texts]
 
 
-def claim(folder: RunFolder, method: str, config: Training, fingerprint: str, notes: tuple[str, ...]) -> None:
+def claim(
+    folder: RunFolder,
+    method: str,
+    config: Training,
+    fingerprint: str,
+    notes: tuple[str, ...],
+    headline: Metric,
+) -> None:
     """Make the folder this run's own, or find that it is.
 
     Raises:
@@ -77,7 +84,10 @@ def claim(folder: RunFolder, method: str, config: Training, fingerprint: str, no
             _compare(folder.path, same, environment, "another environment", hint)
     elif distributed.rank() == 0:
         write_bytes(folder.config, yaml.safe_dump(wanted, sort_keys=False).encode())
-        write_json(folder.provenance, _provenance(fingerprint, notes, environment))
+        write_json(
+            folder.provenance,
+            {**_provenance(fingerprint, notes, environment), "headline": headline._asdict()},
+        )
 
 
 def _identity(config: dict[str, Any]) -> dict[str, Any]:

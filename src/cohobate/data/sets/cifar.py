@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100, from any of the forms that they are published in.
+"""What CIFAR-10 and CIFAR-100 have in common: the forms that they are published in, and how to read them.
 
 Krizhevsky: Learning Multiple Layers of Features from Tiny Images, 2009. Nothing is extracted from
 an archive, and pickles go through the restricted reader of :mod:`cohobate.data.pickles`.
@@ -26,7 +26,7 @@ PIXELS = 3 * 32 * 32
 
 @dataclass(frozen=True)
 class Form:
-    """How one variant is laid out, in a folder or in an archive of it.
+    """How a variant is laid out, in a folder or in an archive of it.
 
     Attributes:
         folder: name of the folder.
@@ -49,68 +49,6 @@ class Form:
     md5: dict[str, str]
     labels: str = ""
     names: str = ""
-
-
-FORMS: dict[str, tuple[Form, Form]] = {
-    "cifar10": (
-        Form(
-            folder="cifar-10-batches-py",
-            archive="cifar-10-python.tar.gz",
-            train=tuple(f"data_batch_{k}" for k in range(1, 6)),
-            test="test_batch",
-            meta="batches.meta",
-            before=None,
-            labels="labels",
-            names="label_names",
-            md5={
-                "cifar-10-python.tar.gz": "c58f30108f718f92721af3b95e74349a",
-                "data_batch_1": "c99cafc152244af753f735de768cd75f",
-                "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
-                "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
-                "data_batch_4": "634d18415352ddfa80567beed471001a",
-                "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
-                "test_batch": "40351d587109b95175f43aff81a1287e",
-                "batches.meta": "5ff9c542aee3614f3951f8cda6e48888",
-            },
-        ),
-        Form(
-            folder="cifar-10-batches-bin",
-            archive="cifar-10-binary.tar.gz",
-            train=tuple(f"data_batch_{k}.bin" for k in range(1, 6)),
-            test="test_batch.bin",
-            meta="batches.meta.txt",
-            before=1,
-            md5={"cifar-10-binary.tar.gz": "c32a1d4ab5d03f1284b67883e8d87530"},
-        ),
-    ),
-    "cifar100": (
-        Form(
-            folder="cifar-100-python",
-            archive="cifar-100-python.tar.gz",
-            train=("train",),
-            test="test",
-            meta="meta",
-            before=None,
-            labels="fine_labels",
-            names="fine_label_names",
-            md5={
-                "cifar-100-python.tar.gz": "eb9058c3a382ffc7106e4002c42a8d85",
-                "train": "16019d7e3df5f24257cddd939b257f8d",
-                "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
-                "meta": "7973b15100ade9c7d40fb424638fde48",
-            },
-        ),
-        Form(
-            folder="cifar-100-binary",
-            archive="cifar-100-binary.tar.gz",
-            train=("train.bin",),
-            test="test.bin",
-            meta="fine_label_names.txt",
-            before=2,
-            md5={"cifar-100-binary.tar.gz": "03b5dce01913d631647c71ecec9e9cb8"},
-        ),
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -143,34 +81,36 @@ class Place:
         return (f"md5 differs from the published one: {', '.join(others)}",) if others else ()
 
 
-def find(name: str, root: Path) -> Place | None:
-    """The first form of ``name`` ("cifar10" or "cifar100") in ``root``, or in what is ``root`` itself."""
-    for form in FORMS[name]:
+def find(forms: Sequence[Form], root: Path) -> Place | None:
+    """The first of the forms that is in ``root``, or that ``root`` itself is."""
+    for form in forms:
         for path in (root / form.folder, root / form.archive):
             if path.exists():
                 return Place(form, path)
-    for form in FORMS[name]:
+    for form in forms:
         if (root / form.meta).is_file() and any((root / file).is_file() for file in (*form.train, form.test)):
             return Place(form, root)
     return None
 
 
-def load_cifar(name: str, root: Path) -> Dataset:
-    """CIFAR-10 or CIFAR-100 (fine labels); training batches that are not there go into the notes.
+def load_cifar(name: str, forms: Sequence[Form], root: Path) -> Dataset:
+    """One of the variants; training batches that are not there go into the notes.
 
     Args:
-        name: ``cifar10`` or ``cifar100``.
+        name: what reports call it.
+        forms: in which it is published.
         root: the folder that holds a published folder or archive, or that folder itself.
 
     Raises:
         FileNotFoundError: no form is there, no training file, or no class names.
         ValueError: a damaged file, or a pickle that names something it should not.
     """
-    place = find(name, root)
+    place = find(forms, root)
     if place is None:
-        forms = ", ".join(f"{form.folder}/, {form.archive}" for form in FORMS[name])
+        looked_for = ", ".join(f"{form.folder}/, {form.archive}" for form in forms)
         raise FileNotFoundError(
-            f"no {name} in {root.absolute()}: looked there for {forms}, and for the files of such a folder"
+            f"no {name} in {root.absolute()}: looked there for {looked_for}, "
+            "and for the files of such a folder"
         )
     return _build(name, place)
 
@@ -212,14 +152,14 @@ def _test(place: Place, classes: int) -> Images:
 
 
 def _members(archive: Path, names: Sequence[str]) -> dict[str, bytes]:
-    found = {}
+    contents = {}
     with tarfile.open(archive, "r:gz") as tar:
         for member in tar:
             name = PurePosixPath(member.name).name
             stream = tar.extractfile(member) if member.isreg() and name in names else None
             if stream is not None:
-                found[name] = stream.read()
-    return found
+                contents[name] = stream.read()
+    return contents
 
 
 def _md5(file: Path) -> str:

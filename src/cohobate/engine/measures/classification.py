@@ -3,37 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Collection, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ...core import IGNORED, Loader
+from ...core import IGNORED, TOP1_ERROR, Loader
 from .. import distributed
+from ..evaluate import Measured, Measures, Readouts, predictions
 
 BINS = 15
 PEER_MEAN = "peer_mean"
-Readouts = Callable[[Tensor], dict[str, Tensor]]
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no gradient inside; every submodule gets its own mode back."""
-    modes = {m: m.training for m in module.modules()}
-    module.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for m, mode in modes.items():
-            m.training = mode
-
-
-def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
 def evaluate(
@@ -42,7 +24,7 @@ def evaluate(
     device: torch.device,
     precision: str = "fp32",
     peers: Sequence[str] = (),
-) -> dict[str, dict[str, Any]]:
+) -> Measured:
     """Measure every read-out over a loader.
 
     Args:
@@ -61,14 +43,12 @@ def evaluate(
     """
     sums: dict[str, Tensor] = {}
     pairs: Tensor | None = None
-    for batch in loader.epoch(0):
-        with autocast(device, precision):
-            answers = readouts(batch.x)
-        y = batch.y.flatten()
-        kept = y != IGNORED
-        y, named = y[kept], {}
+    for y, answers in predictions(readouts, loader, device, precision):
+        y = y.flatten()
+        labelled = y != IGNORED
+        y, named = y[labelled], {}
         for name, logits in answers.items():
-            logits = logits.double().movedim(1, -1).flatten(0, -2)[kept]
+            logits = logits.double().movedim(1, -1).flatten(0, -2)[labelled]
             top = logits.topk(min(5, logits.shape[1]), 1).indices
             counted, named[name] = _count(logits, top, y), top[:, 0]
             sums[name] = sums[name] + counted if name in sums else counted
@@ -136,7 +116,7 @@ def _measures(sums: Tensor) -> dict[str, Any]:
     gaps, counts = sums[4 : 4 + BINS], sums[4 + BINS :].view(2, -1)
     per_class = 100 * (1 - counts[1] / counts[0])
     return {
-        "top1_error": 100 * (1 - first / n),
+        TOP1_ERROR.name: 100 * (1 - first / n),
         "top5_error": 100 * (1 - five / n),
         "nll": nll / n,
         "ece": 100 * gaps.abs().sum().item() / n,
@@ -158,3 +138,6 @@ def _shares(sums: Tensor) -> dict[str, list[list[float]]]:
     both, same = (sums[:-1] / sums[-1]).view(2, -1)
     peers = math.isqrt(len(both))
     return {"both_right": both.view(peers, peers).tolist(), "same_class": same.view(peers, peers).tolist()}
+
+
+CLASSIFICATION = Measures(evaluate, headline=TOP1_ERROR, details=("class_error",))

@@ -16,6 +16,7 @@ The small parts that other networks of this folder share are at the top.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, Literal, Protocol, cast, get_args
 
 import torch.nn.functional as F
@@ -193,3 +194,31 @@ class ResNet(nn.Module):
         stages, preacts = walk(self.stages, x)
         pooled = stages[-1].mean(dim=(2, 3))
         return Output(self.fc(pooled), pooled, stages, preacts)
+
+
+def basic(
+    blocks: int | tuple[int, ...],
+    stem: int,
+    widths: tuple[int, ...],
+    classes: int,
+    shortcut: Shortcut = "projection",
+) -> ResNet:
+    """A ResNet of :class:`Basic` blocks."""
+    return ResNet(Basic, blocks, classes, stem, widths, shortcut)
+
+
+def bottleneck(
+    blocks: int | tuple[int, ...],
+    stem: int,
+    widths: tuple[int, ...],
+    classes: int,
+    shortcut: Shortcut = "projection",
+) -> ResNet:
+    """A ResNet of :class:`Bottleneck` blocks."""
+    return ResNet(Bottleneck, blocks, classes, stem, widths, shortcut)
+
+
+def resnext(blocks: tuple[int, ...], classes: int, shortcut: Shortcut = "projection") -> ResNet:
+    """A ResNeXt of 32 groups, 4 channels wide in the first stage."""
+    block = partial(Bottleneck, expansion=2, groups=32)
+    return ResNet(block, blocks, classes, 64, (128, 256, 512, 1024), shortcut)

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...core import Output, keep_keys
+from ...core import Output, Shape, keep_keys
 from .gating import add_gates
-from .probe import Pass, Shape, WrongImagesError, look
+from .probe import Pass, WrongImagesError, look
 from .stages import Levels, check_head, check_maps, check_stages, find_head, find_stages, timm_levels
 
 IMAGENET: Shape = (3, 224, 224)

@@ -20,11 +20,10 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ...core import Group, Output
-from .. import backbones
+from ...core import Group, Output, Shape
 from ..backbones.resnet import initialise
 from .cutting import cut, fill, stage_names, tensors
-from .probe import Shape, mode, noise
+from .probe import mode, noise
 
 Fresh = bool | Callable[[nn.Module], object]
 """Whether tails draw new weights; a function draws those of a whole network, in place."""
@@ -161,7 +160,7 @@ def _point(network: nn.Module, at: int, stage: str, shape: Shape) -> Point:
 
 
 def _measured(part: nn.Module, *values: Any) -> tuple[Any, Size]:
-    """What the part, which is nobody else's, returns in evaluation mode; its size."""
+    """The output of a part of a network in evaluation mode, and the part's size; the part is changed."""
     # The counter trips over a parameter that wants a gradient and is handed to a module.
     part.eval().requires_grad_(False)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -196,4 +195,6 @@ def _redrawn(network: nn.Module, fresh: Fresh) -> nn.Module:
 
 
 def _built_in(network: nn.Module) -> bool:
-    return type(network).__module__.startswith(f"{backbones.__name__}.")
+    """Whether its class is one of ``backbones/``."""
+    backbones = initialise.__module__.rpartition(".")[0]
+    return type(network).__module__.startswith(f"{backbones}.")

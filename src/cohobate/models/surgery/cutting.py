@@ -20,9 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from ...core import Output, as_output
+from ...core import Output, Shape, as_output
 from .adapt import Adapted
-from .probe import Shape, enliven, look, noise
+from .probe import enliven, look, noise
 from .recording import Recorder, own, record
 
 

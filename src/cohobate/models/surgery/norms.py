@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ...core import Gate
-from .probe import Call, Shape, look, same_memory
+from ...core import Gate, Shape
+from .probe import Call, look, same_memory
 
 
 def stage_norms(network: nn.Module, shape: Shape) -> tuple[_BatchNorm, ...]:

@@ -11,10 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ...core import Output, as_output
-
-Shape = tuple[int, int, int]
-"""(C, H, W) of the images."""
+from ...core import Output, Shape, as_output
 
 
 class WrongImagesError(ValueError):

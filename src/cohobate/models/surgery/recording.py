@@ -14,9 +14,9 @@ from typing import Any
 from torch import Tensor, fx, nn
 from torch.fx.proxy import TraceError
 
-from ...core import Output
+from ...core import Output, Shape
 from .adapt import Adapted, Tap
-from .probe import Shape, look, mode
+from .probe import look, mode
 
 
 def own(network: nn.Module, path: str) -> str:

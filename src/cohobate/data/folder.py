@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ...core import IGNORED
-from ..dataset import Dataset, Files, Images, Split, channel_statistics
+from ..core import IGNORED
+from .dataset import Dataset, Files, Images, Split, channel_statistics
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm")
 SMALL = 64
@@ -64,17 +64,18 @@ def load_folder(root: Path, image_size: int | None = None) -> Dataset:
     if not classes:
         raise ValueError(f"{root / 'train'} has no class folders; images are expected in train/<class>/")
     paths, y = _listing(root, "train", classes)
-    size = image_size or _common_size(paths[:32])
+    side = image_size or _common_side(paths[:32])
+    size = side, side
     others = {part: _listing(root, part, classes) for part in ("val", "test") if (root / part).is_dir()}
     train = _split(paths, y, size)
     val = _split(*others["val"], size) if "val" in others else None
     test: Callable[[], Split] | None = partial(_split, *others["test"], size) if "test" in others else None
     mean, std = channel_statistics(train.x) if isinstance(train, Images) else (IMAGENET_MEAN, IMAGENET_STD)
-    crop = max(1, size // 8) if isinstance(train, Images) else 0
+    crop = max(1, side // 8) if isinstance(train, Images) else 0
     return Dataset(root.absolute().name, classes, train, val, test, mean, std, crop, flip=True)
 
 
-def load_pictures(root: Path, size: int) -> Split:
+def load_pictures(root: Path, size: tuple[int, int]) -> Split:
     """All images in a folder and below it, in whatever folders they lie, without labels (-100).
 
     A folder with ``train`` in it gives what is below that, as ``val`` and ``test`` are not for
@@ -82,7 +83,7 @@ def load_pictures(root: Path, size: int) -> Split:
 
     Args:
         root: the folder; links to folders are not followed.
-        size: side that the network sees, in pixels.
+        size: (height, width) that the network sees, in pixels.
 
     Raises:
         FileNotFoundError: no such folder.
@@ -133,36 +134,37 @@ def _listing(root: Path, part: str, classes: tuple[str, ...]) -> tuple[tuple[Pat
     paths: list[Path] = []
     labels: list[int] = []
     for name in folders:
-        found = _pictures(root / part / name, root)
-        paths += found
-        labels += [classes.index(name)] * len(found)
+        files = _pictures(root / part / name, root)
+        paths += files
+        labels += [classes.index(name)] * len(files)
     return tuple(paths), torch.tensor(labels)
 
 
 def _pictures(folder: Path, root: Path) -> list[Path]:
-    found = [
+    files = [
         Path(entry.path)
         for entry in _entries(folder, root)
         if entry.is_file() and entry.name.lower().endswith(EXTENSIONS)
     ]
-    if not found:
+    if not files:
         raise ValueError(f"{folder} is empty: it has no {', '.join(EXTENSIONS)} directly in it")
-    return sorted(found)
+    return sorted(files)
 
 
-def _common_size(paths: tuple[Path, ...]) -> int:
+def _common_side(paths: tuple[Path, ...]) -> int:
     sizes = {decode(path).size for path in paths}
     width, height = sizes.pop()
     return width if not sizes and width == height <= SMALL else LARGE
 
 
-def _split(paths: tuple[Path, ...], y: Tensor, size: int) -> Split:
-    if size > SMALL:
+def _split(paths: tuple[Path, ...], y: Tensor, size: tuple[int, int]) -> Split:
+    height, width = size
+    if max(size) > SMALL:
         return Files(paths, y, size)
-    x = torch.empty(len(paths), size, size, 3, dtype=torch.uint8)
+    x = torch.empty(len(paths), height, width, 3, dtype=torch.uint8)
     for row, path in enumerate(paths):
         picture = decode(path)
-        if picture.size != (size, size):
-            picture = picture.resize((size, size), Image.Resampling.BILINEAR)
-        x[row] = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(size, size, 3)
+        if picture.size != (width, height):
+            picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+        x[row] = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(height, width, 3)
     return Images(x, y)
