@@ -39,7 +39,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     name, rest = arguments[:1] or ["--help"], arguments[1:]
     commands = {command: _command(file, rest) for command, file in COMMANDS.items()}
-    tyro.extras.subcommand_cli_from_dict(commands, prog="cohobate", description=ABOUT, args=name)
+    try:
+        tyro.extras.subcommand_cli_from_dict(commands, prog="cohobate", description=ABOUT, args=name)
+    except BrokenPipeError:
+        # Whoever read the output, `head` for example, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 def _command(file: str, arguments: list[str]) -> Callable[[], None]:

@@ -105,8 +105,10 @@ def declaration(place: str) -> Declaration:
     if not isinstance(node, ast.ClassDef):
         raise ValueError(f"{source.path} defines no class or function {name!r}")
     body = {child.name: child for child in node.body if isinstance(child, ast.FunctionDef)}
-    made = [body[method] for method in ("of", "between", "__init__") if method in body]
-    options = {key: option for child in made for key, option in source.options(child)}
+    makers = [body[method] for method in ("of", "between") if method in body]
+    if all(maker.args.kwarg for maker in makers) and "__init__" in body:
+        makers.append(body["__init__"])
+    options = {key: option for maker in makers for key, option in source.options(maker)}
     return Declaration(_doc(node), options, dict(source.constants(node)))
 
 
@@ -160,7 +162,7 @@ class Source(dict[str, Any]):
             own[parameter.arg] = Option.of(self.value(parameter.annotation), value)
         yield from own.items()
         rest = node.args.kwarg.annotation if node.args.kwarg is not None else None
-        for mark in get_args(self.value(rest)) if isinstance(rest, ast.Subscript) else ():
+        for mark in get_args(self.value(rest)):
             if isinstance(mark, PassedOn):
                 yield from ((k, v) for k, v in mark.options.items() if k not in own)
 
@@ -192,7 +194,7 @@ class Source(dict[str, Any]):
         inner = next(alias.name for alias in node.names if name in (alias.asname, alias.name))
         package = self.module if self.path.stem == "__init__" else self.module.rpartition(".")[0]
         module = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
-        if module.partition(".")[0] == PACKAGE:
+        if module.partition(".")[0] == PACKAGE and not module.startswith(f"{PACKAGE}.config."):
             return Source.of(module)[inner]
         return getattr(importlib.import_module(module), inner)
 

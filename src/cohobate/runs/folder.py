@@ -18,6 +18,7 @@ import yaml
 
 from ..config.files import read_config
 from ..config.groups import Bookkeeping, Training
+from ..core import Metric
 from ..engine import distributed
 from ..engine.checkpoint import write_bytes, write_json
 from ..engine.errors import RunError
