@@ -107,7 +107,7 @@ class Dataset:
         classes: K names; label k is ``classes[k]``.
         train: images to learn from.
         val: images to choose by, or None.
-        test: reads the test split; a function, so that the split is read once, at the end; None where there is none.
+        test: reads the test split, or None. A function, so that the split is read once, at the end.
         mean: of each channel of the training images, in units of 0 to 1.
         std: the same of the standard deviation; 1 for a channel that never varies.
         crop: zero pixels around a small image before its random crop.

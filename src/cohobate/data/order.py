@@ -145,7 +145,7 @@ class EvalOrder:
 
 
 Shown = tuple[slice, Tensor]
-"""Rows, and their images (B, 3, H, W): B is the same for every batch, a short batch repeats its last image."""
+"""Rows, and their images (B, 3, H, W): B is the same for every batch; a short one repeats its last image."""
 
 
 def filled(rows: slice, size: int) -> Tensor:

@@ -91,7 +91,7 @@ class Crops:
 
 @final
 class ResidentTrain:
-    """Training batches of images in memory. All draws of an epoch come first, so that a batch is indexing only."""
+    """Training batches of images in memory. All draws of an epoch come first: a batch is indexing only."""
 
     def __init__(
         self,

@@ -138,7 +138,7 @@ def _check_share(method: str, lam: float) -> None:
 
 
 def _taken(x: Tensor, rows: Tensor) -> Tensor:
-    """The rows of ``x`` at these places of the batch, in the memory layout of ``x``: a compiled step relies on it."""
+    """The images at these rows, in the memory layout of ``x``: a compiled step relies on it."""
     return torch.index_select(x, 0, rows, out=torch.empty_like(x))
 
 

@@ -56,10 +56,8 @@ def _first_reader(stage: Tensor, calls: list[Call]) -> int:
 
 
 def _giver(preact: Tensor, calls: list[Call]) -> _BatchNorm | None:
-    norms_before = [
-        c.module for c in calls if isinstance(c.module, _BatchNorm) and same_memory(c.output, preact)
-    ]
-    return norms_before[0] if norms_before else None
+    norms = [c.module for c in calls if isinstance(c.module, _BatchNorm) and same_memory(c.output, preact)]
+    return norms[0] if norms else None
 
 
 def _last_of_shape(preact: Tensor, calls: list[Call]) -> _BatchNorm | None:
