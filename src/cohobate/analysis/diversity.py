@@ -2,7 +2,7 @@
 
 Li et al., *Online Knowledge Distillation via Multi-branch Diversity Enhancement*, ACCV 2020, eq. 9, and two
 measures of the book that it cites: Zhou, *Ensemble Methods*, 2012, section 5.3 (after Kuncheva and Whitaker,
-*Machine Learning* 51, 2003). Only who is right counts, not which class the wrong ones name.
+*Machine Learning* 51, 2003). Only whether a classifier is right counts, not which wrong class it predicts.
 
 Symbols of eq. 9, and of eq. 9 alone: T = classifiers, the columns of ``correct``; m = test images, its rows;
 rho(x_k) = how many classifiers are right about image k, the sum of a row; p_bar = their mean accuracy.
@@ -100,12 +100,12 @@ def of_shares(both_right: Tensor) -> dict[str, float | None]:
             f"expected (T, T) shares of two classifiers or more, got shape {tuple(both_right.shape)}"
         )
     shares = both_right.double()
-    found = {
+    measures = {
         "agreement": _agreement(shares),
         "disagreement": _disagreement(shares),
         "q_statistic": _q(shares),
     }
-    values = {name: value.item() for name, value in found.items()}
+    values = {name: value.item() for name, value in measures.items()}
     return {name: None if math.isnan(value) else value for name, value in values.items()}
 
 

@@ -33,7 +33,10 @@ class Batch(NamedTuple):
         return self.views[0]
 
     def ids(self, who: str) -> Tensor:
-        """Integer labels, for ``who`` cannot take anything else.
+        """Integer labels, for a method that cannot take anything else.
+
+        Args:
+            who: name of the method.
 
         Raises:
             ValueError: the labels are probabilities (mixing or label smoothing makes them so).
@@ -46,7 +49,10 @@ class Batch(NamedTuple):
         return self.y
 
     def rows(self, who: str) -> Tensor:
-        """Rows of the training set, for ``who`` keeps something for each of them.
+        """Rows of the training set, for a method that keeps something for each of them.
+
+        Args:
+            who: name of the method.
 
         Raises:
             ValueError: the images are no rows of it (mixed, or unlabelled ones among them).

@@ -100,14 +100,14 @@ Split = Images | Files
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images to learn from, to choose by, and to report on.
+    """The splits of a data set, and how its images are augmented and normalised.
 
     Attributes:
         name: what reports call it.
         classes: K names; label k is ``classes[k]``.
-        train: what is learned from.
-        val: what choices are made by, where there is any.
-        test: reads the test split; a function, so that the split is read once, at the end.
+        train: images to learn from.
+        val: images to choose by, or None.
+        test: reads the test split, or None. A function, so that the split is read once, at the end.
         mean: of each channel of the training images, in units of 0 to 1.
         std: the same of the standard deviation; 1 for a channel that never varies.
         crop: zero pixels around a small image before its random crop.
@@ -198,8 +198,8 @@ def hold_out(dataset: Dataset, fraction: float, seed: int) -> Dataset:
             "give more images, a val split, or fraction 0"
         )
     wanted = (sizes * fraction).round().long().clamp(min=1).minimum(sizes - 1).clamp(min=0)
-    held, kept = stratified_rows(dataset.train.y, wanted, seed)
-    return _with_train(dataset, dataset.train.subset(kept), val=dataset.train.subset(held))
+    held_out, rest = stratified_rows(dataset.train.y, wanted, seed)
+    return _with_train(dataset, dataset.train.subset(rest), val=dataset.train.subset(held_out))
 
 
 def limit(dataset: Dataset, images: int, seed: int) -> Dataset:
@@ -222,8 +222,8 @@ def limit(dataset: Dataset, images: int, seed: int) -> Dataset:
     wanted = shares // total
     missing = images - int(wanted.sum())
     wanted[(shares % total).argsort(descending=True, stable=True)[:missing]] += 1
-    kept, _ = stratified_rows(dataset.train.y, wanted, seed)
-    return _with_train(dataset, dataset.train.subset(kept))
+    rows, _ = stratified_rows(dataset.train.y, wanted, seed)
+    return _with_train(dataset, dataset.train.subset(rows))
 
 
 def _with_train(dataset: Dataset, train: Split, **changes: Any) -> Dataset:

@@ -1,4 +1,4 @@
-"""Which rows an epoch visits, in which order, and which of them are this rank's."""
+"""The order of the rows in an epoch, and the share of them that each rank gets."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class TrainOrder:
         return self.images // self.batch_size * self.accumulate
 
     def spans(self, start: int) -> Iterator[slice]:
-        """Places in the shuffled epoch, one slice a micro-batch, from micro-batch ``start`` on."""
+        """Positions in the shuffled epoch, one slice for each micro-batch, from micro-batch ``start`` on."""
         _check_start(start, len(self))
         micro = self.batch_size // self.accumulate
         share = micro // self.world
@@ -110,7 +110,7 @@ class TrainOrder:
         return epoch if self.versions is None else epoch % self.versions
 
     def generator(self, epoch: int) -> torch.Generator:
-        """The source of every draw of an epoch, on the CPU whatever the device of the images."""
+        """The generator of the order, crops and flips of an epoch, on the CPU whatever the images' device."""
         key = np.random.SeedSequence((self.seed, epoch)).generate_state(1, np.uint64)[0]
         return torch.Generator().manual_seed(int(key) >> 1)
 
@@ -145,16 +145,16 @@ class EvalOrder:
 
 
 Shown = tuple[slice, Tensor]
-"""Rows, and their images (B, 3, H, W): B is the same for every batch, what is over repeats the last."""
+"""Rows, and their images (B, 3, H, W): B is the same for every batch; a short one repeats its last image."""
 
 
 def filled(rows: slice, size: int) -> Tensor:
-    """The rows, and the last of them again until there are ``size``."""
+    """The rows of a slice, the last one repeated until there are ``size``, (size,)."""
     return torch.arange(rows.start, rows.start + size).clamp(max=rows.stop - 1)
 
 
 def classmates(y: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
-    """For each row another one of its class, chosen evenly; itself only when alone in the class.
+    """For each row another row of its class, drawn uniformly; the row itself if its class has no other.
 
     Args:
         y: (N,) ids, on the CPU.
@@ -175,7 +175,7 @@ def classmates(y: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
 def view_rows(
     second_view: SecondView, y: Tensor, rows: Tensor, generator: torch.Generator
 ) -> Iterator[Tensor]:
-    """Rows that each view shows, one or two tensors of shape (M,).
+    """The rows of the images in each view, one or two tensors (M,).
 
     The second is drawn when it is asked for, so what is drawn for the first view in between does
     not depend on whether there is a second.

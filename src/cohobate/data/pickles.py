@@ -42,7 +42,7 @@ class _Restricted(pickle.Unpickler):
 
 
 def unpickle(content: bytes, file: str) -> object:
-    """What is in a pickle; the strings that Python 2 wrote are bytes.
+    """The object in a pickle; strings that Python 2 wrote become bytes.
 
     Args:
         content: the pickle.

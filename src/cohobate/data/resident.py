@@ -91,7 +91,7 @@ class Crops:
 
 @final
 class ResidentTrain:
-    """Training batches of images in memory. An epoch is drawn at once, so a batch is pure indexing."""
+    """Training batches of images in memory. All draws of an epoch come first: a batch is indexing only."""
 
     def __init__(
         self,
@@ -137,14 +137,14 @@ class ResidentTrain:
             yield self._crops.draw(rows, generator)[back]
 
     def _draws(self, version: int) -> Iterator[Tensor]:
-        """What AutoAugment and Cutout read for each image, (N, 7), view by view."""
+        """The draws of AutoAugment and Cutout for each image, (N, 7), view by view."""
         for view in count():
             yield self._distortion.table(self._order.seed, version, view, len(self._y))
 
     def _views(
         self, epoch: int, index: Tensor, generator: torch.Generator
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """First pixels of the crops that an epoch shows, and the draws of their looks, view by view.
+        """First pixels of an epoch's crops, and the draws of AutoAugment and Cutout, view by view.
 
         A version belongs to the image that is shown, an epoch's own draw to the place in the batch.
         """

@@ -113,7 +113,7 @@ class Reader(TorchDataset[Tensor]):
         return torch.cat([self._view(pictures[row], drawn, view) for view, (drawn, row) in enumerate(each)])
 
     def _view(self, picture: Image.Image, row: int, view: int) -> Tensor:
-        """(1, H, W, 3)."""
+        """One view of an image, (1, H, W, 3)."""
         if self.key is None:
             return _pixels(centred(picture, self.size))
         rng = np.random.default_rng((*self.key, row, view))
@@ -128,7 +128,7 @@ def _pixels(picture: Image.Image) -> Tensor:
 
 
 def stack(items: Sequence[Tensor]) -> Tensor:
-    """(B, V, H, W, 3)."""
+    """Items of a batch (V, H, W, 3) -> the batch (B, V, H, W, 3)."""
     return torch.stack(list(items))
 
 
@@ -213,7 +213,7 @@ class WorkersTrain:
             yield rows, self._shown(pixels[:, 0], version, 0, filled(rows, size))
 
     def _shown(self, pixels: Tensor, version: int, view: int, rows: Tensor) -> Tensor:
-        """Normalised, and with Cutout's square where there is one; ``rows`` are those of the draws."""
+        """(B, H, W, 3) -> normalised (B, 3, H, W), with Cutout's square; ``rows`` key the draws."""
         x = self._normalise(pixels)
         if self._distortion.side == 0:
             return x

@@ -34,7 +34,7 @@ class State(NamedTuple):
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a whole file or none.
+    """Write a file so that it is never there in part.
 
     Raises:
         RunError: the disk is full, or the folder cannot be written; what was there is untouched.
@@ -128,18 +128,18 @@ class Store:
             raise RunError(f"cannot rename checkpoints in {self.folder}: {error.strerror}") from error
 
     def load(self) -> tuple[State | None, list[str]]:
-        """The newest checkpoint that can be read, and what has to be said about it."""
-        said: list[str] = []
+        """The newest checkpoint that can be read, and messages about those that cannot."""
+        messages: list[str] = []
         for path in (self.last, self.previous):
             if not path.exists():
                 continue
             try:
-                return read_state(path), said
+                return read_state(path), messages
             except RunError as error:
-                said.append(f"{error}; falling back to the checkpoint before it")
-        if said:
-            raise RunError(f"no checkpoint in {self.folder} can be read: {said[-1]}")
-        return None, said
+                messages.append(f"{error}; falling back to the checkpoint before it")
+        if messages:
+            raise RunError(f"no checkpoint in {self.folder} can be read: {messages[-1]}")
+        return None, messages
 
 
 def flatten_optimizer(state: Mapping[int, Mapping[str, Any]], prefix: str) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""One process or several under ``torchrun``: the few places where it matters."""
+"""Collective operations, which do nothing in a single process; several are started by ``torchrun``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def world() -> int:
 
 
 def pick_device(name: str) -> torch.device:
-    """``auto`` is the process's own GPU where there is one.
+    """The device of this name; ``auto`` is the process's own GPU where there is one, else the CPU.
 
     Raises:
         ValueError: the device is not on this machine.
@@ -54,14 +54,14 @@ def process_group(device: torch.device) -> Iterator[None]:
 
 
 def broadcast(module: nn.Module) -> None:
-    """Parameters and buffers of rank 0, to all."""
+    """Copy the parameters and buffers of rank 0 to all ranks."""
     if world() > 1:
         for tensor in [*module.parameters(), *module.buffers()]:
             dist.broadcast(tensor.detach(), src=0)
 
 
 def average_buffers(module: nn.Module) -> None:
-    """Mean over ranks of the floating buffers: batch-norm statistics, before they are used."""
+    """Average floating buffers (batch-norm statistics) over ranks, in place."""
     if world() > 1:
         for buffer in module.buffers():
             if buffer.is_floating_point():
@@ -70,14 +70,14 @@ def average_buffers(module: nn.Module) -> None:
 
 
 def total(tensor: Tensor) -> Tensor:
-    """Sum over ranks."""
+    """Sum a tensor over ranks, in place; returns it."""
     if world() > 1:
         dist.all_reduce(tensor)
     return tensor
 
 
 def agreed(flag: bool, device: torch.device) -> bool:
-    """Whether any rank says so."""
+    """Whether the flag is set on any rank."""
     if world() == 1:
         return flag
     tensor = torch.tensor(float(flag), device=device)
@@ -86,7 +86,7 @@ def agreed(flag: bool, device: torch.device) -> bool:
 
 
 def gathered(value: Any) -> list[Any]:
-    """The value of every rank, in order."""
+    """The values of all ranks, in the order of the ranks."""
     if world() == 1:
         return [value]
     values: list[Any] = [None] * world()

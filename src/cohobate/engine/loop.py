@@ -39,11 +39,11 @@ class Trainer:
         phase: from the plan.
         feeds: the images, and how predictions on them are measured.
         settings: of the run; the phase may override them.
-        device: where.
+        device: where the method is trained.
         store: where the checkpoints go.
         metrics: file of one JSON line an epoch.
         earlier: records of the phases before.
-        display: what a person sees.
+        display: shows the progress.
         stopper: reasons to stop.
     """
 

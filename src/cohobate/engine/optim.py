@@ -43,7 +43,7 @@ def _options(settings: Settings) -> dict[str, Any]:
 
 
 def set_rates(optimizers: list[Optimizer], factor: float) -> None:
-    """Each group's own rate, times the schedule's factor."""
+    """Set the rate of each parameter group to its own highest rate times the schedule's factor."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
@@ -53,7 +53,7 @@ class MovingAverage:
     """Exponential moving average of a method's floating parameters and buffers.
 
     Args:
-        method: whose tensors are followed.
+        method: its floating tensors are averaged.
         decay: share of the old average kept in each update.
     """
 
@@ -78,13 +78,13 @@ class MovingAverage:
     @torch.no_grad()
     def _swap(self) -> None:
         for key, tensor in self.live.items():
-            kept = tensor.detach().clone()
+            own = tensor.detach().clone()
             tensor.copy_(self.average[key])
-            self.average[key].copy_(kept)
+            self.average[key].copy_(own)
 
     @torch.no_grad()
     def adopt(self) -> None:
-        """Training is over: the method keeps the averages."""
+        """Copy the averages into the method, at the end of training."""
         for key, tensor in self.live.items():
             tensor.copy_(self.average[key])
 

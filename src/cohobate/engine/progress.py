@@ -1,4 +1,4 @@
-"""What a person sees while a network trains."""
+"""The display of progress while a network trains."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Display:
         self.bar.start()
 
     def due(self) -> bool:
-        """Whether the bar wants news."""
+        """Whether the bar is due for an update."""
         return self.live and self.bar is not None and time.monotonic() - self.seen >= REFRESH
 
     def step(self, done: int, epoch: str, losses: Mapping[str, float], speed: float) -> None:

@@ -11,14 +11,14 @@ from torch import Tensor
 
 
 def seed_all(seed: int) -> None:
-    """Python, NumPy and torch, on every device."""
+    """Seed the generators of Python, NumPy and torch, on every device."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
 
 
 def random_state() -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """(tensors, facts) of this process."""
+    """The random state of this process: (tensors, what JSON can hold)."""
     tensors = {"torch": torch.get_rng_state()}
     if torch.cuda.is_available():
         tensors["cuda"] = torch.cuda.get_rng_state()

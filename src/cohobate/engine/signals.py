@@ -1,4 +1,4 @@
-"""Reasons to stop at the next checkpoint: a signal, or the time that was given."""
+"""Reasons to stop at the next checkpoint: a signal, or the end of the time allowed."""
 
 from __future__ import annotations
 

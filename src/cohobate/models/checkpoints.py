@@ -182,10 +182,10 @@ def _fit(layout: str, file: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> 
 
 
 def _wrapper(keys: Collection[str]) -> str:
-    found = ""
-    while keys and (more := [w for w in WRAPPERS if all(key.startswith(found + w) for key in keys)]):
-        found += more[0]
-    return found
+    wrapper = ""
+    while keys and (more := [w for w in WRAPPERS if all(key.startswith(wrapper + w) for key in keys)]):
+        wrapper += more[0]
+    return wrapper
 
 
 def _rename(key: str, layout: str) -> str:

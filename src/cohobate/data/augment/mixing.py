@@ -85,8 +85,8 @@ def cutmix(batch: Batch, lam: float, partner: Tensor, centre: tuple[int, int], c
     for view, before in zip(views, batch.views, strict=True):
         patch = before[:, :, top:bottom, left:right]
         view[:, :, top:bottom, left:right] = patch.index_select(0, partner)
-    kept = 1 - (bottom - top) * (right - left) / (height * width)
-    return _mixed(batch, views, y, kept, partner)
+    lam = 1 - (bottom - top) * (right - left) / (height * width)
+    return _mixed(batch, views, y, lam, partner)
 
 
 def box(lam: float, height: int, width: int, centre: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -108,10 +108,15 @@ def clipped(centre: int, side: int, size: int) -> tuple[int, int]:
     return max(0, first), min(size, first + side)
 
 
-def probabilities(y: Tensor, classes: int, who: str) -> Tensor:
+def probabilities(y: Tensor, classes: int, method: str) -> Tensor:
     """Labels as probabilities (B, K): ids become one-hot, probabilities stay as they are.
 
     Integer labels are looked at, which on a GPU waits for it; :class:`Mixed` does without.
+
+    Args:
+        y: ids (B,), or probabilities (B, K).
+        classes: K.
+        method: name of the method, for the messages.
 
     Raises:
         ValueError: labels of single pixels, or of unlabelled images.
@@ -119,19 +124,21 @@ def probabilities(y: Tensor, classes: int, who: str) -> Tensor:
     if y.is_floating_point():
         return y
     if y.dim() != 1:
-        raise ValueError(f"{who} needs one label an image, got labels of shape {tuple(y.shape)}")
+        raise ValueError(f"{method} needs one label an image, got labels of shape {tuple(y.shape)}")
     if (y < 0).any():
-        raise ValueError(f"{who} needs a label for every image, got {int(y.min())}; leave out the unlabelled")
+        raise ValueError(
+            f"{method} needs a label for every image, got {int(y.min())}; leave out the unlabelled"
+        )
     return F.one_hot(y, classes).float()
 
 
-def _check_share(who: str, lam: float) -> None:
+def _check_share(method: str, lam: float) -> None:
     if not 0 <= lam <= 1:
-        raise ValueError(f"lam of {who} is a share of 0 to 1, got {lam}")
+        raise ValueError(f"lam of {method} is a share of 0 to 1, got {lam}")
 
 
 def _taken(x: Tensor, rows: Tensor) -> Tensor:
-    """The images at these places, in the memory layout of ``x``: a compiled step relies on it."""
+    """The images at these rows, in the memory layout of ``x``: a compiled step relies on it."""
     return torch.index_select(x, 0, rows, out=torch.empty_like(x))
 
 

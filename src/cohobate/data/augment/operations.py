@@ -86,8 +86,8 @@ def warp(x: Tensor, matrix: Tensor) -> Tensor:
     inside = (column >= 0) & (column < w) & (row >= 0) & (row < h)
     first = torch.arange(n, device=x.device).view(n, 1, 1) * (h * w)
     place = first + row.clamp(0, h - 1) * w + column.clamp(0, w - 1)
-    found = x.reshape(-1, 3).index_select(0, place.view(-1)).view_as(x)
-    return found.masked_fill_(~inside[..., None], GREY)
+    sampled = x.reshape(-1, 3).index_select(0, place.view(-1)).view_as(x)
+    return sampled.masked_fill_(~inside[..., None], GREY)
 
 
 # ---------------------------------------------------------------- between two images

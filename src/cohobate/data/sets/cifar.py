@@ -59,7 +59,7 @@ class Place:
     path: Path
 
     def read(self, names: Sequence[str]) -> dict[str, bytes]:
-        """Contents of those of these files that are there.
+        """Contents of the named files, as far as they are there.
 
         Raises:
             ValueError: the archive is damaged.

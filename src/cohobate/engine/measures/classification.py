@@ -1,4 +1,4 @@
-"""How good predictions are: top-1, top-5, likelihood, calibration, each class; how alike peers predict."""
+"""Measures of classifiers: top-1, top-5, likelihood, calibration, each class; agreement of peers."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _count(logits: Tensor, top: Tensor, y: Tensor) -> Tensor:
 
     Args:
         logits: (N, K), float64.
-        top: (N, 5), the likeliest classes, the first of them the one that is named.
+        top: (N, 5), the likeliest classes, in descending order.
         y: (N,).
     """
     classes = logits.shape[1]
@@ -102,7 +102,7 @@ def _count_pairs(named: Tensor, y: Tensor) -> Tensor:
     """For each two peers the images that both get right, then those that both give one class; all images.
 
     Args:
-        named: (T, N), the class that each of T peers names.
+        named: (T, N), the class that each of T peers predicts.
         y: (N,).
     """
     right = (named == y).double()
@@ -126,7 +126,7 @@ def _measures(sums: Tensor) -> dict[str, Any]:
 
 
 def _mean(measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Of each measure over the peers; they have seen the same images."""
+    """The mean of each measure over the peers, all of them measured on the same images."""
     first = measured[0]
     mean = {key: fmean(m[key] for m in measured) for key in first if key not in ("images", "class_error")}
     classes = zip(*(m["class_error"] for m in measured), strict=True)

@@ -1,6 +1,6 @@
 """Any network gives an Output: stages tapped by hooks, or by timm's own feature interface.
 
-Choices. Stages that nobody names are the last four resolutions of the network's body, or, where the
+Choices. Stages that are not named are the last four resolutions of the network's body, or, where the
 resolution never changes (transformers), four blocks spread evenly. The dry pass runs on two images,
 in evaluation and in training mode; what it cannot vouch for is refused by name.
 """

@@ -64,11 +64,11 @@ def tensors(*parts: nn.Module) -> dict[str, Tensor]:
 
     Paths, unlike state-dict keys, do not change in wrappers.
     """
-    found: dict[str, Tensor] = {}
+    by_path: dict[str, Tensor] = {}
     for part in parts:
-        found |= dict(part.named_parameters(remove_duplicate=False))
-        found |= dict(part.named_buffers(remove_duplicate=False))
-    return found
+        by_path |= dict(part.named_parameters(remove_duplicate=False))
+        by_path |= dict(part.named_buffers(remove_duplicate=False))
+    return by_path
 
 
 @torch.no_grad()
@@ -158,13 +158,13 @@ def _nodes(value: Any) -> list[fx.Node]:
 def _split(
     network: nn.Module, graph: fx.Graph, last: Sequence[fx.Node]
 ) -> tuple[fx.GraphModule, fx.GraphModule]:
-    kept = _trunk_nodes(graph, last)
-    crossing = [node for node in graph.nodes if node in kept and not kept.issuperset(node.users)]
+    of_trunk = _trunk_nodes(graph, last)
+    crossing = [node for node in graph.nodes if node in of_trunk and not of_trunk.issuperset(node.users)]
     first, rest = fx.Graph(), fx.Graph()
     before: dict[fx.Node, fx.Node] = {}
     after = {node: rest.placeholder(node.name) for node in crossing}
     for node in graph.nodes:
-        if node in kept:
+        if node in of_trunk:
             before[node] = first.node_copy(node, before.__getitem__)
         elif node.op != "get_attr" or node.users:
             after[node] = rest.node_copy(node, after.__getitem__)
@@ -180,32 +180,32 @@ def _split(
 def _trunk_nodes(graph: fx.Graph, last: Sequence[fx.Node]) -> set[fx.Node]:
     """What the cut depends on, and what the Output shows of it that takes no further module."""
     *_, shown, output = graph.nodes
-    kept = _ancestors([*last, next(iter(graph.nodes))])
+    of_trunk = _ancestors([*last, next(iter(graph.nodes))])
     for node in shown.all_input_nodes:
-        more = _ancestors([node]) - kept
+        more = _ancestors([node]) - of_trunk
         if all(each.op in ("call_function", "call_method") for each in more):
-            kept |= more
+            of_trunk |= more
     used, reached = _ancestors([output]), False
     for node in graph.nodes:
         reached |= node in last
         # An unused result stays with what it comes from: the second of a pair, or an in-place operation
         # before the cut.
-        lost = node not in used and node.op.startswith("call_") and kept.issuperset(node.all_input_nodes)
+        lost = node not in used and node.op.startswith("call_") and of_trunk.issuperset(node.all_input_nodes)
         if lost and (not reached or node.target is operator.getitem):
-            kept.add(node)
-    return kept
+            of_trunk.add(node)
+    return of_trunk
 
 
 def _ancestors(nodes: Iterable[fx.Node]) -> set[fx.Node]:
     """The nodes and all that they depend on."""
-    found: set[fx.Node] = set()
+    ancestors: set[fx.Node] = set()
     todo = list(nodes)
     while todo:
         node = todo.pop()
-        if node not in found:
-            found.add(node)
+        if node not in ancestors:
+            ancestors.add(node)
             todo.extend(node.all_input_nodes)
-    return found
+    return ancestors
 
 
 def _module(network: nn.Module, graph: fx.Graph, name: str) -> fx.GraphModule:

@@ -71,19 +71,19 @@ def add_gates(network: nn.Module, named: Sequence[str] | None, shape: Shape) -> 
 
 def _places(network: nn.Module) -> list[str]:
     """Paths of the modules that end a residual branch."""
-    found = []
+    paths = []
     for path, module in list(network.named_modules()):
         kind, prefix = type(module).__name__, f"{path}." if path else ""
         name = path.rpartition(".")[2]
         if _drops(name, module):
-            found.append(path)
+            paths.append(path)
         elif kind in ENDS and vars(module).get("drop_path", False) is None:
             # timm's residual networks have no DropPath where the rate is zero; they call it if it is there.
             module.drop_path = nn.Identity()
-            found.append(f"{prefix}drop_path")
+            paths.append(f"{prefix}drop_path")
         elif kind in ENDS and not any(_drops(*child) for child in module.named_children()) and _adds(module):
-            found += [prefix + _last(module, end) for end in ENDS[kind] if hasattr(module, end)]
-    return found
+            paths += [prefix + _last(module, end) for end in ENDS[kind] if hasattr(module, end)]
+    return paths
 
 
 def _drops(name: str, module: nn.Module) -> bool:

@@ -56,8 +56,8 @@ def _first_reader(stage: Tensor, calls: list[Call]) -> int:
 
 
 def _giver(preact: Tensor, calls: list[Call]) -> _BatchNorm | None:
-    given = [c.module for c in calls if isinstance(c.module, _BatchNorm) and same_memory(c.output, preact)]
-    return given[0] if given else None
+    norms = [c.module for c in calls if isinstance(c.module, _BatchNorm) and same_memory(c.output, preact)]
+    return norms[0] if norms else None
 
 
 def _last_of_shape(preact: Tensor, calls: list[Call]) -> _BatchNorm | None:
@@ -65,5 +65,5 @@ def _last_of_shape(preact: Tensor, calls: list[Call]) -> _BatchNorm | None:
     gated = [call.inputs[0] for call in calls if isinstance(call.module, Gate)]
     norms = [c for c in calls if isinstance(c.module, _BatchNorm) and c.output.shape == preact.shape]
     branches = [c for c in norms if any(same_memory(c.output, x) for x in gated)]
-    found = [c.module for c in branches or norms if isinstance(c.module, _BatchNorm)]
-    return found[-1] if found else None
+    last_norms = [c.module for c in branches or norms if isinstance(c.module, _BatchNorm)]
+    return last_norms[-1] if last_norms else None

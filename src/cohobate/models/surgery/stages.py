@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .probe import Call, Pass, same_memory
 
 MOST = 4
-"""Stages that are taken where nobody names them."""
+"""Number of stages that are taken where none are named."""
 
 NUMBERED = re.compile(r"(layer|stage|block|denseblock)s?_?\d+")
 """Children that are stages by their names: torchvision's layer1 ... layer4, and their like."""
@@ -76,16 +76,16 @@ def find_stages(network: nn.Module, seen: Pass) -> list[str]:
         numbered = [call.path for call in children if NUMBERED.fullmatch(call.path.rpartition(".")[2])]
         if len(numbered) > 1:
             return numbered[-MOST:]
-    found: list[str] = []
+    longest: list[str] = []
     for children in bodies:
         # Adaptive pooling makes small maps larger, for a classifier.
         if _grows([call.map_size or (0, 0) for call in children if not isinstance(call.module, POOLING)]):
-            return []  # channels last, or a decoder: nobody but the user can tell
-        found = max(found, _ends_of_resolutions(children), key=len)
-        if len(found) > 1:
-            return found[-MOST:]
+            return []  # channels last, or a decoder: only the user can tell
+        longest = max(longest, _ends_of_resolutions(children), key=len)
+        if len(longest) > 1:
+            return longest[-MOST:]
     tokens = any(isinstance(call.output, Tensor) and call.output.dim() == 3 for call in seen.calls)
-    return [] if tokens else found
+    return [] if tokens else longest
 
 
 def _bodies(network: nn.Module, seen: Pass) -> Iterator[list[Call]]:
