@@ -11,6 +11,8 @@ from importlib.metadata import version
 
 import tyro
 
+from .engine.memory import keep_freed_memory
+
 COMMANDS = {
     "train": "train",
     "compare": "compare",
@@ -39,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     name, rest = arguments[:1] or ["--help"], arguments[1:]
     commands = {command: _command(file, rest) for command, file in COMMANDS.items()}
+    keep_freed_memory()
     try:
         tyro.extras.subcommand_cli_from_dict(commands, prog="cohobate", description=ABOUT, args=name)
     except BrokenPipeError:

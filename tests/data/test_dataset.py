@@ -59,9 +59,9 @@ def test_images_and_files_refuse_wrong_tensors() -> None:
 
 
 def test_image_size_is_the_height() -> None:
-    assert made().image_size == 4
+    assert made().shape[1] == 4
     files = Files((Path("a"),), torch.zeros(1, dtype=torch.int64), (96, 96))
-    assert replace(made(), train=files).image_size == 96
+    assert replace(made(), train=files).shape == (3, 96, 96)
 
 
 @pytest.mark.parametrize("fraction", [0.01, 0.1, 0.3, 0.99])

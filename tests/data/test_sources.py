@@ -47,7 +47,7 @@ def is_in(folder: Path) -> bool:
 def test_digits_are_split_in_fifths_and_grey() -> None:
     dataset = load_data("digits", Path("nowhere"))
     test = dataset.test()
-    assert (len(dataset.train), len(test), dataset.image_size) == (1438, 359, 8)
+    assert (len(dataset.train), len(test), dataset.shape) == (1438, 359, (3, 8, 8))
     assert dataset.train.x.shape[1:] == test.x.shape[1:] == (8, 8, 3)
     assert (dataset.crop, dataset.flip, dataset.val) == (1, False, None)
     assert torch.equal(dataset.train.x[..., 0], dataset.train.x[..., 2])
@@ -178,7 +178,7 @@ def cifar100(tmp_path: Path) -> Path:
 def test_cifar_pixels_labels_and_names_are_where_they_belong(cifar10: Path) -> None:
     dataset = load_data("cifar10", cifar10)
     assert (len(dataset.train), len(dataset.test()), dataset.classes) == (20, 4, ("air", "boat", "cat"))
-    assert (dataset.crop, dataset.flip, dataset.image_size) == (4, True, 32)
+    assert (dataset.crop, dataset.flip, dataset.shape) == (4, True, (3, 32, 32))
     source = record(1)
     for row in range(4):
         red = np.asarray(source["data"])[row, :1024].reshape(32, 32)
@@ -408,7 +408,7 @@ def test_a_folder_of_small_images_is_held_in_memory(folder: Path) -> None:
     (folder / "train/cat/.hidden.png").write_bytes(b"no image")
     (folder / "train/cat/notes.txt").write_text("no image")
     dataset = load_data(str(folder), Path())
-    assert (dataset.name, dataset.classes, dataset.image_size) == ("pets", ("cat", "dog"), 12)
+    assert (dataset.name, dataset.classes, dataset.shape) == ("pets", ("cat", "dog"), (3, 12, 12))
     assert isinstance(dataset.train, Images)
     assert dataset.train.y.tolist() == [0, 0, 1]
     assert dataset.train.x[:, 0, 0, 0].tolist() == [20, 10, 0]
@@ -424,7 +424,7 @@ def test_a_folder_is_resized_on_request(folder: Path) -> None:
     assert load_data(str(folder), Path(), image_size=16).train.x.shape == (3, 16, 16, 3)
     large = load_data(str(folder), Path(), image_size=65)
     assert isinstance(large.train, Files)
-    assert (large.image_size, large.mean, large.crop) == (65, (0.485, 0.456, 0.406), 0)
+    assert (large.shape, large.mean, large.crop) == ((3, 65, 65), (0.485, 0.456, 0.406), 0)
     assert large.train.paths[2] == folder / "train/dog/1.png"
     with pytest.raises(ValueError, match="image_size must be at least 1, got 0"):
         load_data(str(folder), Path(), image_size=0)
@@ -433,7 +433,7 @@ def test_a_folder_is_resized_on_request(folder: Path) -> None:
 @pytest.mark.parametrize("size", [(12, 13), (10, 10), (65, 65)])
 def test_images_of_other_sizes_are_left_on_disk(folder: Path, size: tuple[int, int]) -> None:
     paint(folder / "train/dog/2.png", size)
-    assert load_data(str(folder), Path()).image_size == 224
+    assert load_data(str(folder), Path()).shape == (3, 224, 224)
 
 
 def test_folders_without_images_are_refused(folder: Path, tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ ABOUT = "Train what is missing, reuse what is done, print and write one table. G
 
 
 def main(arguments: list[str]) -> None:
-    """Train several methods over seeds, print and write one table."""
+    """Train METHOD ... over seeds, print and write one table."""
     setup = value_of(arguments, "--setup")
     given = {} if setup is None else dict(find_setup(setup).options)
     chosen, command = parsed(

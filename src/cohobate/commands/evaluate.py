@@ -61,7 +61,7 @@ def evaluate_run(
 
 
 def main(arguments: list[str]) -> None:
-    """Measure a finished run: top-1, top-5, NLL, calibration, each class."""
+    """Measure the finished run RUN: top-1, top-5, NLL, calibration, each class."""
 
     def evaluate(
         run: tyro.conf.Positional[Path], split: Split | None = None, weights: Weights = "last"

@@ -8,7 +8,7 @@ from .parsing import show
 
 
 def main(arguments: list[str]) -> None:
-    """Show the map of a network: stages, sizes, branch points, gates."""
+    """Show the map of the network MODEL: stages, sizes, branch points, gates."""
 
     def inspect(model: tyro.conf.Positional[str], classes: int = 100, image_size: int | None = None) -> None:
         """The map of a network: stages, sizes, where it can be branched, which blocks can be gated.

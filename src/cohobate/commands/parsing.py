@@ -85,7 +85,7 @@ def _box(title: str, group: type[Group], given: Mapping[str, Any], hidden: Seque
         for name, what in group.model_fields.items()
         if name not in hidden
     ]
-    return make_dataclass(title, fields, frozen=True, namespace={"__doc__": group.__doc__ or ""})
+    return make_dataclass(title, fields, frozen=True, namespace={"__doc__": group.__doc__})
 
 
 def _typed(name: str, what: FieldInfo) -> Any:

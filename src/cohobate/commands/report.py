@@ -11,7 +11,7 @@ from .parsing import show
 
 
 def main(arguments: list[str]) -> None:
-    """Write the page of a run, or of several runs beside one another."""
+    """Write the page of RUN, or of several runs beside one another."""
 
     def report(
         runs: tyro.conf.Positional[tuple[Path, ...]], out: Path | None = None, baseline: str | None = None

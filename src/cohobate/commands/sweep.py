@@ -46,17 +46,18 @@ class Command(Group):
 
 
 def main(arguments: list[str]) -> None:
-    """Train a method once for each value of one option, draw the error over it."""
+    """Train METHOD once for each value of --OPTION V1,V2,..., draw its error over them."""
     wants_help = not {"-h", "--help"}.isdisjoint(arguments)
     if wants_help and arguments[0].startswith("-"):
         print(SWEEP, end="")
         return
     method, given = named_run(arguments, "sweep")
+    from ..recipes.catalogue import find
     from ..recipes.options import options_model, own_group
 
     own, program = {method: own_group(method)}, f"cohobate sweep {method}"
     if wants_help:
-        about = f"{SWEEP.partition(chr(10))[2]}\n{method}: {own[method].__doc__}"
+        about = f"{SWEEP.partition(chr(10))[2]}\n{method}: {find(method).summary}"
         parsed(program, arguments, Command, own=own, given=given, hidden=("seed",), about=about)
     option, texts, rest = swept_option(method, arguments, Command.model_fields)
     from ..recipes.axis import check_values

@@ -104,8 +104,9 @@ class Command(Group):
 
 
 def main(arguments: list[str]) -> None:
-    """Train one method; an interrupted run goes on when the same command is given."""
+    """Train METHOD; an interrupted run goes on when the same command is given."""
     method, given = named_run(arguments, "train")
+    from ..recipes.catalogue import find
     from ..recipes.options import options, own_group, own_options
 
     own = own_group(method)
@@ -115,7 +116,7 @@ def main(arguments: list[str]) -> None:
         Command,
         own={method: own},
         given=given,
-        about=own.__doc__ or "",
+        about=find(method).summary,
     )
     config = options(method, chosen)
     if command.dry_run:

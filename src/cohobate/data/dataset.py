@@ -131,11 +131,6 @@ class Dataset:
         """(C, H, W) of the training images."""
         return self.train.shape
 
-    @property
-    def image_size(self) -> int:
-        """Height of the training images, in pixels."""
-        return self.shape[1]
-
 
 def channel_statistics(x: Tensor) -> tuple[Channels, Channels]:
     """Mean and standard deviation (of the population) of each channel, in units of 0 to 1.

@@ -34,7 +34,7 @@ Choices.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -87,6 +87,20 @@ class SelfAttention(nn.Module):
         self.features = features
         self.query = nn.Linear(features, reduced, bias=False)
         self.key = nn.Linear(features, reduced, bias=False)
+
+    @classmethod
+    def of(cls, output: Output) -> Self:
+        """Attention on the features before the classifier of the network that returned ``output``.
+
+        Raises:
+            ValueError: the network does not show them.
+        """
+        if output.pooled is None:
+            raise ValueError(
+                "self-attention reads the features before the classifier, which this network does not show; "
+                "name its classifier to cohobate.adapt(network, head=...), or take the fusion module (ffm)"
+            )
+        return cls(output.pooled.shape[1])
 
     def forward(self, peers: Sequence[Output]) -> Tensor:
         h = torch.stack([self._pooled(peer) for peer in peers])

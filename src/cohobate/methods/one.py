@@ -22,7 +22,7 @@ Choices.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Self
 
 import torch
 from torch import Tensor, nn
@@ -109,6 +109,25 @@ class BranchGate(nn.Module):
         self.stage = stage
         self.fc = nn.Linear(channels, branches)
         self.bn = nn.BatchNorm1d(branches)
+
+    @classmethod
+    def of(cls, group: Group, output: Output, branches: int) -> Self:
+        """A gate on the last stage that all branches share.
+
+        Args:
+            group: the branches.
+            output: of one of them.
+            branches: how many to weigh.
+
+        Raises:
+            ValueError: they share no stage.
+        """
+        if group.shared == 0:
+            raise ValueError(
+                "the gate reads the last stage that all branches share, here none; part them later"
+            )
+        stage = group.shared - 1
+        return cls(output.stages[stage].shape[1], branches, stage)
 
     def forward(self, branches: Sequence[Output]) -> Tensor:
         stages = branches[0].stages

@@ -30,7 +30,7 @@ def own_group(name: str) -> type[Group]:
         if option in Training.model_fields:
             raise ValueError(f"option {option!r} of {name} is an option of every run; rename it")
     fields: dict[str, Any] = {key: _field(option) for key, option in recipe.declaration.options.items()}
-    return create_model("Own", __base__=Group, __doc__=recipe.summary, **fields)
+    return create_model("Own", __base__=Group, __doc__="What only this method has.", **fields)
 
 
 def _field(option: Option) -> tuple[Any, Any]:
@@ -57,7 +57,7 @@ def options_model(name: str) -> type[Training]:
     """
     own = own_group(name)
     bases: Any = (Training, own)
-    model: type[Training] = create_model("Options", __base__=bases, __doc__=own.__doc__)
+    model: type[Training] = create_model("Options", __base__=bases, __doc__=find(name).summary)
     return model
 
 

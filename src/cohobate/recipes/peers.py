@@ -51,10 +51,10 @@ def one(
 ) -> Plan:
     """Branches learn from their gated ensemble, the last stage branched (Zhu and Gong, 2018)."""
     from ..core import Phase
-    from ..methods.one import ONE
+    from ..methods.one import ONE, BranchGate
 
     group, output = branched(job, branches, at, split=1)
-    yield Phase("train", ONE(group, gate_of(group, output, branches), **options))
+    yield Phase("train", ONE(group, BranchGate.of(group, output, branches), **options))
 
 
 def cl_ilr(
@@ -86,7 +86,7 @@ def okddip(
 ) -> Plan:
     """Peers with a self-attended teacher each, who teach a leader (Chen et al., 2020)."""
     from ..core import Phase
-    from ..methods.okddip import TwoLevel
+    from ..methods.okddip import SelfAttention, TwoLevel
 
     if others and not separate_networks:
         raise ValueError("branches are of one model; others needs --separate-networks")
@@ -96,7 +96,7 @@ def okddip(
         output = job.look(group.alone(0))
     else:
         group, output = branched(job, branches, at, split=1)
-    yield Phase("train", TwoLevel(group, self_attention(output), alpha=alpha, beta=alpha, **options))
+    yield Phase("train", TwoLevel(group, SelfAttention.of(output), alpha=alpha, beta=alpha, **options))
 
 
 # ---------------------------------------------------------------- table 6 of the diversity paper
@@ -156,15 +156,16 @@ def _multi_branch(
     from ..core import Phase
     from ..core.options import own
     from ..methods.ffm_cd import Diversified, FeatureFusion
-    from ..methods.okddip import TwoLevel
+    from ..methods.okddip import SelfAttention, TwoLevel
+    from ..methods.one import BranchGate
 
     group, output = branched(job, branches, at, split=2)
     peers = len(group) - 1
     module: nn.Module
     if attention == "gate":
-        module = gate_of(group, output, peers)
+        module = BranchGate.of(group, output, peers)
     elif attention == "sa":
-        module = self_attention(output)
+        module = SelfAttention.of(output)
     else:
         module = FeatureFusion(output.stages[-1].shape[1], peers, **own(FeatureFusion, options))
     method: Method = TwoLevel(group, module, **own(TwoLevel, options))
@@ -210,36 +211,6 @@ def separate(job: Job, count: int | None, others: Sequence[str]) -> Separate:
     again, _ = without(job.training.model, "weights", "pretrained")
     names = others or (again,) * ((count or 2) - 1)
     return Separate([job.network(), *map(job.build, names)])
-
-
-def gate_of(group: Branched, output: Output, branches: int) -> nn.Module:
-    """ONE's gate, on the last stage that the branches share.
-
-    Raises:
-        ValueError: they share none.
-    """
-    from ..methods.one import BranchGate
-
-    if group.shared == 0:
-        raise ValueError("the gate reads the last stage that all branches share, here none; part them later")
-    stage = group.shared - 1
-    return BranchGate(output.stages[stage].shape[1], branches, stage)
-
-
-def self_attention(output: Output) -> nn.Module:
-    """OKDDip's, on the features before the classifier.
-
-    Raises:
-        ValueError: the network does not show them.
-    """
-    from ..methods.okddip import SelfAttention
-
-    if output.pooled is None:
-        raise ValueError(
-            "self-attention reads the features before the classifier, which this network does not show; "
-            "name its classifier to cohobate.adapt(network, head=...), or take the fusion module (ffm)"
-        )
-    return SelfAttention(output.pooled.shape[1])
 
 
 def classifiers(job: Job, group: Branched) -> list[nn.Module]:
