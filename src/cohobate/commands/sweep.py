@@ -53,9 +53,10 @@ def main(arguments: list[str]) -> None:
         return
     method, given = named_run(arguments, "sweep")
     from ..recipes.catalogue import find
-    from ..recipes.options import options_model, own_group
+    from ..recipes.options import options_model, own_group, some_options
 
     own, program = {method: own_group(method)}, f"cohobate sweep {method}"
+    given = some_options(method, given)
     if wants_help:
         about = f"{SWEEP.partition(chr(10))[2]}\n{method}: {find(method).summary}"
         parsed(program, arguments, Command, own=own, given=given, hidden=("seed",), about=about)

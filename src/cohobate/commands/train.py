@@ -107,7 +107,7 @@ def main(arguments: list[str]) -> None:
     """Train METHOD; an interrupted run goes on when the same command is given."""
     method, given = named_run(arguments, "train")
     from ..recipes.catalogue import find
-    from ..recipes.options import options, own_group, own_options
+    from ..recipes.options import options, own_group, own_options, some_options
 
     own = own_group(method)
     chosen, command = parsed(
@@ -115,7 +115,7 @@ def main(arguments: list[str]) -> None:
         arguments,
         Command,
         own={method: own},
-        given=given,
+        given=some_options(method, given),
         about=find(method).summary,
     )
     config = options(method, chosen)
