@@ -1,0 +1,56 @@
+"""The files of a run's folder: the only place that knows their names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+
+class RunFolder(NamedTuple):
+    """A run's folder; a phase's checkpoints lie in a folder of the phase's name.
+
+    Attributes:
+        path: of the folder.
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """What was asked for."""
+        return self.path / "run.yaml"
+
+    @property
+    def provenance(self) -> Path:
+        """Where, when and by what the run was made."""
+        return self.path / "provenance.json"
+
+    @property
+    def metrics(self) -> Path:
+        """A JSON line an epoch."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def result(self) -> Path:
+        """Sizes, costs and measurements; there only once the run has finished."""
+        return self.path / "result.json"
+
+    @property
+    def deployed(self) -> Path:
+        """The network to deploy, weights of the last epoch."""
+        return self.path / "deployed.safetensors"
+
+    @property
+    def deployed_best(self) -> Path:
+        """The same, weights of the best epoch on the validation split."""
+        return self.path / "deployed-best.safetensors"
+
+    @property
+    def report(self) -> Path:
+        """The page of the run."""
+        return self.path / "report.html"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has come to its end."""
+        return self.result.exists()
