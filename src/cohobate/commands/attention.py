@@ -22,8 +22,8 @@ from ..engine import distributed
 from ..engine.checkpoint import write_bytes
 from ..engine.measures.classification import evaluating
 from ..recipes.catalogue import label
-from ..report.figures.attention import Attention, Look, to_csv, to_npz
 from ..report.figures.attention_picture import draw
+from ..report.tables.attention import Attention, Look, to_csv, to_npz
 from .feeds import read_data, split_loader
 from .kept import kept_config, load_kept, rebuild, wanted_states
 

@@ -107,7 +107,7 @@ def attention_command(arguments: list[str]) -> None:
     }
     parser = create_model("Attention", __doc__=ATTENTION, **fields)
     given: Any = tyro.cli(parser, args=spaced(parser, arguments), prog="cohobate attention")
-    from ..report.figures.attention import definition, to_rich
+    from ..report.tables.attention import definition, to_rich
     from .attention import attention_of_run, check_picture, write_attention
 
     picture = given.out or given.run / f"attention-{given.split}.png"

@@ -153,7 +153,7 @@ def sweep_command(arguments: list[str]) -> None:
     if wants_help:
         parse_run(method, given, arguments, program, parser)
     option, texts, rest = swept_option(method, arguments, fields.keys() - {"seed"})
-    from ..report.tables.sweep_files import to_rich
+    from ..report.tables.sweep_table import to_rich
     from .sweep import check_values, sweep
 
     values = check_values(method, option, texts)

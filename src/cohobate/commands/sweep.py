@@ -16,8 +16,8 @@ from ..engine.progress import Display
 from ..papers.setups import find_setup
 from ..recipes.catalogue import OF_TEACHERS, label, options, options_model, some_options, takes_teacher
 from ..recipes.teachers import OF_THE_STUDENT
+from ..report.files import sweep_files
 from ..report.tables.sweep import Sweep, Trial, gather, shown
-from ..report.tables.sweep_files import sweep_files
 from ..runs.folder import plain, read_config, write_files
 from ..runs.reading import read_run
 from .compare import configure, minutes_left, parse
