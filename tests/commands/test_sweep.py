@@ -90,7 +90,7 @@ def test_a_sweep_trains_draws_and_is_not_trained_again(capsys: pytest.CaptureFix
 def test_a_value_that_diverges_is_recorded_and_the_rest_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
     main(["sweep", "baseline", "--lr", "1e30,0.05,1e29", "--out", "s", *QUICK])
     printed = capsys.readouterr().out
-    assert re.search(r"0\.05 +1 .+lowest val error", printed)
+    assert re.search(r"0\.05 +1 .+best on val", printed)
     assert re.search(r"1e30 +0 +— +— +diverged", printed)
     assert "lr=1e30, seed 0, diverged: the loss term 'ce' of phase 'train' became" in re.sub(
         r"\s+", " ", printed
@@ -133,7 +133,7 @@ def test_every_value_with_every_seed_seed_by_seed(trained: Trained) -> None:
     ]
     assert [(config.lr, config.seed) for _, _, config in trained] == [(0.1, 0), (0.2, 0), (0.1, 3), (0.2, 3)]
     assert found.marked == ("0.1", "default")
-    assert [row.errors("test") for row in found.rows] == [[11.0, 13.0], [12.0, 14.0]]
+    assert [row.measured("test") for row in found.rows] == [[11.0, 13.0], [12.0, 14.0]]
 
 
 def test_a_method_beside_keeps_the_shared_options_and_its_own(trained: Trained) -> None:

@@ -413,7 +413,7 @@ def test_the_sensitivity_of_figure_4_is_swept_and_drawn(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "150")
     cli.main(("sweep", "frskd", f"--{option}", texts, *QUICK, "--quiet", "--out", "s"))
-    assert "lowest val error" in capsys.readouterr().out
+    assert "best on val" in capsys.readouterr().out
     given = [None if text == "none" else float(text) for text in texts.split(",")]
     runs = [yaml.safe_load(path.read_text())[option] for path in Path("s").rglob("run.yaml")]
     assert sorted(map(str, runs)) == sorted(map(str, given))

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from cohobate.analysis.attention import concentration, pooled, to_own_range
 from cohobate.report.figures import attention_picture as module
-from cohobate.report.figures.attention import Attention, Look, definition, to_csv, to_npz, to_rich
 from cohobate.report.figures.attention_picture import caption, draw, overlay
-from cohobate.report.figures.plots import WIDTH
+from cohobate.report.figures.chart import WIDTH
+from cohobate.report.tables.attention import Attention, Look, definition, to_csv, to_npz, to_rich
 
 SIZES = (8, 4, 2)
 

@@ -11,10 +11,11 @@ from xml.etree import ElementTree
 import pytest
 from run_folders import MakeRun
 
-from cohobate.report.figures.plots import colours, error_curves, loss_curves, rounds, run_error_curves
+from cohobate.report.figures.chart import colours, rounds
+from cohobate.report.figures.curves import metric_curves, predictor_curves
+from cohobate.report.figures.losses import loss_curves
 from cohobate.report.files import comparison_files, run_files
-from cohobate.report.page import comparison_page, run_page
-from cohobate.report.tables.table import compare
+from cohobate.report.tables.comparison import Comparison, compare
 from cohobate.runs.reading import Run, read_run
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
@@ -67,6 +68,14 @@ def check(text: str) -> Page:
     return page
 
 
+def comparison_page(comparison: Comparison, runs: list[Run]) -> str:
+    return comparison_files(comparison, runs)["index.html"]
+
+
+def run_page(run: Run) -> str:
+    return run_files(run)["report.html"]
+
+
 @pytest.fixture
 def runs(make_run: MakeRun) -> list[Run]:
     return [
@@ -79,7 +88,7 @@ def runs(make_run: MakeRun) -> list[Run]:
 
 def test_a_comparison_on_one_page(runs: list[Run]) -> None:
     page = check(comparison_page(compare(runs, "base"), runs))
-    assert page.text.startswith("\ncohobate: resnet20 on cifar10")
+    assert page.text.strip().startswith("cohobate: resnet20 on cifar10")
     assert page.tags.count("svg") == 4  # val and test, each whole and enlarged
     for expected in (
         "Every seed",
@@ -139,7 +148,7 @@ def test_the_page_of_an_unfinished_run(make_run: MakeRun, tmp_path: Path) -> Non
 
 
 def test_the_same_numbers_give_the_same_bytes(runs: list[Run]) -> None:
-    assert error_curves(runs, "val") == error_curves(runs, "val")
+    assert metric_curves(runs, "val") == metric_curves(runs, "val")
     assert comparison_page(compare(runs, "base"), runs) == comparison_page(compare(runs, "base"), runs)
 
 
@@ -148,8 +157,8 @@ def test_plots_leave_matplotlib_as_it_was(runs: list[Run]) -> None:
 
     before = dict(matplotlib.rcParams)
     with matplotlib.rc_context({"axes.facecolor": "black", "svg.fonttype": "path"}):
-        themed = error_curves(runs, "val")
-    assert themed == error_curves(runs, "val")
+        themed = metric_curves(runs, "val")
+    assert themed == metric_curves(runs, "val")
     assert dict(matplotlib.rcParams) == before
 
 
@@ -161,11 +170,11 @@ def test_importing_the_room_is_cheap() -> None:
 
 
 def test_a_curve_is_drawn_for_every_seed_and_the_mean(runs: list[Run]) -> None:
-    svg = ElementTree.fromstring(error_curves(runs, "val"))
+    svg = ElementTree.fromstring(metric_curves(runs, "val"))
     texts = [element.text for element in svg.iter("{http://www.w3.org/2000/svg}text")]
     assert "base, mean of 3" in texts
     assert "sg" in texts  # one seed: no mean to speak of
-    strokes = re.findall(r"stroke: (#0072b2)", error_curves(runs[:3], "val"))
+    strokes = re.findall(r"stroke: (#0072b2)", metric_curves(runs[:3], "val"))
     assert len(strokes) == 3 + 1 + 1  # seeds, mean, legend
 
 
@@ -173,7 +182,7 @@ def test_no_two_methods_look_alike(make_run: MakeRun) -> None:
     runs = [make_run(f"m{i}", method=f"m{i}") for i in range(9)]
     looks = {(colours(runs)[group], rounds(runs)[group]) for group in colours(runs)}
     assert len(looks) == 9
-    drawn = error_curves(runs, "val")
+    drawn = metric_curves(runs, "val")
     # Two of nine begin the palette anew: their lines, and their keys in the legend.
     assert len(re.findall(r"stroke-dasharray", drawn)) == 2 + 2
 
@@ -182,22 +191,22 @@ def test_the_mean_stops_where_a_seed_stops(make_run: MakeRun) -> None:
     runs = [make_run("a", epochs=4), make_run("b", epochs=4, seed=1)]
     lines = (runs[1].folder / "metrics.jsonl").read_text().splitlines(keepends=True)
     (runs[1].folder / "metrics.jsonl").write_text("".join(lines[:2]))
-    svg = error_curves([runs[0], read_run(runs[1].folder)], "val")
+    svg = metric_curves([runs[0], read_run(runs[1].folder)], "val")
     paths = re.findall(r'<path d="([^"]*)"[^>]*stroke: #0072b2', svg)
     assert [path.count("L") + 1 for path in paths[:3]] == [4, 2, 2]  # two seeds, mean
 
 
 def test_what_was_not_logged_cannot_be_drawn(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run()
-    with pytest.raises(ValueError, match="none of the 1 runs logged an error on the test split"):
-        error_curves([run], "test")
+    with pytest.raises(ValueError, match="none of the 1 runs logged its top-1 error on the test split"):
+        metric_curves([run], "test")
     with pytest.raises(ValueError, match="unknown split 'dev'"):
-        error_curves([run], "dev")
+        metric_curves([run], "dev")
     with pytest.raises(ValueError, match=r"got 1\.0"):
-        error_curves([run], "val", since=1.0)
+        metric_curves([run], "val", since=1.0)
     (tmp_path / "run.yaml").write_text("method: kd\n")
-    with pytest.raises(ValueError, match="has logged no error yet"):
-        run_error_curves(read_run(tmp_path))
+    with pytest.raises(ValueError, match="has logged no top-1 error yet"):
+        predictor_curves(read_run(tmp_path))
     with pytest.raises(ValueError, match="has logged no loss yet"):
         loss_curves(read_run(tmp_path))
 
@@ -209,4 +218,4 @@ def test_files_of_a_comparison_and_of_a_run(runs: list[Run]) -> None:
     assert list(files) == [*tables, *curves, "index.html"]
     assert len(json.loads(files["table.json"])["entries"]) == 3
     assert ElementTree.fromstring(files["curves-val.svg"]).tag == "{http://www.w3.org/2000/svg}svg"
-    assert run_files(runs[0]) == {"report.html": run_page(runs[0])}
+    assert list(run_files(runs[0])) == ["report.html"]

@@ -15,20 +15,13 @@ from run_folders import MakeRun
 
 from cohobate.report.figures import peers
 from cohobate.report.files import comparison_files
-from cohobate.report.page import comparison_page, run_page
 from cohobate.report.tables.comparison import compare
+from cohobate.report.tables.readout_table import readout_caption, readout_rows, readouts_csv
 from cohobate.report.tables.stats import Stat
-from cohobate.report.tables.table import (
-    caption,
-    readout_caption,
-    readout_rows,
-    readouts_csv,
-    to_json,
-    to_markdown,
-)
+from cohobate.report.tables.table import caption, to_json, to_markdown
 from cohobate.runs.reading import Run, read_run
 
-from .test_pages import check
+from .test_pages import check, comparison_page, run_page
 
 SAME = [[1.0, 0.6, 0.8], [0.6, 1.0, 0.7], [0.8, 0.7, 1.0]]
 
@@ -93,12 +86,13 @@ def test_what_a_run_draws(runs: list[Run], drawn: dict[str, Any]) -> None:
 
 
 def test_a_run_shows_its_peers(runs: list[Run]) -> None:
-    ((svg, text),) = peers.figures(runs[2])
+    (figure,) = peers.figures(runs[2])
+    svg, text, _ = figure
     assert "similarity of the peers, val" in words(svg)
     assert "same class" in words(svg)
     assert "mean over pairs" in text
-    assert peers.figures(runs[2]) == [(svg, text)]  # the same bytes
-    assert peers.figures(runs[0]) == []
+    assert list(peers.figures(runs[2])) == [figure]  # the same bytes
+    assert list(peers.figures(runs[0])) == []
     with pytest.raises(ValueError, match=r"0 \(base\) has not measured peer_mean"):
         peers.similarity_curves(runs[0])
 
@@ -212,7 +206,7 @@ def test_pages_and_files(runs: list[Run]) -> None:
     files = comparison_files(comparison, runs)
     assert {"agreement-val.svg", "readouts.csv"} < files.keys()
     page = check(run_page(runs[2]))
-    assert "How alike the peers are" in page.text
+    assert "How similar the peers are" in page.text
     assert "both_right" not in page.text
     assert page.text.count("peer_mean") >= 2  # its errors, among the metrics and the curves
 

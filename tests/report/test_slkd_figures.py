@@ -57,7 +57,7 @@ def test_terms_are_divided_by_their_factors(parallel: Run) -> None:
 
 
 def test_both_figures_of_the_parallel_form(parallel: Run) -> None:
-    (divergence, _), (enforcement, caption) = slkd.figures(parallel)
+    (divergence, *_), (enforcement, caption, _) = slkd.figures(parallel)
     for name in ("KL(T || S)", "KL(SL || S)", "KL(T || SL 2)"):
         assert name in words(divergence)
     for name in ("fused", "SL-teacher 1 alone", "SL-teacher 2 alone", "val accuracy"):
@@ -70,7 +70,7 @@ def test_the_sequential_form_shows_its_phases(sequential: Run) -> None:
     curves = slkd._divergences(sequential)
     assert list(curves["KL(T || SL 1)"]) == [1, 2]
     assert list(curves["KL(SL || S)"]) == [3, 4, 5]
-    divergence, enforcement = (svg for svg, _ in slkd.figures(sequential))
+    divergence, enforcement = (figure.svg for figure in slkd.figures(sequential))
     assert "sl_teachers" in words(divergence)
     assert "student" in words(divergence)
     assert "SL-teacher 2 alone" in words(enforcement)
@@ -86,12 +86,12 @@ def test_accuracy_is_100_less_the_error(parallel: Run, monkeypatch: pytest.Monke
 
 
 def test_the_same_run_gives_the_same_bytes(parallel: Run) -> None:
-    assert slkd.figures(parallel) == slkd.figures(parallel)
+    assert list(slkd.figures(parallel)) == list(slkd.figures(parallel))
 
 
 def test_without_a_split_at_each_epoch_only_the_divergence_is_left(parallel: Run) -> None:
     bare = relogged(parallel, [{k: v for k, v in x.items() if k != "val"} for x in parallel.metrics])
-    assert len(slkd.figures(bare)) == 1
+    assert len(list(slkd.figures(bare))) == 1
     with pytest.raises(ValueError, match="has not measured sl_fused"):
         slkd.enforcement_curves(bare)
 
@@ -99,7 +99,7 @@ def test_without_a_split_at_each_epoch_only_the_divergence_is_left(parallel: Run
 @pytest.mark.parametrize("name", ["kd", "baseline"])
 def test_other_runs_have_none_of_it(make_run: MakeRun, name: str) -> None:
     run = make_run(method=name)
-    assert slkd.figures(run) == []
+    assert list(slkd.figures(run)) == []
     with pytest.raises(ValueError, match=rf"run \({name}\) has logged no KL term of SLKD"):
         slkd.divergence_curves(run)
     with pytest.raises(ValueError, match=rf"run \({name}\) has not measured sl_fused"):
@@ -108,7 +108,7 @@ def test_other_runs_have_none_of_it(make_run: MakeRun, name: str) -> None:
 
 def test_a_run_that_has_logged_nothing(make_run: MakeRun) -> None:
     run = relogged(make_run(method="slkd", options=OPTIONS), [])
-    assert slkd.figures(run) == []
+    assert list(slkd.figures(run)) == []
 
 
 def test_weights_must_be_recorded(make_run: MakeRun) -> None:
@@ -116,7 +116,7 @@ def test_weights_must_be_recorded(make_run: MakeRun) -> None:
     run = relogged(make_run(method="SLKD"), [line("train", 1, STUDENT, ())])
     with pytest.raises(ValueError, match=r"does not record alpha, temperature, teacher_weight of the term"):
         slkd.divergence_curves(run)
-    assert slkd.figures(run) == []
+    assert list(slkd.figures(run)) == []
 
 
 def test_a_factor_of_zero_tells_nothing(make_run: MakeRun) -> None:

@@ -13,10 +13,11 @@ from xml.etree import ElementTree
 import pytest
 from run_folders import MakeRun
 
-from cohobate.report.figures.plots import PALETTE
-from cohobate.report.figures.sweep_figure import draw, places
+from cohobate.report.figures.chart import PALETTE
+from cohobate.report.figures.sweep import draw, places
+from cohobate.report.files import sweep_files
 from cohobate.report.tables.sweep import Sweep, Trial, gather, shown
-from cohobate.report.tables.sweep_files import sweep_files, table_rows, to_csv, to_json, to_markdown, to_rich
+from cohobate.report.tables.sweep_table import table_rows, to_csv, to_json, to_markdown, to_rich
 
 GREEN = PALETTE[2].lower()
 Errors = Sequence[float | None]
@@ -89,7 +90,7 @@ def test_zero_stands_one_step_left_of_the_smallest() -> None:
 def test_the_figure_has_values_dashes_the_mark_and_what_diverged() -> None:
     svg = draw(swept(GAMMAS, OTHERS, mark=(5e-8, "marked")))
     said = texts(svg)
-    for text in ("1e-10", "5e-8", "1e-6", "0.0001", "gamma, logarithmic", "test error, percent"):
+    for text in ("1e-10", "5e-8", "1e-6", "0.0001", "gamma, logarithmic", "test top-1 error, percent"):
         assert text in said
     for text in ("ffm_cd, mean of 2 ± std", "okddip, mean of 2", "one, mean of 2", "diverged"):
         assert text in said
@@ -137,43 +138,47 @@ def test_the_lowest_validation_error_is_best_not_the_lowest_test_error() -> None
     found = gather("kd", "weight", values, {}, [])
     assert found.best == ("1",)
     rows = table_rows(found)
-    assert [row["note"] for row in rows] == ["lowest val error", ""]
-    assert [(row["val error"], row["test error"]) for row in rows] == [("20.00", "30.00"), ("21.00", "10.00")]
+    assert [row["note"] for row in rows] == ["best on val", ""]
+    assert [(row["val top-1 error"], row["test top-1 error"]) for row in rows] == [
+        ("20.00", "30.00"),
+        ("21.00", "10.00"),
+    ]
 
 
 def test_a_value_that_diverged_once_is_not_best() -> None:
     found = swept({1.0: (10.0, None), 2.0: (20.0, 20.0)})
     assert found.best == ("2",)
-    assert [row["note"] for row in table_rows(found)] == ["1 diverged", "lowest val error"]
+    assert [row["note"] for row in table_rows(found)] == ["1 diverged", "best on val"]
     assert [row["n"] for row in table_rows(found)] == ["1", "2"]
 
 
 @pytest.mark.parametrize(
     ("val", "test", "split", "note"),
     [
-        (20.0, 30.0, "test", "Choose by the validation error: the test error chooses nothing."),
-        (20.0, None, "val", "There is no test split: the lowest error is on the images that chose it."),
-        (None, 30.0, "test", "There is no validation split, so nothing here may choose a value."),
+        (20.0, 30.0, "test", "Choose by the top-1 error on the validation split"),
+        (20.0, None, "val", "There is no test split: the lowest top-1 error"),
+        (None, 30.0, "test", "There is no validation split"),
     ],
 )
 def test_which_split_may_choose(val: float | None, test: float | None, split: str, note: str) -> None:
     values = {v: [Trial(0, "a", 1, val, test)] for v in (1.0, 2.0)}
     found = gather("kd", "weight", values, {}, [])
-    assert (found.split, found.notes) == (split, (note,))
+    assert (found.split, len(found.notes)) == (split, 1)
+    assert found.notes[0].startswith(note)
     assert bool(found.best) == (val is not None)
-    assert f"{split} error, percent" in texts(draw(found))
+    assert f"{split} top-1 error, percent" in texts(draw(found))
 
 
 def test_the_table_in_every_form() -> None:
     found = swept(GAMMAS, OTHERS, mark=(5e-8, "default"))
     rows = table_rows(found)
     assert [row["gamma"] for row in rows] == ["1e-10", "5e-8", "1e-6", "0.0001", "okddip", "one"]
-    assert rows[0]["test error"] == f"25.50 ± {math.sqrt(0.02):.2f}"
+    assert rows[0]["test top-1 error"] == f"25.50 ± {math.sqrt(0.02):.2f}"
     assert [row["note"] for row in rows[1:]] == [
-        "lowest val error, default", "1 diverged", "diverged", "beside", "beside",
+        "best on val, default", "1 diverged", "diverged", "beside", "beside",
     ]  # fmt: skip
     markdown = to_markdown(found)
-    assert "| 5e-8 | 2 | 25.85 ± 0.07 | 24.85 ± 0.07 | lowest val error, default |" in markdown
+    assert "| 5e-8 | 2 | 25.85 ± 0.07 | 24.85 ± 0.07 | best on val, default |" in markdown
     assert (
         "- gamma=1e-6, seed 1, diverged: the loss term 'cd' of phase 'train' became nan in epoch 3."
         in markdown

@@ -11,8 +11,9 @@ import pytest
 from run_folders import MakeRun
 from scipy import stats
 
-from cohobate.report.tables.comparison import Comparison, Entry, Gain, Stat
-from cohobate.report.tables.table import caption, compare, row, to_csv, to_json, to_markdown, to_rich
+from cohobate.report.tables.comparison import Comparison, Entry, compare
+from cohobate.report.tables.stats import Gain, Stat
+from cohobate.report.tables.table import caption, row, to_csv, to_json, to_markdown, to_rich
 from cohobate.runs.reading import Run
 
 
@@ -63,7 +64,7 @@ def test_numbers_worked_by_hand(make_run: MakeRun) -> None:
     assert kd.gain.interval == pytest.approx((2 - 4.302653 / math.sqrt(3), 2 + 4.302653 / math.sqrt(3)))
     assert not kd.gain.is_clear
     assert row(comparison, kd)["gain"] == "+2.00 ± 0.58 [-0.48, +4.48]"
-    assert row(comparison, kd)["test error, last epoch"] == "9.00 ± 0.00"
+    assert row(comparison, kd)["test top-1 error, last epoch"] == "9.00 ± 0.00"
     assert row(comparison, kd)["time ratio"] == "1.50"
 
 
@@ -113,7 +114,7 @@ def test_one_seed_has_no_uncertainty(make_run: MakeRun) -> None:
     assert kd.last == Stat(9.0, None, 1)
     assert kd.gain == Gain(1.0, None, None, 1)
     cells = row(comparison, kd)
-    assert (cells["test error, last epoch"], cells["gain"]) == ("9.00", "+1.00 (1 pair)")
+    assert (cells["test top-1 error, last epoch"], cells["gain"]) == ("9.00", "+1.00 (1 pair)")
 
 
 def test_equal_differences_give_no_interval(make_run: MakeRun) -> None:
@@ -129,10 +130,10 @@ def test_equal_differences_give_no_interval(make_run: MakeRun) -> None:
 def test_without_a_test_split_it_is_the_validation_error(make_run: MakeRun) -> None:
     comparison = compare(runs_of(make_run, "base", {0: 10.0, 1: 11.0}, test=False), "base")
     assert comparison.split == "val"
-    assert "val error, last epoch" in row(comparison, comparison.entries[0])
-    assert "Error on the val split" in caption(comparison)
+    assert "val top-1 error, last epoch" in row(comparison, comparison.entries[0])
+    assert "Top-1 error on the val split" in caption(comparison)
     assert any("no test split" in note for note in comparison.notes)
-    assert "test error" not in to_markdown(comparison)
+    assert "test top-1 error" not in to_markdown(comparison)
 
 
 def test_without_a_validation_split_there_is_no_best_epoch(make_run: MakeRun) -> None:
@@ -192,6 +193,47 @@ def test_what_differs_unasked_is_noted(make_run: MakeRun) -> None:
     assert len(notes) == 3
 
 
+def notes_on(make_run: MakeRun, *configs: dict[str, object], **settings: object) -> list[str]:
+    """What is noted of runs with these configurations, one a method."""
+    runs = [make_run(f"m{i}", method=f"m{i}", config=config, **settings) for i, config in enumerate(configs)]
+    return [note for note in compare(runs, "m0").notes if note.startswith("Not the same")]
+
+
+def test_every_option_that_changes_training_is_noted(make_run: MakeRun) -> None:
+    notes = notes_on(make_run, {"cutout": 8, "init": "a.pth"}, {"cutout": 8, "compile": "off"})
+    assert notes == [
+        "Not the same in every run: init (a.pth, None).",
+        "Not the same in every run: compile (auto, off).",
+    ]
+
+
+def test_an_option_of_later_was_at_its_default_before(make_run: MakeRun) -> None:
+    assert notes_on(make_run, {}, {"cutout": 0, "milestones": [0.5, 0.75]}) == []
+
+
+def test_bookkeeping_and_options_of_methods_are_not_noted(make_run: MakeRun) -> None:
+    bookkeeping = {"workers": 7, "data_root": "elsewhere", "log_train": True, "keep_epochs": [1]}
+    assert notes_on(make_run, {"temperature": 4.0}, {**bookkeeping, "temperature": 2.0}) == []
+
+
+def test_options_about_teachers_are_compared_where_there_is_one(make_run: MakeRun) -> None:
+    one, other = (
+        {"teacher": ["resnet56"], "teacher_epochs": 5},
+        {"teacher": ["wrn_16_2"], "teacher_epochs": 5},
+    )
+    assert notes_on(make_run, {}, one) == []
+    runs = [make_run(f"t{i}", method=f"t{i}", config=config) for i, config in enumerate((one, other, {}))]
+    assert compare(runs, "t0").notes == ("Not the same in every run: teacher (['resnet56'], ['wrn_16_2']).",)
+
+
+def test_provenance_is_compared_too(make_run: MakeRun) -> None:
+    runs = [
+        make_run(f"{n}", method=f"m{n}", provenance={"started": f"{n}", "environment": {"threads": n}})
+        for n in (1, 2)
+    ]
+    assert compare(runs, "m1").notes == ("Not the same in every run: threads (1, 2).",)
+
+
 @pytest.fixture
 def odd(make_run: MakeRun) -> Comparison:
     """Labels that would break a table that does not escape them."""
@@ -207,7 +249,7 @@ def test_markdown_parses_back(odd: Comparison) -> None:
     base, kd = markdown_rows(main)
     assert base["method"] == "base"
     assert kd["method"] == 'kd \\|x\\|, "&lt;b&gt;" \\*[red]\\*'
-    assert kd["test error, last epoch"] == "9.05 ± 0.07"
+    assert kd["test top-1 error, last epoch"] == "9.05 ± 0.07"
     assert (kd["parameters trained"], kd["MACs"], kd["n"]) == ("0.27 M", "40.6 M", "2")
     assert [found["method"] for found in markdown_rows(readouts)] == [base["method"]] * 2 + [kd["method"]] * 2
     assert to_markdown(odd).startswith(

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from run_folders import MakeRun
 
-from cohobate.runs.reading import find_runs, read_run
+from cohobate.core.metrics import TOP1_ERROR, Metric
+from cohobate.runs.reading import find_runs, read_run, shared_headline
 
 
 def test_a_finished_run_is_read_whole(make_run: MakeRun) -> None:
@@ -36,10 +37,10 @@ def test_curves_are_of_the_last_phase(make_run: MakeRun) -> None:
     assert list(run.curve("val", "network")) == [1, 2, 3]
 
 
-def test_what_is_recorded_anywhere_is_found(make_run: MakeRun) -> None:
+def test_nested_provenance_is_spread_out(make_run: MakeRun) -> None:
     run = make_run(provenance={"environment": {"threads": 7}})
-    assert (run.recorded("lr"), run.recorded("machine"), run.recorded("threads")) == (0.1, "box", 7)
-    assert run.recorded("weather") is None
+    assert (run.circumstances["machine"], run.circumstances["threads"]) == ("box", 7)
+    assert "environment" not in run.circumstances
 
 
 def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
@@ -73,6 +74,16 @@ def test_a_broken_line_before_the_last_is_an_error(make_run: MakeRun) -> None:
         ("metrics.jsonl", '{"epoch": 1}\n{"epoch": 2}', r"metrics\.jsonl, line 1 lacks phase"),
         ("metrics.jsonl", "3\n", r"metrics\.jsonl, line 1 must hold a mapping, got int"),
         ("provenance.json", "{", r"provenance\.json is not JSON"),
+        (
+            "provenance.json",
+            '{"headline": "miou"}',
+            r"headline of .*provenance\.json must hold a mapping, got str",
+        ),
+        (
+            "provenance.json",
+            '{"headline": {"name": "miou"}}',
+            r"provenance\.json lacks title, unit, lower_is_better",
+        ),
         ("result.json", "[]", r"result\.json must hold a mapping, got list"),
         ("result.json", json.dumps({"method": "kd"}), r"result\.json lacks label, options, seed"),
     ],
@@ -101,3 +112,13 @@ def test_runs_are_found_below_a_folder(make_run: MakeRun, tmp_path: Path) -> Non
     assert find_runs(tmp_path / "runs" / "notes") == []
     with pytest.raises(FileNotFoundError, match="nowhere"):
         find_runs(tmp_path / "nowhere")
+
+
+def test_the_headline_metric_is_recorded(make_run: MakeRun) -> None:
+    miou = Metric("miou", "mean IoU", "%", lower_is_better=False)
+    old, new = make_run("old"), make_run("new", headline=miou)
+    assert (old.headline, new.headline) == (TOP1_ERROR, miou)
+    assert list(new.curve("val", "network")) == [1, 2, 3, 4]
+    assert (shared_headline([]), shared_headline([new, new])) == (TOP1_ERROR, miou)
+    with pytest.raises(ValueError, match=r"top-1 error \(top1_error, .*old\), mean IoU \(miou, .*new\)"):
+        shared_headline([old, new])

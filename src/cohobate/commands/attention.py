@@ -40,7 +40,7 @@ class Command(Group):
 def main(arguments: list[str]) -> None:
     """Draw where the networks of RUN look, block by block, epoch by epoch."""
     command = parsed_alone("cohobate attention", arguments, Command, ABOUT)
-    from ..report.figures.attention import definition, to_rich
+    from ..report.tables.attention import definition, to_rich
     from .looking import attention_of_run, check_picture, write_attention
 
     picture = command.out or command.run / f"attention-{command.split}.png"

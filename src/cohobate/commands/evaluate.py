@@ -74,9 +74,10 @@ def main(arguments: list[str]) -> None:
             weights: Of the last epoch, or of the best one on the validation split.
         """
         from ..report.tables.terminal import measures_table
+        from ..runs.reading import read_run
 
         measured, classes, which = evaluate_run(run, split, weights)
         title = f"{run}, {which} split, {weights} weights, {measured['images']:,} images"
-        show(measures_table(title, measured, classes))
+        show(measures_table(title, measured, classes, read_run(run).headline))
 
     tyro.cli(evaluate, args=arguments, prog="cohobate evaluate")

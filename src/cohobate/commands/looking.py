@@ -21,8 +21,8 @@ from ..data.dataset import Dataset, Split
 from ..engine import distributed
 from ..engine.checkpoint import write_bytes
 from ..engine.evaluate import evaluating
-from ..report.figures.attention import Attention, Look, to_csv, to_npz
 from ..report.figures.attention_picture import draw
+from ..report.tables.attention import Attention, Look, to_csv, to_npz
 from ..runs.kept import load_kept, wanted_states
 from .feeds import split_loader
 from .rebuild import prepared_of, rebuild

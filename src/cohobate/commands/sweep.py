@@ -81,7 +81,7 @@ def main(arguments: list[str]) -> None:
         quiet=command.quiet,
     )
     if written:
-        from ..report.tables.sweep_files import to_rich
+        from ..report.tables.sweep_table import to_rich
 
         show(to_rich(found))
         print("\n".join(str(path) for path in written))

@@ -17,8 +17,8 @@ from ..papers.setups import find_setup
 from ..recipes.axis import check_values
 from ..recipes.catalogue import find
 from ..recipes.options import for_method, label, options, options_model
+from ..report.files import sweep_files
 from ..report.tables.sweep import Sweep, Trial, gather, shown
-from ..report.tables.sweep_files import sweep_files
 from ..runs.folder import plain, seed_folder, write_files
 from ..runs.layout import RunFolder
 from ..runs.reading import read_run

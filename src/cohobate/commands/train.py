@@ -131,6 +131,7 @@ def main(arguments: list[str]) -> None:
         from ..runs.folder import write_files
         from ..runs.reading import read_run
 
-        show(result_table(result.facts))
-        (page,) = write_files(result.folder, run_files(read_run(result.folder)))
+        run = read_run(result.folder)
+        show(result_table(result.facts, run.headline))
+        (page,) = write_files(result.folder, run_files(run))
         print(f"run:  {result.folder}\npage: {page}")

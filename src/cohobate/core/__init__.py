@@ -1,40 +1,9 @@
-"""The words that every room speaks: batch, output, term, method, phase, teacher, group, gate.
+"""The words that every room speaks: batch, output, term, method, phase, teacher, group, gate, metric.
 
-Only torch is imported here.
+The names stand in ``__init__.pyi`` and load on first use: a report reads what a metric is and needs no torch,
+the only library that this room imports.
 """
 
-from .batch import IGNORED, Batch, Loader
-from .gates import Gate, fold, gate_names, run
-from .method import Between, Given, Method, Phase, Plan, Shape, Term
-from .metrics import TOP1_ERROR, Metric
-from .networks import Classifier, Frozen, Group, Mean, Output, Separate, as_output, keep_keys
-from .numerics import cross_entropy, float32
+import lazy_loader
 
-__all__ = [
-    "IGNORED",
-    "TOP1_ERROR",
-    "Batch",
-    "Between",
-    "Classifier",
-    "Frozen",
-    "Gate",
-    "Given",
-    "Group",
-    "Loader",
-    "Mean",
-    "Method",
-    "Metric",
-    "Output",
-    "Phase",
-    "Plan",
-    "Separate",
-    "Shape",
-    "Term",
-    "as_output",
-    "cross_entropy",
-    "float32",
-    "fold",
-    "gate_names",
-    "keep_keys",
-    "run",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,33 +1,51 @@
-"""What a report leaves on disk, as name -> text: whoever asked for it writes it."""
+"""What a report leaves on disk, as name -> text; the caller writes it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..runs.reading import SPLITS, Run
-from .figures.peers import agreement_curves, splits_of_peers
-from .figures.plots import error_curves
-from .page import comparison_page, run_page
-from .tables.table import Comparison, readouts_csv, to_csv, to_json, to_markdown
+from ..runs.layout import RunFolder
+from ..runs.reading import Run
+from .figures import sweep as sweep_figure
+from .figures.catalogue import comparison_figures, run_figures
+from .page import comparison_page, in_order, run_page, sweep_page
+from .tables import sweep_table
+from .tables.comparison import Comparison
+from .tables.readout_table import readouts_csv
+from .tables.sweep import Sweep
+from .tables.table import to_csv, to_json, to_markdown
+
+PAGE = "index.html"
 
 
 def comparison_files(comparison: Comparison, runs: Sequence[Run]) -> dict[str, str]:
-    """table.md, table.csv, table.json, the curves of each split that was logged, index.html.
+    """The table as Markdown, CSV and JSON, the figures, and the page.
 
-    And readouts.csv where a method has several read-outs, agreement-<split>.svg where one has peers.
+    And readouts.csv where a method has several read-outs.
     """
-    logged = [split for split in SPLITS if any(r.curve(split, r.predictor) for r in runs if r.predictor)]
+    figures = comparison_figures(in_order(comparison, runs))
     return {
         "table.md": to_markdown(comparison),
         "table.csv": to_csv(comparison),
         "table.json": to_json(comparison),
         **({"readouts.csv": readouts_csv(comparison)} if comparison.has_readouts else {}),
-        **{f"curves-{split}.svg": error_curves(runs, split) for split in logged},
-        **{f"agreement-{split}.svg": agreement_curves(runs, split) for split in splits_of_peers(runs)},
-        "index.html": comparison_page(comparison, runs),
+        **{f"{figure.file}.svg": figure.svg for figure in figures if figure.file},
+        PAGE: comparison_page(comparison, runs, figures),
     }
 
 
 def run_files(run: Run) -> dict[str, str]:
-    """report.html."""
-    return {"report.html": run_page(run)}
+    """The page of a run."""
+    return {RunFolder(run.folder).report.name: run_page(run, run_figures(run))}
+
+
+def sweep_files(sweep: Sweep, runs: Sequence[Run]) -> dict[str, str]:
+    """The figure, the table as JSON, CSV and Markdown, and the page."""
+    figure = sweep_figure.figure(sweep)
+    return {
+        f"{figure.file}.svg": figure.svg,
+        "sweep.json": sweep_table.to_json(sweep),
+        "sweep.csv": sweep_table.to_csv(sweep),
+        "sweep.md": sweep_table.to_markdown(sweep),
+        PAGE: sweep_page(sweep, runs, figure),
+    }

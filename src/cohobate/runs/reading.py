@@ -1,18 +1,21 @@
-"""Run folders, as the engine leaves them.
+"""Run folders read back: what the engine and the recipes wrote, checked.
 
-A folder holds run.yaml (what was asked for), metrics.jsonl (one line an epoch), provenance.json (where
-and by what it was made) and, only once the run has finished, result.json.
+A folder holds the configuration, the metrics (one line an epoch), the provenance (where and by what the run
+was made) and, only once the run has finished, the result; :mod:`cohobate.runs.layout` names the files.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from ..core.metrics import TOP1_ERROR, Metric
+from .layout import RunFolder
 
 SPLITS = ("val", "test", "train")
 """Splits that a line of metrics may report on."""
@@ -29,10 +32,11 @@ class Run:
 
     Attributes:
         folder: where it lies.
-        config: run.yaml.
+        config: the options it was given.
         metrics: one mapping an epoch; empty before the first epoch is over.
-        result: result.json; None as long as the run has not finished.
-        provenance: provenance.json; empty where there is none.
+        result: sizes, costs and measurements; None as long as the run has not finished.
+        provenance: where, when and by what it was made; empty where nothing is recorded.
+        headline: the metric by which runs are compared and the best epoch is chosen.
     """
 
     folder: Path
@@ -40,6 +44,7 @@ class Run:
     metrics: list[dict[str, Any]]
     result: dict[str, Any] | None
     provenance: dict[str, Any]
+    headline: Metric = TOP1_ERROR
 
     @property
     def method(self) -> str:
@@ -47,7 +52,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The label of a finished run; of another, what can be said of it."""
+        """The label of a finished run; of an unfinished one, its method and seed."""
         if self.result is not None:
             return str(self.result["label"])
         return f"{self.method}, seed {self.config.get('seed', 'unknown')} (unfinished)"
@@ -60,25 +65,30 @@ class Run:
             ValueError: the run has not finished.
         """
         if self.result is None:
-            raise ValueError(f"{self.folder} has not finished: it has no result.json")
+            raise ValueError(
+                f"{self.folder} has not finished: it has no {RunFolder(self.folder).result.name}"
+            )
         return self.result
 
     @property
     def group(self) -> str:
         """Equal for runs that differ by their seed only.
 
-        An unfinished run has no label yet, so nothing says whose seed it is: it stands alone.
+        An unfinished run has no label yet, so its method's options are unknown: it is a group of its own.
         """
         return self.name if self.result is not None else str(self.folder)
 
-    def recorded(self, key: str) -> Any:
-        """A setting or a fact of the provenance, nested ones too; None where it is not recorded."""
-        nested = [value for value in self.provenance.values() if isinstance(value, dict)]
-        return next((place[key] for place in (self.config, self.provenance, *nested) if key in place), None)
+    @property
+    def circumstances(self) -> dict[str, Any]:
+        """The provenance as one flat mapping: the entries of nested mappings beside the others."""
+        flat: dict[str, Any] = {}
+        for key, value in self.provenance.items():
+            flat |= value if isinstance(value, dict) else {key: value}
+        return flat
 
     @property
     def phases(self) -> list[str]:
-        """Names of the phases met so far, in order."""
+        """Names of the phases begun so far, in order."""
         return list(dict.fromkeys(str(line["phase"]) for line in self.metrics))
 
     @property
@@ -91,16 +101,32 @@ class Run:
     def predictors(self, split: str | None = None) -> list[str]:
         """Predictors of the last phase that were evaluated on a split (any split by default)."""
         splits = SPLITS if split is None else (split,)
-        found = (line[s] for line in self._last_phase() for s in splits if line.get(s))
-        return list(dict.fromkeys(name for networks in found for name in networks))
+        evaluated = (line[s] for line in self._last_phase() for s in splits if line.get(s))
+        return list(dict.fromkeys(name for predictors in evaluated for name in predictors))
 
-    def curve(self, split: str, predictor: str, metric: str = "top1_error") -> dict[float, float]:
-        """Epoch of the last phase -> metric; epochs that did not report it are left out."""
+    def curve(self, split: str, predictor: str, metric: str | None = None) -> dict[float, float]:
+        """Epoch of the last phase -> metric (by default the headline); epochs without it are left out."""
+        key = self.headline.name if metric is None else metric
         lines = ((line["epoch"], (line.get(split) or {}).get(predictor)) for line in self._last_phase())
-        return {epoch: values[metric] for epoch, values in lines if values and metric in values}
+        return {epoch: values[key] for epoch, values in lines if values and key in values}
 
     def _last_phase(self) -> list[dict[str, Any]]:
         return [line for line in self.metrics if line["phase"] == self.metrics[-1]["phase"]]
+
+
+def shared_headline(runs: Sequence[Run]) -> Metric:
+    """The headline metric of all runs; top-1 error if there are no runs.
+
+    Raises:
+        ValueError: runs with different headline metrics, which cannot be compared.
+    """
+    headlines = {run.headline: run for run in runs}
+    if len(headlines) > 1:
+        each = ", ".join(f"{metric.title} ({metric.name}, {run.folder})" for metric, run in headlines.items())
+        raise ValueError(
+            f"runs with different headline metrics cannot be compared: {each}; leave one kind out"
+        )
+    return next(iter(headlines), TOP1_ERROR)
 
 
 def find_runs(folder: Path) -> list[Path]:
@@ -111,28 +137,32 @@ def find_runs(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no such folder: {folder}")
-    if (folder / "run.yaml").is_file():
+    config = RunFolder(folder).config
+    if config.is_file():
         return [folder]
-    return sorted(file.parent for file in folder.rglob("run.yaml") if file.is_file())
+    return sorted(file.parent for file in folder.rglob(config.name) if file.is_file())
 
 
 def read_run(folder: Path) -> Run:
     """A run folder, finished or not.
 
     Raises:
-        FileNotFoundError: there is no such folder, or it has no run.yaml.
+        FileNotFoundError: there is no such folder, or it holds no configuration.
         ValueError: a file in it cannot be what the engine writes; the message names the file.
     """
+    files = RunFolder(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"not a run folder: {folder} does not exist or is no folder")
-    if not (folder / "run.yaml").is_file():
-        raise FileNotFoundError(f"not a run folder: {folder} has no run.yaml")
+    if not files.config.is_file():
+        raise FileNotFoundError(f"not a run folder: {folder} has no {files.config.name}")
+    provenance = _read_json(files.provenance) or {}
     return Run(
         folder=folder,
-        config=_read_config(folder / "run.yaml"),
-        metrics=list(_read_metrics(folder / "metrics.jsonl")),
-        result=_read_result(folder / "result.json"),
-        provenance=_read_json(folder / "provenance.json") or {},
+        config=_read_config(files.config),
+        metrics=list(_read_metrics(files.metrics)),
+        result=_read_result(files.result),
+        provenance=provenance,
+        headline=_headline(provenance, files.provenance),
     )
 
 
@@ -162,6 +192,15 @@ def _read_metrics(file: Path) -> Iterator[dict[str, Any]]:
 def _read_result(file: Path) -> dict[str, Any] | None:
     result = _read_json(file)
     return None if result is None else _with_keys(result, RESULT_KEYS, str(file))
+
+
+def _headline(provenance: dict[str, Any], file: Path) -> Metric:
+    """The recorded headline metric; folders written before it was recorded mean top-1 error."""
+    if "headline" not in provenance:
+        return TOP1_ERROR
+    where = f"headline of {file}"
+    recorded = _with_keys(_mapping(provenance["headline"], where), Metric._fields, where)
+    return Metric(*(recorded[field] for field in Metric._fields))
 
 
 def _read_json(file: Path) -> dict[str, Any] | None:

@@ -8,13 +8,13 @@ self-teacher in the second. What a map is, and how its concentration is measured
 from __future__ import annotations
 
 import io
-import textwrap
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ...analysis.attention import to_own_range
-from .attention import Attention
-from .plots import FAINT, INK, PALETTE, our_style
+from ..tables.attention import Attention
+from .chart import FAINT, INK, PALETTE, our_style
+from .lettering import inches, shortened, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,8 +30,10 @@ WRONG = PALETTE[1]
 # Inches, from the left: margin, image, names of the networks, then panels with a gap between.
 CELL, SPACE, PANEL_GAP, NAMES = 0.95, 0.05, 0.3, 0.34
 MARGIN, ANSWER, BAND_GAP, TITLE, HEADINGS, LINE = 0.18, 0.2, 0.16, 0.5, 0.44, 0.165
-CHARACTER = 0.063  # of the small text
-SMALL = 8.0
+SMALL, LARGE = 8.0, 10.5  # points
+SPARE = 0.02
+"""Inches left free beside text, for rounding to pixels."""
+BAR, KEY_GAP = 1.3, 0.08  # of the colour bar: its length, the room between it and text
 LEAST_WIDTH = 5.6
 DPI = 112
 STEP = 5
@@ -61,7 +63,7 @@ def draw(attention: Attention) -> bytes:
         )
     with our_style(f"attention {attention.about}"):
         page = _Page(Figure(figsize=(plan.width, plan.height), dpi=DPI))
-        page.text(MARGIN, 0.27, attention.about, size=10.5, weight="bold")
+        page.text(MARGIN, 0.27, attention.about, size=LARGE, weight="bold")
         top = TITLE
         for line in plan.lines:
             _headings(page, plan, line, top)
@@ -77,7 +79,7 @@ def draw(attention: Attention) -> bytes:
 
 
 def caption(attention: Attention) -> str:
-    """What the maps are, for a reader who sees nothing but the picture."""
+    """What the maps are, for a reader who sees only the picture."""
     several = len(attention.networks) > 1
     shorter = len({len(look.maps) for look in attention.looks}) > 1
     rows = ", ".join(map(str, attention.rows))
@@ -85,13 +87,13 @@ def caption(attention: Attention) -> str:
         f"Left: the image ({attention.split} split, row{'s' * (len(attention.rows) > 1)} {rows}) with its "
         "class. Maps: squares of a block's output averaged over its channels, each map scaled to its own "
         "range, interpolated to the image's size and laid over the image in grey. Above each row of maps: "
-        f"the class that {'this' if several else 'the'} network names."
+        f"the class that {'this' if several else 'the'} network predicts."
         + (" A network with fewer blocks stands below the deepest ones." if shorter else "")
     )
 
 
 class _Plan:
-    """What stands where, in inches from the left and from the top."""
+    """Sizes and places of the parts, in inches from the left and from the top."""
 
     def __init__(self, attention: Attention) -> None:
         self.attention = attention
@@ -109,12 +111,12 @@ class _Plan:
 
     @cached_property
     def width(self) -> float:
-        title = 0.095 * len(self.attention.about) + 2 * MARGIN
+        title = inches(self.attention.about, LARGE, "bold") + 2 * MARGIN + SPARE
         return max(self.left(len(self.lines[0])) - PANEL_GAP + MARGIN, title, LEAST_WIDTH)
 
     @cached_property
     def caption(self) -> list[str]:
-        return textwrap.wrap(caption(self.attention), int((self.width - 2 * MARGIN) / CHARACTER))
+        return wrapped(caption(self.attention), SMALL, self.width - 2 * MARGIN - SPARE)
 
     @cached_property
     def height(self) -> float:
@@ -123,7 +125,7 @@ class _Plan:
         return TITLE + len(self.lines) * (HEADINGS + bands) + below
 
     def left(self, panel: int) -> float:
-        """Of the panel's first map."""
+        """The left of a panel's first map."""
         return MARGIN + self.image_wide + NAMES + panel * (self.panel + PANEL_GAP)
 
     def cell(self, panel: int, block: int) -> float:
@@ -132,7 +134,7 @@ class _Plan:
 
 
 class _Page:
-    """A figure whose places are inches from the left and from the top."""
+    """A figure in which places are inches from the left and from the top."""
 
     def __init__(self, figure: Figure) -> None:
         self.figure = figure
@@ -142,9 +144,9 @@ class _Page:
         self.axes.set_axis_off()
         self.axes.set(xlim=(0, width), ylim=(height, 0), autoscale_on=False)
 
-    def text(self, x: float, y: float, said: str, **style: Any) -> None:
+    def text(self, x: float, y: float, text: str, **style: Any) -> None:
         """Centred on the height y; from x to the right unless ``ha`` says otherwise."""
-        self.axes.text(x, y, said, **{"va": "center_baseline", "parse_math": False, **style})
+        self.axes.text(x, y, text, **{"va": "center_baseline", "parse_math": False, **style})
 
     def picture(self, x: float, y: float, width: float, height: float, colours: NDArray[Any]) -> None:
         """Colours (H, W, 3), 0 to 1, with the upper left corner at (x, y)."""
@@ -173,8 +175,8 @@ def rounded(colours: NDArray[Any]) -> NDArray[Any]:
     import numpy as np
 
     nearest = ((np.arange(256) + STEP // 2) // STEP * STEP).astype(np.uint8)
-    found: NDArray[Any] = nearest[colours]
-    return found
+    multiples: NDArray[Any] = nearest[colours]
+    return multiples
 
 
 def _headings(page: _Page, plan: _Plan, epochs: list[int], top: float) -> None:
@@ -190,14 +192,14 @@ def _headings(page: _Page, plan: _Plan, epochs: list[int], top: float) -> None:
 def _band(page: _Page, plan: _Plan, i: int, epochs: list[int], top: float) -> None:
     attention = plan.attention
     label = attention.labels[i]
-    said = _shortened(label, plan.image_wide)
-    page.text(MARGIN, top + ANSWER / 2, said, weight="bold", size=SMALL)
+    name = shortened(label, SMALL, plan.image_wide, "bold")
+    page.text(MARGIN, top + ANSWER / 2, name, weight="bold", size=SMALL)
     page.picture(MARGIN, top + ANSWER, plan.image_wide, plan.image_tall, attention.images[i].numpy())
     for row, network in enumerate(attention.networks):
         y = top + row * plan.row
         middle = y + ANSWER + plan.tall / 2
-        said = _shortened(network, plan.row)
-        page.text(plan.left(0) - 0.12, middle, said, ha="center", va="center", rotation=90, size=SMALL)
+        name = shortened(network, SMALL, plan.row)
+        page.text(plan.left(0) - 0.12, middle, name, ha="center", va="center", rotation=90, size=SMALL)
         for panel, epoch in enumerate(epochs):
             look = attention.of(network, epoch)
             if look is None:
@@ -205,8 +207,8 @@ def _band(page: _Page, plan: _Plan, i: int, epochs: list[int], top: float) -> No
             right = look.predicted[i] == label
             first = attention.blocks - len(look.maps)
             x = plan.cell(panel, first)
-            named = _shortened(look.predicted[i], plan.left(panel) + plan.panel - x)
-            page.text(x, y + ANSWER / 2, named, size=SMALL, color=INK if right else WRONG)
+            predicted = shortened(look.predicted[i], SMALL, plan.left(panel) + plan.panel - x)
+            page.text(x, y + ANSWER / 2, predicted, size=SMALL, color=INK if right else WRONG)
             for block, maps in enumerate(look.maps):
                 colours = overlay(attention.images[i], maps[i])
                 page.picture(plan.cell(panel, first + block), y + ANSWER, CELL, plan.tall, colours)
@@ -240,12 +242,11 @@ def _colour_bar(page: _Page, y: float) -> None:
     import numpy as np
 
     colours = _mixed(0.5, np.linspace(0, 1, 256)[None])
-    page.text(MARGIN, y, "lowest", size=SMALL)
-    page.picture(MARGIN + 0.5, y - 0.05, 1.3, 0.1, colours)
-    page.text(MARGIN + 1.9, y, "highest of each map;", size=SMALL)
-    page.text(MARGIN + 3.2, y, "a class in this colour is wrong", size=SMALL, color=WRONG)
-
-
-def _shortened(said: str, inches: float) -> str:
-    room = int(inches / CHARACTER)
-    return said if len(said) <= room else said[: room - 1] + "…"
+    x = MARGIN
+    page.text(x, y, "lowest", size=SMALL)
+    x += inches("lowest", SMALL) + KEY_GAP
+    page.picture(x, y - 0.05, BAR, 0.1, colours)
+    x += BAR + KEY_GAP
+    page.text(x, y, "highest of each map;", size=SMALL)
+    x += inches("highest of each map;", SMALL) + KEY_GAP
+    page.text(x, y, "a class in this colour is wrong", size=SMALL, color=WRONG)

@@ -1,45 +1,39 @@
-"""How alike networks that learn side by side become: figures of a run and of several."""
+"""How similar networks that learn side by side become: figures of a run and of several."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from statistics import fmean
 from typing import Any
 
 from ...runs.reading import SPLITS, Run
-from .plots import PALETTE, Chart, colours, our_style, rounds
+from ..tables.readouts import BOTH_RIGHT, diversity
+from .chart import PALETTE, Chart, Figure, colours, our_style, rounds
 
-PEER_MEAN, BOTH_RIGHT, SAME_CLASS = "peer_mean", "both_right", "same_class"
-
-
-def diversity(both_right: Sequence[Sequence[float]]) -> dict[str, float | None]:
-    """``agreement``, ``disagreement`` and ``q_statistic`` of the recorded shares, 0 to 1, (T, T).
-
-    None of them is in percent; see :func:`cohobate.analysis.diversity.of_shares`.
-    """
-    import torch  # here, so that a report without peers does not wait for it
-
-    from ...analysis.diversity import of_shares
-
-    return of_shares(torch.tensor(both_right, dtype=torch.float64))
+PEER_MEAN, SAME_CLASS = "peer_mean", "same_class"
 
 
-def figures(run: Run) -> list[tuple[str, str]]:
-    """The figure of the peers, as SVG with its caption; none if the run has no peers."""
-    caption = (
-        "How alike the peers are. Agreement s: 1 where all are right about the same images, about 0 where "
-        "by chance; same class: share of images for which two name one class, mean over pairs"
-    )
-    with suppress(ValueError):
-        return [(similarity_curves(run), caption)]
-    return []
+def figures(run: Run) -> Iterator[Figure]:
+    """The curves of a run whose method has peers."""
+    if _splits([run]):
+        yield Figure(
+            similarity_curves(run),
+            "How similar the peers are. Agreement s: 1 where all are right about the same images, about 0 "
+            "where by chance; same class: share of images for which two predict one class, mean over pairs",
+        )
+
+
+def comparison_figures(runs: Sequence[Run]) -> Iterator[Figure]:
+    """For each split on which peers were measured at each epoch: their agreement."""
+    for split in _splits(runs):
+        caption = f"{split} agreement s of the peers: smaller is more diverse"
+        yield Figure(agreement_curves(runs, split), caption, f"agreement-{split}")
 
 
 def similarity_curves(run: Run) -> str:
-    """Agreement of the peers and how often two name the same class, over the epochs, as SVG.
+    """Agreement of the peers and how often two predict the same class, over the epochs, as SVG.
 
     Of the last phase, on the validation split, else the first split that was measured at each epoch.
     Neither is in percent: the interrater agreement s is at most 1, the share of images from 0 to 1.
@@ -47,18 +41,19 @@ def similarity_curves(run: Run) -> str:
     Raises:
         ValueError: the run has not measured peers.
     """
-    split = next((split for split in SPLITS if _peers(run, split, BOTH_RIGHT)), None)
-    if split is None:
+    splits = _splits([run])
+    if not splits:
         raise ValueError(
             f"{run.folder} ({run.method}) has not measured {PEER_MEAN}: the figure needs a method of two "
             "peers or more and a split that is measured at each epoch"
         )
+    split = splits[0]
     same = {epoch: _mean_pair(shares) for epoch, shares in _peers(run, split, SAME_CLASS).items()}
     with our_style(f"similarity {run.folder.name}"):
         chart = Chart(f"similarity of the peers, {split}")
         chart.line(_agreement(run, split), "agreement s", PALETTE[0])
         chart.line(same, "same class, share of images", PALETTE[1])
-        return chart.svg("How alike the peers are over the epochs")
+        return chart.svg("How similar the peers are over the epochs")
 
 
 def agreement_curves(runs: Sequence[Run], split: str) -> str:
@@ -87,24 +82,22 @@ def agreement_curves(runs: Sequence[Run], split: str) -> str:
         return chart.svg(f"Interrater agreement of the peers on the {split} split over the epochs")
 
 
-def splits_of_peers(runs: Sequence[Run]) -> list[str]:
+def _splits(runs: Sequence[Run]) -> list[str]:
     """Splits on which any run has measured peers at each epoch."""
     return [split for split in SPLITS if any(_peers(run, split, BOTH_RIGHT) for run in runs)]
 
 
 def _peers(run: Run, split: str, metric: str) -> Mapping[float, Any]:
-    """Epoch -> shares for each two peers."""
+    """Epoch -> shares (T, T) of each two of the T peers."""
     return run.curve(split, PEER_MEAN, metric)
 
 
 def _agreement(run: Run, split: str) -> dict[float, float]:
     """Epoch -> s; a gap where it is undefined."""
-    found = {epoch: diversity(shares) for epoch, shares in _peers(run, split, BOTH_RIGHT).items()}
-    return {epoch: _or_gap(values["agreement"]) for epoch, values in found.items()}
-
-
-def _or_gap(value: float | None) -> float:
-    return math.nan if value is None else value
+    agreements = {
+        epoch: diversity(shares)["agreement"] for epoch, shares in _peers(run, split, BOTH_RIGHT).items()
+    }
+    return {epoch: math.nan if s is None else s for epoch, s in agreements.items()}
 
 
 def _mean_pair(shares: Sequence[Sequence[float]]) -> float:

@@ -1,31 +1,32 @@
-"""The figures of SLKD's paper, from a run: what the student is far from, and what fusing gains."""
+"""The figures of SLKD's paper, from a run: the distances that its losses measure, and what fusion gains."""
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from itertools import cycle
 from typing import Any
 
+from ...core.metrics import TOP1_ERROR
+from ...runs.layout import RunFolder
 from ...runs.reading import SPLITS, Run
-from .plots import PALETTE, Chart, our_style, phase_starts
+from .chart import PALETTE, Chart, Figure, our_style
+from .phases import phase_starts
 
 FUSED, ALONE = "sl_fused", "sl_teacher_"
-_SL_TERM = re.compile(r"kd_sl(_\d+)?")
+TEACHER_TERM, STUDENT_TERM, LEARNER_TERM = "kd_teacher", "kd_sl", "kd_sl_"
+"""Terms of the loss: KL(T || S), KL(SL || S), and KL(T || SL i), to which the number i is appended."""
 
 
-def figures(run: Run) -> list[tuple[str, str]]:
-    """Every figure that the run has the numbers for, as SVG with its caption; none if it is no SLKD run."""
+def figures(run: Run) -> Iterator[Figure]:
+    """Every figure for which an SLKD run has the numbers; none for other methods."""
     divergence = "How far the targets are: mean KL at the temperature of training, on the training images"
     enforcement = "SL-teachers alone and fused (trajectory enforcement)"
-    found = []
     for draw, caption in ((divergence_curves, divergence), (enforcement_curves, enforcement)):
         with suppress(ValueError):
-            found.append((draw(run), caption))
-    return found
+            yield Figure(draw(run), caption)
 
 
 def divergence_curves(run: Run) -> str:
@@ -41,7 +42,7 @@ def divergence_curves(run: Run) -> str:
     curves = _divergences(run)
     if not curves:
         raise ValueError(f"{run.folder} ({run.method}) has logged no KL term of SLKD (kd_sl, kd_sl_1 ...)")
-    starts = phase_starts(_told(run))
+    starts = phase_starts(_with_terms(run))
     with our_style(f"divergence {run.folder.name}"):
         chart = Chart("KL divergence, nats")
         for (name, curve), colour in zip(curves.items(), cycle(PALETTE), strict=False):
@@ -53,7 +54,7 @@ def divergence_curves(run: Run) -> str:
 
 
 def enforcement_curves(run: Run) -> str:
-    """Accuracy of each SL-teacher alone and of their fusion over the epochs, as SVG (figure 3).
+    """Top-1 accuracy of each SL-teacher alone and of their fusion over the epochs, as SVG (figure 3).
 
     On the validation split, else the first split that was measured at each epoch.
 
@@ -71,53 +72,59 @@ def enforcement_curves(run: Run) -> str:
     with our_style(f"enforcement {run.folder.name}"):
         chart = Chart(f"{split} accuracy, percent")
         for name, colour in zip([FUSED, *names], cycle(PALETTE), strict=False):
-            errors = learning.curve(split, name)
-            said = "fused" if name == FUSED else f"SL-teacher {name.removeprefix(ALONE)} alone"
-            chart.line({epoch: 100 - error for epoch, error in errors.items()}, said, colour)
+            errors = learning.curve(split, name, TOP1_ERROR.name)
+            label = "fused" if name == FUSED else f"SL-teacher {name.removeprefix(ALONE)} alone"
+            chart.line({epoch: 100 - error for epoch, error in errors.items()}, label, colour)
         return chart.svg("Accuracy of the SL-teachers, alone and fused, over the epochs")
 
 
 def _divergences(run: Run) -> dict[str, dict[float, float]]:
-    """What is compared -> epoch, counted over the phases that tell of it -> KL."""
+    """Pair that is compared -> epoch, counted over the phases that log SLKD's terms -> KL."""
     curves: dict[str, dict[float, float]] = {}
-    for i, line in enumerate(_told(run).metrics, 1):
+    for i, line in enumerate(_with_terms(run).metrics, 1):
         for term, value in line["losses"].items():
-            if term == "kd_teacher" or _SL_TERM.fullmatch(term):
+            if term == TEACHER_TERM or _is_sl_term(term):
                 kl = math.nan if value is None else value / _factor(run, term)
-                curves.setdefault(_named(term), {})[i] = kl
+                curves.setdefault(_pair(term), {})[i] = kl
     return curves
 
 
-def _told(run: Run) -> Run:
-    """The run's epochs that log a KL with an SL-teacher; of the teacher alone other methods log one too."""
-    lines = [line for line in run.metrics if any(map(_SL_TERM.fullmatch, line.get("losses") or {}))]
-    return replace(run, metrics=lines)
+def _is_sl_term(term: str) -> bool:
+    number = term.removeprefix(LEARNER_TERM)
+    return term == STUDENT_TERM or (number != term and number.isdigit())
+
+
+def _with_terms(run: Run) -> Run:
+    """The run's epochs that log a KL with an SL-teacher; other methods log one with the teacher."""
+    return replace(run, metrics=[x for x in run.metrics if any(map(_is_sl_term, x.get("losses") or {}))])
 
 
 def _fusing(run: Run) -> Run:
     """The epochs that measured fused SL-teachers: of an earlier phase, in the sequential form."""
-    return replace(run, metrics=[line for line in run.metrics if _measures(line, FUSED)])
+    return replace(run, metrics=[line for line in run.metrics if _has_error(line, FUSED)])
 
 
-def _measures(line: Mapping[str, Any], predictor: str) -> bool:
-    return any(predictor in (line.get(split) or {}) for split in SPLITS)
+def _has_error(line: Mapping[str, Any], predictor: str) -> bool:
+    measured = [(line.get(split) or {}).get(predictor) or {} for split in SPLITS]
+    return any(TOP1_ERROR.name in metrics for metrics in measured)
 
 
-def _named(term: str) -> str:
-    names = {"kd_teacher": "KL(T || S)", "kd_sl": "KL(SL || S)"}
-    return names.get(term) or f"KL(T || SL {term.removeprefix('kd_sl_')})"
+def _pair(term: str) -> str:
+    pairs = {TEACHER_TERM: "KL(T || S)", STUDENT_TERM: "KL(SL || S)"}
+    return pairs.get(term) or f"KL(T || SL {term.removeprefix(LEARNER_TERM)})"
 
 
 def _factor(run: Run, term: str) -> float:
     """What the KL was multiplied by: weight (1 - alpha) tau^2.
 
     Raises:
-        ValueError: run.yaml does not say, or it was multiplied by 0.
+        ValueError: the configuration does not record it, or it is 0.
     """
-    weight = {"kd_teacher": "teacher_weight", "kd_sl": "sl_weight"}.get(term)
+    weight = {TEACHER_TERM: "teacher_weight", STUDENT_TERM: "sl_weight"}.get(term)
     missing = [key for key in ("alpha", "temperature", weight) if key and key not in run.config]
     if missing:
-        raise ValueError(f"{run.folder}/run.yaml does not record {', '.join(missing)} of the term {term}")
+        file = RunFolder(run.folder).config
+        raise ValueError(f"{file} does not record {', '.join(missing)} of the term {term}")
     factor = (1 - run.config["alpha"]) * run.config["temperature"] ** 2
     factor *= run.config[weight] if weight else 1
     if factor == 0:

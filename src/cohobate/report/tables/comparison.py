@@ -1,6 +1,6 @@
-"""Methods compared over seeds: what was measured, and how sure of it one can be.
+"""Methods compared over seeds: what was measured, and with what uncertainty.
 
-Every number is that of the deployed predictor. The gain is paired: runs of one seed share their
+Every number is that of the deployed predictor. The gain is paired: runs with the same seed share their
 data order and initialisation as far as the methods allow, so the difference is taken seed by seed
 before it is averaged, and its uncertainty is that of the differences.
 """
@@ -11,17 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...runs.reading import Run
+from ...core.metrics import Metric
+from ...runs.layout import RunFolder
+from ...runs.reading import Run, shared_headline
+from .differences import differences
 from .readouts import ReadOut, read_outs
 from .stats import Gain, Stat
-
-__all__ = ["Comparison", "Entry", "Gain", "Seed", "Stat", "compare", "listed"]
-
-NOTED = (
-    *("optimizer", "lr", "weight_decay", "schedule", "precision", "device"),
-    *("machine", "gpu", "torch", "threads", "processes", "cohobate", "commit", "data_fingerprint"),
-)
-"""Settings and provenance that may differ between runs, but not unsaid."""
+from .text import listed
 
 
 @dataclass(frozen=True)
@@ -45,12 +41,12 @@ class Entry:
     """One method (one label) over its seeds.
 
     Attributes:
-        last: top-1 error at the last epoch, percent.
-        best: the same at the best epoch by validation error; None without a validation split.
+        last: the headline metric at the last epoch.
+        best: the same at the epoch that was best on the validation split; None without such a split.
         gain: over the baseline at the last epoch; None for the baseline itself and where no seed
             is shared.
         train_ratio: train seconds over the baseline's, seed by seed; None where no seed is shared.
-        readouts: everything that was measured of it at the last epoch, the deployed read-out too.
+        readouts: every predictor that was measured at the last epoch, the deployed one too.
     """
 
     label: str
@@ -73,11 +69,13 @@ class Comparison:
     """Methods trained alike, the baseline first.
 
     Attributes:
-        split: whose error it is: "test", or "val" where the data set has no test split.
+        metric: the headline metric of all runs.
+        split: on which it is measured: "test", or "val" where the data set has no test split.
         notes: what a reader must know to read the numbers right.
     """
 
     baseline: str
+    metric: Metric
     split: str
     data: str
     model: str
@@ -93,7 +91,7 @@ class Comparison:
 
     @property
     def has_readouts(self) -> bool:
-        """Whether more than what is deployed was measured of any method."""
+        """Whether of any method more than the deployed predictor was measured."""
         return any(len(entry.readouts) > 1 for entry in self.entries)
 
 
@@ -105,8 +103,8 @@ def compare(runs: Sequence[Run], baseline: str) -> Comparison:
         baseline: the label of the method that the others are measured against.
 
     Raises:
-        ValueError: no finished run; no such label; runs that were not made alike; the same seed
-            twice under one label.
+        ValueError: no finished run; no such label; runs that were not made alike or have different headline
+            metrics; the same seed twice under one label.
     """
     groups: dict[str, list[Run]] = {}
     for run in runs:
@@ -115,15 +113,17 @@ def compare(runs: Sequence[Run], baseline: str) -> Comparison:
     if baseline not in groups:
         raise ValueError(f"no finished run is labelled {baseline!r}, the baseline; labels: {list(groups)}")
     groups = {baseline: groups.pop(baseline), **groups}
+    metric = shared_headline(runs)
     settings = _settings([run for group in groups.values() for run in group])
     split = "test" if settings.pop("a test split") else "val"
     settings.pop("a validation split")
     seeds = {label: _seeds(group, split) for label, group in groups.items()}
     return Comparison(
         baseline=baseline,
+        metric=metric,
         split=split,
-        entries=tuple(_entry(groups[label], split, found, seeds[baseline]) for label, found in seeds.items()),
-        notes=tuple(_notes(runs, split, seeds)),
+        entries=tuple(_entry(groups[label], split, own, seeds[baseline]) for label, own in seeds.items()),
+        notes=tuple(_notes(runs, metric, split, seeds)),
         **settings,
     )
 
@@ -147,8 +147,8 @@ def _shared(what: str, runs: Sequence[Run], read: Callable[[Run], Any]) -> Any:
     for run in runs:
         values.setdefault(read(run), run)
     if len(values) > 1:
-        found = ", ".join(f"{value!r} ({run.folder})" for value, run in values.items())
-        raise ValueError(f"runs of one comparison must not differ in {what.replace('_', ' ')}: {found}")
+        each = ", ".join(f"{value!r} ({run.folder})" for value, run in values.items())
+        raise ValueError(f"runs of one comparison must not differ in {what.replace('_', ' ')}: {each}")
     return next(iter(values))
 
 
@@ -181,8 +181,10 @@ def _seed(run: Run, split: str) -> Seed:
 
 def _measured(run: Run, epoch: Mapping[str, Any], split: str) -> dict[str, float]:
     metrics = (epoch.get(split) or {}).get(run.predictor) or {}
-    if "top1_error" not in metrics:
-        raise ValueError(f"{run.folder}/result.json has no {split} top1_error of predictor {run.predictor!r}")
+    wanted = run.headline.name
+    if wanted not in metrics:
+        file = RunFolder(run.folder).result
+        raise ValueError(f"{file} has no {split} {wanted} of predictor {run.predictor!r}")
     return dict(metrics)
 
 
@@ -190,14 +192,16 @@ def _entry(runs: Sequence[Run], split: str, seeds: tuple[Seed, ...], baseline: t
     run = runs[0]
     by_seed = {seed.seed: seed for seed in baseline}
     pairs = [(by_seed[seed.seed], seed) for seed in seeds if seed.seed in by_seed]
-    gains = [base.last["top1_error"] - seed.last["top1_error"] for base, seed in pairs]
+    key = run.headline.name
+    above = [base.last[key] - seed.last[key] for base, seed in pairs]
+    gains = above if run.headline.lower_is_better else [-difference for difference in above]
     ratios = [seed.train_seconds / base.train_seconds for base, seed in pairs]
-    best = [seed.best["top1_error"] for seed in seeds if seed.best is not None]
+    best = [seed.best[key] for seed in seeds if seed.best is not None]
     return Entry(
         label=run.name,
         method=run.outcome["method"],
         options=dict(run.outcome["options"]),
-        last=Stat.of([seed.last["top1_error"] for seed in seeds]),
+        last=Stat.of([seed.last[key] for seed in seeds]),
         best=Stat.of(best) if best else None,
         gain=Gain.of(gains) if gains and seeds is not baseline else None,
         parameters_trained=Stat.of([seed.parameters_trained for seed in seeds]),
@@ -210,28 +214,19 @@ def _entry(runs: Sequence[Run], split: str, seeds: tuple[Seed, ...], baseline: t
     )
 
 
-def _notes(runs: Sequence[Run], split: str, seeds: Mapping[str, Sequence[Seed]]) -> list[str]:
+def _notes(runs: Sequence[Run], metric: Metric, split: str, seeds: Mapping[str, Sequence[Seed]]) -> list[str]:
     notes = []
     if split == "val":
         notes.append(
-            "The data set has no test split: errors are on the validation split, "
-            "so the error at the best epoch was chosen on the images it is measured on."
+            f"The data set has no test split: the {metric.title} is that on the validation split, so at the "
+            "best epoch it was chosen on the images it is measured on."
         )
-    numbers = {label: {seed.seed for seed in found} for label, found in seeds.items()}
+    numbers = {label: {seed.seed for seed in own} for label, own in seeds.items()}
     everyone = set.union(*numbers.values())
-    for label, have in numbers.items():
-        if have != everyone:
-            notes.append(f"{label} has no finished run of seed {listed(everyone - have)}.")
+    for label, finished in numbers.items():
+        if finished != everyone:
+            notes.append(f"{label} has no finished run of seed {listed(everyone - finished)}.")
     unfinished = [run.name.removesuffix(" (unfinished)") for run in runs if run.result is None]
     if unfinished:
         notes.append(f"Not finished, hence not in the table: {'; '.join(unfinished)}.")
-    for key in NOTED:
-        values = dict.fromkeys(str(run.recorded(key)) for run in runs if run.result is not None)
-        if len(values) > 1:
-            notes.append(f"Not the same in every run: {key.replace('_', ' ')} ({', '.join(values)}).")
-    return notes
-
-
-def listed(numbers: set[int]) -> str:
-    """In words: 0, 1, 2."""
-    return ", ".join(map(str, sorted(numbers)))
+    return notes + differences([run for run in runs if run.result is not None])

@@ -1,4 +1,4 @@
-"""Everything that was measured of a method, over seeds: the leader, each peer, their mean, the ensemble."""
+"""Every read-out of a method over its seeds: the leader, each peer, their mean, the ensemble."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...runs.reading import Run
-from ..figures.peers import BOTH_RIGHT, diversity
 from .stats import Stat
+
+BOTH_RIGHT = "both_right"
+"""Key of the recorded shares of images that both of two peers get right."""
 
 DIVERSITY = ("agreement", "disagreement", "q_statistic")
 
@@ -19,16 +21,16 @@ class ReadOut:
 
     Attributes:
         name: as the method calls it; ``peer_mean`` is the mean over the peers.
-        deployed: whether it is the one that the main table speaks of.
-        top1_error: percent.
+        deployed: whether it is the one that the main table is about.
+        headline: the headline metric.
         top5_error: percent; None where no seed recorded it.
         agreement, disagreement, q_statistic: of the peers, none of them in percent
-            (:mod:`cohobate.analysis.diversity`); None but for ``peer_mean``, and where undefined.
+            (:mod:`cohobate.analysis.diversity`); None except for ``peer_mean``, and where undefined.
     """
 
     name: str
     deployed: bool
-    top1_error: Stat
+    headline: Stat
     top5_error: Stat | None
     agreement: Stat | None
     disagreement: Stat | None
@@ -37,20 +39,17 @@ class ReadOut:
 
 def read_outs(runs: Sequence[Run], split: str) -> list[ReadOut]:
     """The read-outs of finished runs that differ by their seed only, in the order they were measured."""
-    measured = [run.outcome["last"].get(split) or {} for run in runs]
-    names = dict.fromkeys(name for found in measured for name in found)
-    return [
-        _read_out(name, name == runs[0].predictor, [found[name] for found in measured if name in found])
-        for name in names
-    ]
+    seeds = [run.outcome["last"].get(split) or {} for run in runs]
+    names = dict.fromkeys(name for seed in seeds for name in seed)
+    return [_read_out(runs[0], name, [seed[name] for seed in seeds if name in seed]) for name in names]
 
 
-def _read_out(name: str, deployed: bool, measured: Sequence[Mapping[str, Any]]) -> ReadOut:
+def _read_out(run: Run, name: str, measured: Sequence[Mapping[str, Any]]) -> ReadOut:
     diversities = [diversity(m[BOTH_RIGHT]) for m in measured if BOTH_RIGHT in m]
     return ReadOut(
         name,
-        deployed,
-        Stat.of([m["top1_error"] for m in measured]),
+        name == run.predictor,
+        Stat.of([m[run.headline.name] for m in measured]),
         _stat(measured, "top5_error"),
         *(_stat(diversities, key) for key in DIVERSITY),
     )
@@ -59,3 +58,15 @@ def _read_out(name: str, deployed: bool, measured: Sequence[Mapping[str, Any]]) 
 def _stat(measured: Sequence[Mapping[str, Any]], key: str) -> Stat | None:
     values = [m[key] for m in measured if m.get(key) is not None]
     return Stat.of(values) if values else None
+
+
+def diversity(both_right: Sequence[Sequence[float]]) -> dict[str, float | None]:
+    """``agreement``, ``disagreement`` and ``q_statistic`` of the recorded shares, 0 to 1, (T, T).
+
+    None of them is in percent; see :func:`cohobate.analysis.diversity.of_shares`.
+    """
+    import torch  # here, so that a report without peers does not wait for it
+
+    from ...analysis.diversity import of_shares
+
+    return of_shares(torch.tensor(both_right, dtype=torch.float64))

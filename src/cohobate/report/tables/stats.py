@@ -25,10 +25,10 @@ class Stat:
 
 @dataclass(frozen=True)
 class Gain:
-    """Baseline error minus method error, in points, averaged over the seeds that both have.
+    """How much better a method is than the baseline, seed by seed, averaged over the seeds that both have.
 
     Attributes:
-        mean: positive where the method is better.
+        mean: of the differences in the headline metric, positive where the method is better.
         se: standard error of the mean difference; None for one pair.
         interval: 95 percent, Student's t; None for one pair, and where every pair differs by the
             same amount: a spread of zero in a few seeds gives no scale to judge the mean by.

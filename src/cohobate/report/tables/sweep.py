@@ -1,19 +1,20 @@
-"""A method over the values of one of its options: what was found.
+"""A method over the values of one of its options: what was measured.
 
-Every error is that of the deployed predictor at the last epoch, in percent (a paper that draws top-1
-accuracy draws 100 minus it). The validation error says which value is best; the test error stands beside
-it, is what the figure shows, and chooses nothing.
+Every number is the headline metric of the deployed predictor at the last epoch (a paper that draws top-1
+accuracy draws 100 minus the top-1 error). The validation split says which value is best; the number on the
+test split stands beside it, is what the figure shows, and chooses nothing.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...runs.reading import Run
-from .comparison import Stat
+from ...core.metrics import Metric
+from ...runs.reading import Run, shared_headline
+from .stats import Stat
+from .text import extreme
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,10 @@ class Trial:
     """One run.
 
     Attributes:
-        epoch: the last one; None if the run diverged, as are both errors.
-        val: top-1 error of the deployed predictor, percent; None without a validation split.
+        epoch: the last one; None if the run diverged, as are both measurements.
+        val: headline metric of the deployed predictor; None without a validation split.
         test: the same on the test split.
-        diverged: what was said when a loss was no longer a number.
+        diverged: the message about the loss that was no longer a number; None if the run finished.
     """
 
     seed: int
@@ -40,35 +41,37 @@ class Trial:
         if diverged is not None:
             return cls(int(run.config["seed"]), str(run.folder), None, None, None, diverged)
         last = run.outcome["last"]
-        errors = ((last[split] or {}).get(run.predictor, {}).get("top1_error") for split in ("val", "test"))
-        return cls(run.outcome["seed"], str(run.folder), last["epoch"], *errors)
+        measured = ((last[split] or {}).get(run.predictor, {}) for split in ("val", "test"))
+        values = (metrics.get(run.headline.name) for metrics in measured)
+        return cls(run.outcome["seed"], str(run.folder), last["epoch"], *values)
 
 
 @dataclass(frozen=True)
 class Row:
-    """A value of the option, or a method beside, over the seeds.
+    """One value of the option, or a method without the option, over the seeds.
 
     Attributes:
         name: the value as it is written, or the method's label.
-        value: None for a method beside.
+        value: None for a method without the option.
     """
 
     name: str
     value: Any
     trials: tuple[Trial, ...]
 
-    def errors(self, split: str) -> list[float]:
-        """Of the runs that came to their end."""
-        found = (trial.val if split == "val" else trial.test for trial in self.trials)
-        return [value for value in found if value is not None]
+    def measured(self, split: str) -> list[float]:
+        """The headline metric of each run that finished."""
+        values = (trial.val if split == "val" else trial.test for trial in self.trials)
+        return [value for value in values if value is not None]
 
     def stat(self, split: str) -> Stat | None:
-        errors = self.errors(split)
-        return Stat.of(errors) if errors else None
+        """Over the runs that finished; None where none did."""
+        values = self.measured(split)
+        return Stat.of(values) if values else None
 
     @property
     def diverged(self) -> int:
-        """How many runs did."""
+        """How many runs diverged."""
         return sum(trial.diverged is not None for trial in self.trials)
 
 
@@ -79,12 +82,13 @@ class Sweep:
     Attributes:
         label: the method, with its other options that are not the default ones.
         about: what the option is.
-        rows: numbers ascending, words as they were given.
+        metric: the headline metric of all runs.
+        rows: numbers ascending, words in the order of the command.
         beside: methods trained alike, without the option.
         marked: name of the value that is marked, and why: "marked" or "default".
-        split: whose error the figure shows: "test", or "val" where the data have no test split.
-        best: names of the values of lowest mean validation error; none without a validation split. Values
-            at which a run diverged do not count.
+        split: which split the figure shows: "test", or "val" where the data have no test split.
+        best: names of the values with the best mean on the validation split; none without such a split.
+            Values at which a run diverged do not count.
         settings: what all runs share: data, model, epochs, batch size ...
         notes: what a reader must know to read the numbers right.
     """
@@ -92,6 +96,7 @@ class Sweep:
     label: str
     option: str
     about: str
+    metric: Metric
     rows: tuple[Row, ...]
     beside: tuple[Row, ...]
     marked: tuple[str, str] | None
@@ -105,9 +110,10 @@ def shown(value: Any) -> str:
     """A value as one writes it: 5e-8, 0.25, none, sgd."""
     if value is None:
         return "none"
-    if isinstance(value, float):
-        return re.sub(r"e([+-]?)0*(\d)", lambda m: f"e{m[1].strip('+')}{m[2]}", f"{value:.12g}")
-    return str(value)
+    if not isinstance(value, float):
+        return str(value)
+    digits, e, exponent = f"{value:.12g}".partition("e")
+    return f"{digits}e{int(exponent)}" if e else digits
 
 
 def is_number(value: Any) -> bool:
@@ -126,18 +132,22 @@ def gather(
     mark: tuple[Any, str] | None = None,
     notes: Iterable[str] = (),
 ) -> Sweep:
-    """Runs as a sweep.
+    """Trials as a sweep.
 
     Args:
         label: of the method, without the option.
-        option: its name.
-        values: value -> a trial a seed.
-        beside: label -> a trial a seed.
-        runs: all of them; what the finished ones share is said.
+        option: name of the option.
+        values: value -> one trial for each seed.
+        beside: label of a method without the option -> one trial for each seed.
+        runs: all of them; the caption says what the finished ones share.
         about: what the option is.
         mark: the value to mark, and why.
-        notes: to be added.
+        notes: sentences to add to the sweep's own.
+
+    Raises:
+        ValueError: the runs have different headline metrics.
     """
+    metric = shared_headline(runs)
     order = sorted(values) if all(map(is_number, values)) else list(values)
     rows = tuple(Row(shown(value), value, tuple(values[value])) for value in order)
     others = tuple(Row(name, None, tuple(trials)) for name, trials in beside.items())
@@ -148,13 +158,14 @@ def gather(
         label=label,
         option=option,
         about=about,
+        metric=metric,
         rows=rows,
         beside=others,
         marked=None if mark is None else (shown(mark[0]), mark[1]),
         split=split,
-        best=_best(rows),
+        best=_best(rows, metric),
         settings=_shared(runs),
-        notes=(*_notes(option, rows, others, split), *notes),
+        notes=(*_notes(option, metric, rows, others, split), *notes),
     )
 
 
@@ -162,27 +173,32 @@ def _shared(runs: Sequence[Run]) -> dict[str, Any]:
     """What the caption can say of all runs at once."""
     facts = [{**run.config, **run.result} for run in runs if run.result is not None]
     keys = ("data", "model", "epochs", "batch_size", "train_images")
-    found = {key: {fact.get(key) for fact in facts} for key in keys}
-    return {key: values.pop() for key, values in found.items() if len(values) == 1}
+    recorded = {key: {fact.get(key) for fact in facts} for key in keys}
+    return {key: values.pop() for key, values in recorded.items() if len(values) == 1}
 
 
-def _best(rows: Sequence[Row]) -> tuple[str, ...]:
-    sure = {row.name: row.stat("val") for row in rows if not row.diverged}
-    means = {name: stat.mean for name, stat in sure.items() if stat is not None}
-    return tuple(name for name, mean in means.items() if mean == min(means.values()))
+def _best(rows: Sequence[Row], metric: Metric) -> tuple[str, ...]:
+    finished = {row.name: row.stat("val") for row in rows if not row.diverged}
+    means = {name: stat.mean for name, stat in finished.items() if stat is not None}
+    best = (min if metric.lower_is_better else max)(means.values(), default=None)
+    return tuple(name for name, mean in means.items() if mean == best)
 
 
-def _notes(option: str, rows: Sequence[Row], beside: Sequence[Row], split: str) -> list[str]:
-    said = []
-    if not any(row.errors("val") for row in rows):
-        said.append("There is no validation split, so nothing here may choose a value.")
+def _notes(option: str, metric: Metric, rows: Sequence[Row], beside: Sequence[Row], split: str) -> list[str]:
+    notes = []
+    if not any(row.measured("val") for row in rows):
+        notes.append("There is no validation split, so nothing here may choose a value.")
     elif split == "test":
-        said.append("Choose by the validation error: the test error chooses nothing.")
+        notes.append(
+            f"Choose by the {metric.title} on the validation split: that on the test split chooses nothing."
+        )
     else:
-        said.append("There is no test split: the lowest error is on the images that chose it.")
+        notes.append(
+            f"There is no test split: the {extreme(metric)} {metric.title} is on the images that chose it."
+        )
     for row in (*rows, *beside):
         name = f"{option}={row.name}" if row in rows else row.name
         for trial in row.trials:
             if trial.diverged is not None:
-                said.append(f"{name}, seed {trial.seed}, diverged: {trial.diverged.partition(';')[0]}.")
-    return said
+                notes.append(f"{name}, seed {trial.seed}, diverged: {trial.diverged.partition(';')[0]}.")
+    return notes

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ...core.metrics import TOP1_ERROR, Metric
+from .text import known_columns
+
 if TYPE_CHECKING:
     from rich.table import Table
 
-MEASURES = {
-    "top1_error": "top-1 error %",
-    "top5_error": "top-5 error %",
-    "nll": "NLL (nats)",
-    "ece": "calibration error % (15 bins)",
-}
+EXPLAINED = {"nll": "NLL (nats)", "ece": "calibration error % (15 bins)"}
+"""Headings for which a list of measures has more room than a table."""
 
 
 class Outlook(NamedTuple):
@@ -29,7 +28,7 @@ class Outlook(NamedTuple):
 
 
 class NetworkLine(NamedTuple):
-    """A built-in network: sizes, channels of its stages, names of its options, where it is from."""
+    """A built-in network: sizes, channels of its stages, names of its options, the paper it is from."""
 
     name: str
     parameters: int
@@ -40,7 +39,7 @@ class NetworkLine(NamedTuple):
 
 
 class StageLine(NamedTuple):
-    """A stage: what it gives, and what a cut after it leaves in the trunk and in a tail.
+    """A stage: its output, and the sizes of trunk and tail if the network is cut after it.
 
     ``sizes`` are (parameters, multiply-accumulates) of the trunk, then of one tail; None after the last
     stage, and where the cut is refused.
@@ -134,34 +133,52 @@ def plan_table(title: str, outlooks: Sequence[Outlook]) -> Table:
     return table
 
 
-def result_table(facts: Mapping[str, Any]) -> Table:
-    """The measurements of a finished run, ``result.json``: every read-out, the deployed one first."""
+def result_table(facts: Mapping[str, Any], headline: Metric = TOP1_ERROR) -> Table:
+    """The measurements of a finished run: every read-out, the deployed one first.
+
+    Args:
+        facts: the run's result.
+        headline: its headline metric, the first column of numbers.
+    """
     from rich.table import Table
 
     table = Table(title=f"{facts['label']} on {facts['data']}, {facts['model']}, seed {facts['seed']}")
-    for column in ("weights", "split", "read-out", "top-1 error %", "top-5 error %", "NLL", "ECE %"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for weights in ("last", "best"):
-        kept = facts[weights]
-        for split in ("val", "test"):
-            for readout, measured in ((kept and kept[split]) or {}).items():
-                values = [measured[key] for key in MEASURES]
-                name = f"{weights}, epoch {kept['epoch']}"
-                numbers = (f"{v:.2f}" if v >= 0.1 else f"{v:.3f}" for v in values)
-                table.add_row(name, split, readout, *numbers)
+    readouts = [
+        (f"{weights}, epoch {epoch['epoch']}", split, name, measured)
+        for weights in ("last", "best")
+        if (epoch := facts[weights]) is not None
+        for split in ("val", "test")
+        for name, measured in (epoch[split] or {}).items()
+    ]
+    columns: dict[str, str] = {}
+    for *_, measured in readouts:
+        columns |= known_columns(measured, headline)
+    for column in ("weights", "split", "read-out", *columns.values()):
+        table.add_column(column.replace(", %", " %"), justify="right", no_wrap=True)
+    for when, split, name, measured in readouts:
+        table.add_row(when, split, name, *(_number(measured.get(key)) for key in columns))
     return table
 
 
-def measures_table(title: str, measured: Mapping[str, Any], classes: Sequence[str]) -> Table:
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
+
+
+def measures_table(
+    title: str, measured: Mapping[str, Any], classes: Sequence[str], headline: Metric = TOP1_ERROR
+) -> Table:
     """Every measure of one network on one split, and the error of each class."""
     from rich.table import Table
 
     table = Table(title=title)
     table.add_column("measure")
     table.add_column("value", justify="right")
-    for key, name in MEASURES.items():
-        table.add_row(name, f"{measured[key]:.3f}")
-    table.add_section()
-    for name, value in zip(classes, measured["class_error"], strict=True):
-        table.add_row(f"error % of {name}", "no images" if value is None else f"{value:.2f}")
+    for key, name in known_columns(measured, headline).items():
+        table.add_row(EXPLAINED.get(key, name.replace(", %", " %")), f"{measured[key]:.3f}")
+    if "class_error" in measured:
+        table.add_section()
+        for name, value in zip(classes, measured["class_error"], strict=True):
+            table.add_row(f"error % of {name}", "no images" if value is None else f"{value:.2f}")
     return table

@@ -6,10 +6,11 @@ concentration is measured: :mod:`cohobate.analysis.attention`.
 
 from __future__ import annotations
 
-import csv
 import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from .text import csv_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,11 +22,11 @@ class Look:
     """Where one network looks at one epoch.
 
     Attributes:
-        network: its name.
-        epoch: whose weights.
+        network: name of the network.
+        epoch: at the end of which its weights were kept.
         maps: of each block, shallow to deep, (N, H_i, W_i), not negative; N images.
-        predicted: the class that it names for each image.
-        concentration: of each block, 0 to 1, the mean over the images measured.
+        predicted: the class that the network predicts for each image.
+        concentration: of each block, 0 to 1, averaged over the images measured.
     """
 
     network: str
@@ -37,16 +38,16 @@ class Look:
 
 @dataclass(frozen=True)
 class Attention:
-    """What a picture shows.
+    """Where the networks of one run look, at one or several epochs.
 
     Attributes:
         about: the run, in words.
-        split: whose images.
-        rows: of the split, one an image.
-        images: (N, H, W, 3), 0 to 1, as a person sees them.
-        labels: the class of each.
+        split: from which the images are.
+        rows: of each image in the split.
+        images: (N, H, W, 3), 0 to 1, before normalisation.
+        labels: the class of each image.
         looks: of every network at every epoch, epoch by epoch, the deployed network first.
-        measured: over how many images of the split the concentration is a mean.
+        measured: number of images of the split over which the concentration is averaged.
     """
 
     about: str
@@ -67,12 +68,12 @@ class Attention:
 
     @property
     def blocks(self) -> int:
-        """Of the network that has most; a shorter one stands below its deepest."""
+        """Of the deepest network; the maps of a network with fewer blocks stand in the last columns."""
         return max(len(look.maps) for look in self.looks)
 
     def of(self, network: str, epoch: int) -> Look | None:
-        found = (look for look in self.looks if (look.network, look.epoch) == (network, epoch))
-        return next(found, None)
+        """Where a network looks at an epoch; None if it was not measured there."""
+        return next((look for look in self.looks if (look.network, look.epoch) == (network, epoch)), None)
 
 
 def arrays(attention: Attention) -> dict[str, Any]:
@@ -84,7 +85,7 @@ def arrays(attention: Attention) -> dict[str, Any]:
     """
     import numpy as np
 
-    found: dict[str, Any] = {
+    named: dict[str, Any] = {
         "rows": np.array(attention.rows),
         "labels": np.array(attention.labels),
         "images": attention.images.numpy(),
@@ -95,10 +96,10 @@ def arrays(attention: Attention) -> dict[str, Any]:
         key = network.replace(" ", "_").replace("-", "_")
         first = attention.blocks - len(looks[0].maps) + 1
         for number, maps in enumerate(zip(*(look.maps for look in looks), strict=True), first):
-            found[f"{key}_block_{number}"] = np.stack([each.numpy() for each in maps])
-        found[f"{key}_predicted"] = np.array([look.predicted for look in looks])
-        found[f"{key}_concentration"] = np.array([look.concentration for look in looks])
-    return found
+            named[f"{key}_block_{number}"] = np.stack([each.numpy() for each in maps])
+        named[f"{key}_predicted"] = np.array([look.predicted for look in looks])
+        named[f"{key}_concentration"] = np.array([look.concentration for look in looks])
+    return named
 
 
 def to_npz(attention: Attention) -> bytes:
@@ -112,15 +113,21 @@ def to_npz(attention: Attention) -> bytes:
 
 def to_csv(attention: Attention) -> str:
     """How concentrated the maps are: a line an epoch, network and block."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(("epoch", "network", "block", "concentration_percent", "split", "images"))
+    rows = []
     for look in attention.looks:
         first = attention.blocks - len(look.concentration) + 1
         for block, value in enumerate(look.concentration, first):
-            percent = f"{100 * value:.4f}"
-            writer.writerow((look.epoch, look.network, block, percent, attention.split, attention.measured))
-    return out.getvalue()
+            rows.append(
+                {
+                    "epoch": look.epoch,
+                    "network": look.network,
+                    "block": block,
+                    "concentration_percent": f"{100 * value:.4f}",
+                    "split": attention.split,
+                    "images": attention.measured,
+                }
+            )
+    return csv_text(rows)
 
 
 def definition(attention: Attention) -> str:

@@ -1,4 +1,4 @@
-"""The figure of a sweep: the error over an option."""
+"""The figure of a sweep: the headline metric over an option."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from itertools import cycle
 from typing import Any
 
 from ..tables.sweep import Row, Sweep, is_number
-from .plots import INK, PALETTE, Chart, our_style
+from ..tables.text import sentence, spelled
+from .chart import INK, PALETTE, SIZE, Chart, Figure, our_style
+from .lettering import inches
 
 WIDE = 20
 """Positive values that span a larger factor stand on a logarithmic axis."""
 
 CURVE, GREEN, OTHERS = PALETTE[0], PALETTE[2], (PALETTE[1], *PALETTE[3:])
-TICK_ROOM = 4.9  # inches that the horizontal axis is long, about
-CHARACTER, GAP = 0.085, 0.12  # inches, of a tick's label
+GAP = 0.12
+"""Inches between the labels of two values."""
 
 
 def places(values: Sequence[Any]) -> tuple[str, list[float]]:
@@ -35,57 +37,66 @@ def places(values: Sequence[Any]) -> tuple[str, list[float]]:
     return "log", [math.log10(value) if value > 0 else logs[0] - step for value in values]
 
 
+def figure(sweep: Sweep) -> Figure:
+    """The drawing, and what its marks mean."""
+    caption = "Bars: one sample standard deviation. Faint: a run. Dashed: a method beside."
+    return Figure(draw(sweep), caption, "sweep")
+
+
 def draw(sweep: Sweep) -> str:
-    """The error over the option, as SVG.
+    """The headline metric over the option, as SVG.
 
     Mean over the seeds, bars of one sample standard deviation, a faint point a run; dashed lines for the
-    methods beside; a green dot for the marked value; a cross at the upper edge where a run diverged.
+    methods without the option; a green dot for the marked value; a cross at the upper edge where a run
+    diverged.
     """
+    metric = sweep.metric
     kind, xs = places([row.value for row in sweep.rows])
     with our_style(f"sweep {sweep.label} {sweep.option}"):
-        chart = Chart(f"{sweep.split} error, percent")
-        _horizontal(chart, sweep, kind, xs)
+        chart = Chart(f"{sweep.split} {metric.title}{spelled(metric)}")
         _curve(chart, sweep, kind, xs)
         for row, colour in zip(sweep.beside, cycle(OTHERS), strict=False):
             _beside(chart, sweep, row, colour)
         _mark(chart, sweep, xs)
         _crosses(chart, sweep, xs)
-        if not any(row.errors(sweep.split) for row in (*sweep.rows, *sweep.beside)):
+        if not any(row.measured(sweep.split) for row in (*sweep.rows, *sweep.beside)):
             chart.axes.set_yticks([])
-        return chart.svg(f"Top-1 error of {sweep.label} over {sweep.option}")
+        _horizontal(chart, sweep, kind, xs)
+        return chart.svg(f"{sentence(metric.title)} of {sweep.label} over {sweep.option}")
 
 
 def _horizontal(chart: Chart, sweep: Sweep, kind: str, xs: Sequence[float]) -> None:
     axes = chart.axes
-    axes.set_xlabel(f"{sweep.option}, logarithmic" if kind == "log" else sweep.option)
+    axes.set_xlabel(f"{sweep.option}, logarithmic" if kind == "log" else sweep.option, parse_math=False)
     span = max(xs) - min(xs) or 1.0
     margin = 0.06 if kind != "words" else 0.5 / len(xs)
     axes.set_xlim(min(xs) - margin * span, max(xs) + margin * span)
     names = [row.name for row in sweep.rows]
-    first = None if sweep.marked is None else sweep.marked[0]
-    lines = _lines(names, xs, span * (1 + 2 * margin), first)
+    axes.set_xticks(xs, names, parse_math=False)
+    chart.figure.draw_without_rendering()
+    length = axes.get_window_extent().width / chart.figure.dpi
+    centres = [x * length / (span * (1 + 2 * margin)) for x in xs]
+    lines = _lines(names, centres, None if sweep.marked is None else sweep.marked[0])
     below = {0: "", 1: "\n"}
-    axes.set_xticks(xs, [below[n] + name if n in below else "" for name, n in zip(names, lines, strict=True)])
-    for text in axes.get_xticklabels():
-        text.set_parse_math(False)
+    texts = [below[line] + name if line in below else "" for name, line in zip(names, lines, strict=True)]
+    axes.set_xticks(xs, texts, parse_math=False)
 
 
-def _lines(names: Sequence[str], xs: Sequence[float], width: float, first: str | None) -> list[int | None]:
+def _lines(names: Sequence[str], centres: Sequence[float], first: str | None) -> list[int | None]:
     """The line below the axis on which each label has room, 0 or 1; None: it has none on either.
 
-    The marked one comes first, then both ends, then the rest from left to right.
+    The marked one comes first, then both ends, then the rest from left to right. Centres are in inches.
     """
-    inch = TICK_ROOM / width
-    half = [len(name) * CHARACTER / 2 for name in names]
+    half = [inches(name, SIZE) / 2 for name in names]
     taken: dict[int, int] = {}
-    ends = (0, len(xs) - 1)
-    for i in sorted(range(len(xs)), key=lambda i: (names[i] != first, i not in ends, i)):
+    ends = (0, len(names) - 1)
+    for i in sorted(range(len(names)), key=lambda i: (names[i] != first, i not in ends, i)):
         for line in (0, 1):
             near = [j for j, other in taken.items() if other == line]
-            if all(abs(xs[i] - xs[j]) * inch >= half[i] + half[j] + GAP for j in near):
+            if all(abs(centres[i] - centres[j]) >= half[i] + half[j] + GAP for j in near):
                 taken[i] = line
                 break
-    return [taken.get(i) for i in range(len(xs))]
+    return [taken.get(i) for i in range(len(names))]
 
 
 def _curve(chart: Chart, sweep: Sweep, kind: str, xs: Sequence[float]) -> None:
@@ -96,7 +107,7 @@ def _curve(chart: Chart, sweep: Sweep, kind: str, xs: Sequence[float]) -> None:
     zero = kind == "log" and sweep.rows[0].value == 0
     alone = [x for x in known if zero and x == xs[0]]
     joined = [x for x in xs if x not in alone]
-    means = [known[x].mean if x in known else math.nan for x in joined]  # NaN is a gap: nothing came of it
+    means = [known[x].mean if x in known else math.nan for x in joined]  # NaN is a gap: every run diverged
     style: dict[str, Any] = {"color": CURVE, "linewidth": 1.9, "marker": "o", "markersize": 5, "zorder": 3}
     dashes = "" if kind == "words" else "-"
     (line,) = chart.axes.plot(joined, means, linestyle=dashes, **style)
@@ -107,9 +118,9 @@ def _curve(chart: Chart, sweep: Sweep, kind: str, xs: Sequence[float]) -> None:
     caps: dict[str, Any] = {"fmt": "none", "capsize": 3, "ecolor": CURVE, "elinewidth": 1.1}
     chart.axes.errorbar(list(spread), middles, yerr=bars, **caps)
     for x, row in zip(xs, sweep.rows, strict=True):
-        errors = row.errors(sweep.split)
-        if len(errors) > 1:
-            chart.axes.plot([x] * len(errors), errors, "o", color=CURVE, alpha=0.3, markersize=3.5, mew=0)
+        values = row.measured(sweep.split)
+        if len(values) > 1:
+            chart.axes.plot([x] * len(values), values, "o", color=CURVE, alpha=0.3, markersize=3.5, mew=0)
     if zero:
         chart.axes.axvline((xs[0] + xs[1]) / 2, color=INK, linewidth=0.7, linestyle=":")
     most = max(stat.n for stat in known.values())
