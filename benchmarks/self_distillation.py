@@ -26,10 +26,10 @@ from cohobate.core import Batch, Method
 from cohobate.data.arrays import arrays
 from cohobate.engine.memory import keep_freed_memory
 from cohobate.engine.plan import begin
-from cohobate.recipes.catalogue import find
 from cohobate.recipes.job import Job
 from cohobate.recipes.options import options as method_options
 from cohobate.recipes.options import own_options
+from cohobate.recipes.recipe import find
 
 CLASSES, SIZE = 100, 32
 

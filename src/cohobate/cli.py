@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 import tyro
 
-from .engine.memory import keep_freed_memory
+from .commands.process import run_alone
 
 COMMANDS = {
     "train": "train",
@@ -41,7 +41,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     name, rest = arguments[:1] or ["--help"], arguments[1:]
     commands = {command: _command(file, rest) for command, file in COMMANDS.items()}
-    keep_freed_memory()
     try:
         tyro.extras.subcommand_cli_from_dict(commands, prog="cohobate", description=ABOUT, args=name)
     except BrokenPipeError:
@@ -54,28 +53,10 @@ def _command(file: str, arguments: list[str]) -> Callable[[], None]:
     main = import_module(f".commands.{file}", __package__).main
 
     def command() -> None:
-        _guarded(partial(main, arguments))
+        run_alone(partial(main, arguments))
 
     command.__doc__ = main.__doc__
     return command
-
-
-def _guarded(command: Callable[[], None]) -> None:
-    """Turn what a user can mend into one line. COHOBATE_TRACEBACK=1 shows where it came from."""
-    try:
-        command()
-    except Exception as error:
-        if os.environ.get("COHOBATE_TRACEBACK"):
-            raise
-        from .engine.errors import RunError, Stopped
-
-        if isinstance(error, Stopped):
-            print(f"{error}", file=sys.stderr)
-            sys.exit(error.code)
-        if isinstance(error, RunError | ValueError | FileNotFoundError | ImportError):
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(2)
-        raise
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ import tyro
 from pydantic import Field
 
 from ..config.groups import Group
-from .parsing import parsed_alone, show
+from .console import show
+from .parsing import parsed_alone
 
 ABOUT = """\
 Draw where the networks of a run look: the attention map of each block over the image.

@@ -15,7 +15,8 @@ from ..config.files import read_config
 from ..config.grammar import parse
 from ..config.groups import Group, Images, Training
 from ..papers.setups import find_setup
-from .parsing import SETUP, WHOLE, parsed, show, value_of
+from .console import show
+from .parsing import SETUP, WHOLE, parsed, value_of
 
 if TYPE_CHECKING:
     from ..data.dataset import Dataset

@@ -9,7 +9,7 @@ import tyro
 
 from ..config.files import read_config
 from ..runs.layout import RunFolder
-from .parsing import show
+from .console import show
 
 Split = Literal["test", "val"]
 Weights = Literal["last", "best"]
@@ -35,7 +35,7 @@ def evaluate_run(
     from ..core import as_output
     from ..engine.evaluate import evaluating
     from ..engine.measures.classification import CLASSIFICATION
-    from ..recipes.job import load
+    from ..recipes.networks import load
     from ..recipes.options import recorded_options
     from .feeds import split_loader
     from .prepare import prepare

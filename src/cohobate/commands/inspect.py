@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tyro
 
-from .parsing import show
+from .console import show
 
 
 def main(arguments: list[str]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from ..config.grammar import text
-from .parsing import show
+from .console import show
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,8 +21,9 @@ def methods() -> Listing:
     """Every method, what it does, and its options."""
     from rich.table import Table
 
-    from ..recipes.catalogue import METHODS, find
+    from ..recipes.catalogue import METHODS
     from ..recipes.options import own_options
+    from ..recipes.recipe import find
 
     table = Table("method", "what it does", "its options")
     for name in METHODS:

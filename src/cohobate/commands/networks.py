@@ -16,7 +16,7 @@ from ..models.registry import LIBRARIES, NETWORKS, is_known, parse
 from ..models.surgery.adapt import made_for
 from ..models.surgery.branch import branch_points
 from ..models.surgery.probe import look
-from ..recipes.job import make_network
+from ..recipes.networks import make_network
 from ..report.tables.terminal import NetworkLine, NetworkMap, StageLine
 
 CIFAR = 32
@@ -56,7 +56,7 @@ def inspect_network(spec: str, classes: int = 100, image_size: int | None = None
         image_size: side in pixels; by default 32, and for a library's network what it was made for.
 
     Raises:
-        ValueError, ImportError: see :func:`cohobate.recipes.job.make_network`.
+        ValueError, ImportError: see :func:`cohobate.recipes.networks.make_network`.
     """
     network, shape = _made(without(spec, "weights", "pretrained")[0], classes, image_size)
     output = look(network, shape).output

@@ -17,8 +17,8 @@ from ..engine.plan import begin
 from ..engine.probe import step_seconds
 from ..methods.supervised import Supervised
 from ..report.tables.terminal import Outlook, plan_table
+from .console import show
 from .feeds import make_feeds
-from .parsing import show
 from .prepare import Prepared, prepare
 from .teachers import teacher_run
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import field, make_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import tyro
 from pydantic.fields import FieldInfo
@@ -15,9 +15,6 @@ from tyro.constructors import PrimitiveConstructorSpec
 from ..config.checking import checked
 from ..config.grammar import takes_several
 from ..config.groups import GROUPS, Group
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 SETUP = "A published set-up to begin from (`cohobate list setups`); a configuration and flags beat it."
 CONFIG = "A run.yaml to begin from; flags beat it."
@@ -160,13 +157,3 @@ def value_of(arguments: Sequence[str], wanted: str) -> str | None:
         if argument == wanted and i + 1 < len(arguments):
             return arguments[i + 1]
     return None
-
-
-def show(what: RenderableType) -> None:
-    """Print for a terminal or a file."""
-    from rich.console import Console
-
-    console = Console()
-    # A file or a pipe has no width of its own: nothing need be cut there.
-    console.width = console.width if console.is_terminal else max(console.width, 120)
-    console.print(what)

@@ -23,9 +23,10 @@ from ..engine import distributed
 from ..engine.feeds import Feeds
 from ..engine.phase import phase_settings
 from ..engine.plan import begin
-from ..recipes.catalogue import find
+from ..engine.randomness import unchanged
 from ..recipes.job import Job
 from ..recipes.options import label, own_options
+from ..recipes.recipe import find
 from .feeds import extra_images, make_feeds, read_data
 from .teachers import teacher_run
 
@@ -64,7 +65,14 @@ class Prepared:
 
     def job(self, say: Callable[[str], None], trained: Callable[[str], nn.Module]) -> Job:
         """What the method is handed."""
-        return Job(self.config, self.dataset, say, trained)
+        return Job(
+            self.config,
+            self.dataset,
+            say,
+            trained,
+            first=lambda value: distributed.gathered(value)[0],
+            apart=unchanged,
+        )
 
     @cached_property
     def unlabelled(self) -> Split | None:

@@ -17,9 +17,9 @@ from ..data.dataset import fingerprint
 from ..engine.checkpoint import Store
 from ..engine.errors import RunError
 from ..engine.plan import begin
-from ..recipes.catalogue import find
-from ..recipes.job import load
+from ..recipes.networks import load
 from ..recipes.options import recorded_options
+from ..recipes.recipe import find
 from ..runs.kept import Kept, load_kept, states_of
 from ..runs.layout import RunFolder
 from .prepare import Prepared, prepare

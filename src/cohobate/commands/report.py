@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tyro
 
-from .parsing import show
+from .console import show
 
 
 def main(arguments: list[str]) -> None:

@@ -18,7 +18,7 @@ from ..engine.plan import Outcome, begin, run_plan
 from ..engine.probe import choose_precision
 from ..engine.progress import Display
 from ..engine.signals import Stopper
-from ..recipes.job import load
+from ..recipes.networks import load
 from ..runs.folder import claim
 from ..runs.layout import RunFolder
 from .feeds import make_feeds

@@ -12,7 +12,8 @@ from ..config.checking import checked
 from ..config.grammar import flag, takes_several
 from ..config.groups import Group
 from ..config.objects import nearest
-from .parsing import CONFIG, SETUP, WHOLE, named_run, parsed, show
+from .console import show
+from .parsing import CONFIG, SETUP, WHOLE, named_run, parsed
 
 SWEEP = """\
 usage: cohobate sweep METHOD --OPTION V1,V2,... [--seeds 0,1] [--beside METHOD ...] [--mark V] ...
@@ -52,8 +53,8 @@ def main(arguments: list[str]) -> None:
         print(SWEEP, end="")
         return
     method, given = named_run(arguments, "sweep")
-    from ..recipes.catalogue import find
     from ..recipes.options import options_model, own_group, some_options
+    from ..recipes.recipe import find
 
     own, program = {method: own_group(method)}, f"cohobate sweep {method}"
     given = some_options(method, given)

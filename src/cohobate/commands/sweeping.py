@@ -15,8 +15,8 @@ from ..engine.errors import NonFiniteLoss
 from ..engine.progress import Display
 from ..papers.setups import find_setup
 from ..recipes.axis import check_values
-from ..recipes.catalogue import find
 from ..recipes.options import for_method, label, options, options_model
+from ..recipes.recipe import find
 from ..report.files import sweep_files
 from ..report.tables.sweep import Sweep, Trial, gather, shown
 from ..runs.folder import plain, seed_folder, write_files

@@ -13,7 +13,8 @@ from pydantic import Field
 from ..config.groups import Group, Training
 from ..config.objects import nearest
 from ..runs.layout import RunFolder
-from .parsing import CONFIG, SETUP, named_run, parsed, show
+from .console import show
+from .parsing import CONFIG, SETUP, named_run, parsed
 
 if TYPE_CHECKING:
     from ..core import Method, Plan
@@ -106,8 +107,8 @@ class Command(Group):
 def main(arguments: list[str]) -> None:
     """Train METHOD; an interrupted run goes on when the same command is given."""
     method, given = named_run(arguments, "train")
-    from ..recipes.catalogue import find
     from ..recipes.options import options, own_group, own_options, some_options
+    from ..recipes.recipe import find
 
     own = own_group(method)
     chosen, command = parsed(

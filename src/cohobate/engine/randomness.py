@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -37,3 +39,13 @@ def restore(tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
     np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
     version, numbers, gauss = facts["python"]
     random.setstate((version, tuple(numbers), gauss))
+
+
+@contextmanager
+def unchanged() -> Iterator[None]:
+    """What is drawn inside leaves what is drawn afterwards as it would have been."""
+    state = random_state()
+    try:
+        yield
+    finally:
+        restore(*state)

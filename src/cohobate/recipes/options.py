@@ -15,7 +15,7 @@ from ..config.checking import checked
 from ..config.declared import Option
 from ..config.grammar import flag, text
 from ..config.groups import Group, Teacher, Training, defaults
-from .catalogue import find
+from .recipe import find
 
 
 @cache

@@ -176,10 +176,8 @@ def _multi_branch(
 
 def _diversified(job: Job, method: Diversified) -> Diversified:
     """Every process with the gamma of the first, and how large the term begins, said."""
-    from ..engine import distributed
-
     # Where gamma is matched: each process draws weights of its own, and trains the first one's.
-    method.gamma = distributed.gathered(method.gamma)[0]
+    method.gamma = job.first(method.gamma)
     size = method.gamma * float(method.diversity().detach())
     job.say(f"CD loss: gamma {method.gamma:.3g}, so it begins at {size:.3g}")
     return method

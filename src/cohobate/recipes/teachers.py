@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torch import nn
+
 from ..config.grammar import without
-from ..runs.layout import RunFolder
+from ..core import Frozen, Mean
+from ..models.registry import parse
+from ..models.surgery.normalised import Renormalised, pretrained_for
+from ..runs.deployed import Deployed, read_deployed
+from .networks import rebuilt
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from ..core import Frozen
     from .job import Job
 
 
@@ -24,8 +25,6 @@ def teacher(job: Job) -> Frozen:
         ValueError: none was given, or one has other classes.
         RunError: a file cannot be read.
     """
-    from ..core import Frozen, Mean
-
     specs = job.training.teacher
     if not specs:
         raise ValueError(
@@ -33,23 +32,17 @@ def teacher(job: Job) -> Frozen:
             "model with its weights (resnet32x4:weights=FILE), or the name of a model to train first "
             "(`cohobate list models`)"
         )
-    with unchanged_randomness():
+    # Training a teacher, or reading it, must leave the draws of the student's weights alike.
+    with job.apart():
         networks = [_one(spec, job) for spec in specs]
     return Frozen(networks[0] if len(networks) == 1 else Mean(networks), copy=False)
 
 
 def _one(spec: str, job: Job) -> nn.Module:
     """A network that is ready to teach, shown images normalised as it knows them."""
-    from ..engine.checkpoint import read_state
-    from ..models.registry import parse
-    from ..models.surgery.normalised import pretrained_for
-    from .job import load
-
     spec, given = _statistics(spec)
     if (deployed := _deployed(spec)) is not None:
-        network = load(deployed, classes=job.classes)
-        facts = read_state(deployed).facts
-        return _shown(network, given or (facts["mean"], facts["std"]), spec, job)
+        return _shown(rebuilt(deployed, job.classes), given or deployed.statistics, spec, job)
     if without(spec, "weights", "pretrained")[0] != spec:
         network = job.build(spec)
         theirs = pretrained_for(network, job.classes) if parse(spec)[1].get("pretrained") else None
@@ -66,14 +59,12 @@ def untrained(job: Job, count: int) -> list[nn.Module]:
     Raises:
         ValueError: there are several teachers, or the one that was given cannot be built by name.
     """
-    from ..engine.checkpoint import read_state
-
     if len(job.training.teacher) > 1:
         listed = ", ".join(job.training.teacher)
         raise ValueError(f"this method copies the teacher's architecture and takes one, got {listed}")
     spec = job.training.teacher[0]
     if (deployed := _deployed(spec)) is not None:
-        spec = read_state(deployed).facts["model"]
+        spec = deployed.model
     bare, _ = without(spec, "weights", "pretrained", "mean", "std")
     return [job.build(bare) for _ in range(count)]
 
@@ -87,17 +78,13 @@ def _statistics(spec: str) -> tuple[str, Any]:
     return rest, (mean[0], std[0]) if mean else None
 
 
-def _deployed(spec: str) -> Path | None:
-    """The file of a deployed network, if the spec is one or a run's folder."""
-    path = Path(spec)
-    if path.is_dir():
-        return RunFolder(path).deployed
-    return path if spec.endswith(".safetensors") and ":weights=" not in spec else None
+def _deployed(spec: str) -> Deployed | None:
+    """The deployed network, if the spec is its file or a run's folder."""
+    is_file = spec.endswith(".safetensors") and ":weights=" not in spec
+    return read_deployed(spec) if is_file or Path(spec).is_dir() else None
 
 
 def _shown(network: nn.Module, theirs: Any, spec: str, job: Job) -> nn.Module:
-    from ..models.surgery.normalised import Renormalised
-
     if theirs is None:
         return network
     theirs = tuple(_channels(value, spec) for value in theirs)
@@ -118,15 +105,3 @@ def _channels(value: Any, spec: str) -> tuple[float, ...]:
     if len(channels) != 3:
         raise ValueError(f"mean and std of {spec} are three numbers, 0.5/0.5/0.5, got {value!r}")
     return channels
-
-
-@contextmanager
-def unchanged_randomness() -> Iterator[None]:
-    """Training a teacher, or finding it trained, must leave the student's draws alike."""
-    from ..engine.randomness import random_state, restore
-
-    state = random_state()
-    try:
-        yield
-    finally:
-        restore(*state)

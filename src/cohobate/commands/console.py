@@ -1,0 +1,18 @@
+"""Printing what a command has to show."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+def show(what: RenderableType) -> None:
+    """Print for a terminal or a file."""
+    from rich.console import Console
+
+    console = Console()
+    # A file or a pipe has no width of its own: nothing need be cut there.
+    console.width = console.width if console.is_terminal else max(console.width, 120)
+    console.print(what)

@@ -1,0 +1,26 @@
+"""A command as the whole of a process: its memory, and its errors in a line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+from ..engine.errors import RunError, Stopped
+from ..engine.memory import keep_freed_memory
+
+
+def run_alone(command: Callable[[], None]) -> None:
+    """Run what this process is for; exits with one line and a code when it stops or a user can mend it.
+
+    COHOBATE_TRACEBACK=1 shows where an error came from.
+    """
+    keep_freed_memory()
+    try:
+        command()
+    except (Stopped, RunError, ValueError, FileNotFoundError, ImportError) as error:
+        if os.environ.get("COHOBATE_TRACEBACK"):
+            raise
+        before, code = ("", error.code) if isinstance(error, Stopped) else ("error: ", 2)
+        print(f"{before}{error}", file=sys.stderr)
+        sys.exit(code)

@@ -1,0 +1,76 @@
+"""Networks by name: built in, of a library, of the user's own, or deployed by a run."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ..config.grammar import without
+from ..config.objects import load_object
+from ..core import Shape
+from ..models.build import build
+from ..models.registry import is_known, parse
+from ..models.surgery.adapt import adapt
+from ..models.surgery.probe import look
+from ..runs.deployed import Deployed, read_deployed
+
+
+def make_network(spec: str, classes: int, shape: Shape) -> nn.Module:
+    """A network by name, or by a function of the user's own (``file.py:function:option=value``).
+
+    A user's network that returns plain logits is adapted: its stages are found, its residual blocks
+    gated (:func:`cohobate.adapt`).
+
+    Raises:
+        ValueError: an unknown name or option; the user's function returns no module; images that the
+            network cannot take, or other classes than the data has.
+    """
+    name, options = parse(spec)
+    if is_known(name):
+        network = build(spec, classes, shape=shape)
+    else:
+        network = adapt(_of_user(name, classes, options), shape=shape)
+    predicted = look(network, shape).output.logits.shape[1]
+    if predicted != classes:
+        raise ValueError(f"{spec} predicts {predicted} classes, the data has {classes}")
+    return network
+
+
+def _of_user(name: str, classes: int, options: dict[str, Any]) -> nn.Module:
+    make = load_object(name)
+    try:
+        inspect.signature(make).bind(classes, **options)
+    except TypeError as error:
+        raise ValueError(f"{name} cannot be called with {classes} and {options}: {error}") from error
+    network = make(classes, **options)
+    if not isinstance(network, nn.Module):
+        raise ValueError(f"{name} returned {type(network).__name__}, not a torch.nn.Module")
+    return network
+
+
+def load(path: Path | str, classes: int | None = None) -> nn.Module:
+    """The network that a run deployed, ready to predict (evaluation mode).
+
+    Args:
+        path: a run folder (its last weights) or a ``deployed*.safetensors`` file.
+        classes: refuse a network that predicts another number of classes.
+
+    Raises:
+        RunError: the file is missing, cut, or no deployed network.
+        ValueError: other classes than asked for.
+    """
+    return rebuilt(read_deployed(path), classes)
+
+
+def rebuilt(deployed: Deployed, classes: int | None = None) -> nn.Module:
+    """The network of a file that was read, as :func:`load` gives it."""
+    predicted = len(deployed.classes)
+    if classes is not None and predicted != classes:
+        raise ValueError(f"{deployed.path} predicts {predicted} classes, the data has {classes}")
+    spec, _ = without(deployed.model, "weights", "pretrained")
+    network = make_network(spec, predicted, deployed.shape)
+    network.load_state_dict(deployed.tensors)
+    return network.eval()

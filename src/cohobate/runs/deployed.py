@@ -1,0 +1,70 @@
+"""The network that a run deployed: its weights, and what its file says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from ..core import Shape
+from ..engine.checkpoint import read_state
+from ..engine.errors import RunError
+from .layout import RunFolder
+
+
+class Deployed(NamedTuple):
+    """A file of a deployed network.
+
+    Attributes:
+        path: of the file.
+        tensors: the network's state dictionary.
+        facts: what the header says.
+    """
+
+    path: Path
+    tensors: dict[str, Tensor]
+    facts: Mapping[str, Any]
+
+    @property
+    def model(self) -> str:
+        """The network's name, by which it can be built."""
+        return str(self.facts["model"])
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes that it predicts."""
+        return list(self.facts["classes"])
+
+    @property
+    def statistics(self) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation of each channel, by which its images are normalised."""
+        return self.facts["mean"], self.facts["std"]
+
+    @property
+    def shape(self) -> Shape:
+        """(C, H, W) of the images that it was made for; files of before have a side in pixels."""
+        if "shape" in self.facts:
+            channels, height, width = self.facts["shape"]
+            return channels, height, width
+        return 3, self.facts["image_size"], self.facts["image_size"]
+
+
+def read_deployed(path: Path | str) -> Deployed:
+    """Read a ``deployed*.safetensors`` file; of a run's folder the one of its last weights.
+
+    Raises:
+        RunError: the file is missing, cut, or no network that can be built again from a name.
+    """
+    path = Path(path)
+    path = RunFolder(path).deployed if path.is_dir() else path
+    tensors, facts = read_state(path)
+    if "model" not in facts:
+        raise RunError(f"{path} is a checkpoint of training; the network is deployed.safetensors of its run")
+    if facts["model"] is None:
+        raise RunError(
+            f"{path} was trained from Python with a network of your own: build it, then "
+            "cohobate.load_weights(network, path)"
+        )
+    return Deployed(path, tensors, facts)
