@@ -10,7 +10,7 @@ from naive import kl, softmax
 from torch import Tensor, nn
 from zoo import CLASSES, batch, seeded, toy, toy_frskd, toy_images
 
-from cohobate.commands.run import fit
+from cohobate.commands.train import fit
 from cohobate.core import Batch, Output
 from cohobate.data.arrays import arrays
 from cohobate.methods.at import AT, attention_map

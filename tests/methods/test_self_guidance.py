@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from inspect import unwrap
 from typing import Any
 
 import pytest
@@ -16,7 +17,6 @@ from cohobate.methods.self_guidance import SelfGuidance
 from cohobate.methods.stochastic_depth import StochasticDepth, SurvivalGates, draw, linear_decay
 from cohobate.models.backbones.resnet import ResNet
 from cohobate.models.build import build
-from cohobate.recipes.methods import self_guidance as recipe
 
 
 def naive_resnet(network: ResNet, x: Tensor, gates: list[float]) -> Tensor:
@@ -213,7 +213,7 @@ def test_a_network_without_gates_is_refused() -> None:
 
 def test_defaults_are_the_papers() -> None:
     """Section 4.1: tau = 3, lambda = 0.25, survival as in Stochastic Depth (p_L = 0.5)."""
-    assert recipe.__kwdefaults__ == {
+    assert unwrap(SelfGuidance.__init__).__kwdefaults__ == {
         "survival": 0.5,
         "weight": 0.25,
         "temperature": 3.0,

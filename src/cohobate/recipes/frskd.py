@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
+from torch import nn
 from typing_extensions import Doc
 
 from ..config.declared import PassedOn
-
-if TYPE_CHECKING:
-    from ..core import Method, Output, Plan, Term
-    from ..methods.frskd import FRSKD
-    from ..models.dense.bifpn import SelfTeacher
-    from .job import Job
+from ..core import Method, Output, Phase, Plan, Term
+from ..core.options import own
+from ..methods.at import AT
+from ..methods.fitnet import Hints
+from ..methods.frskd import FRSKD, AttentionNorm
+from ..methods.frskd_sla import FRSKDSLA
+from ..methods.matching import preact_pairs
+from ..methods.ofd import OFD, margin
+from ..methods.sla import ROTATIONS, features
+from ..models.dense.bifpn import SelfTeacher
+from .job import Job
 
 BETA: dict[str, float] = {"at": 100.0, "at_norm": 0.1, "fitnet": 100.0, "overhaul": 0.001, "none": 0.0}
 """Weight of the features where none is given: the paper's for CIFAR-100; of the others, which it does not
@@ -39,13 +45,6 @@ def frskd(
     ],
 ) -> Plan:
     """A self-teacher on the network's own feature maps refines them and its soft labels (Ji et al., 2021)."""
-    from ..core import Phase
-    from ..core.options import own
-    from ..methods.frskd import FRSKD
-    from ..methods.frskd_sla import FRSKDSLA
-    from ..methods.matching import preact_pairs
-    from ..models.dense.bifpn import SelfTeacher
-
     network = job.network()
     output = job.look(network)
     if features == "overhaul":
@@ -68,11 +67,6 @@ def feature_term(features: str, beta: float, teacher: SelfTeacher) -> Term | Non
         beta: its weight.
         teacher: refines the classifier's deepest stages.
     """
-    from ..methods.at import AT
-    from ..methods.fitnet import Hints
-    from ..methods.frskd import AttentionNorm
-    from ..methods.ofd import OFD, margin
-
     if features == "none":
         return None
     if features == "at":
@@ -94,11 +88,6 @@ def augmented(method: FRSKD, output: Output, width: int, **options: Any) -> Meth
         width: channels of the self-teacher's last stage.
         **options: of FRSKDSLA.
     """
-    from torch import nn
-
-    from ..methods.frskd_sla import FRSKDSLA
-    from ..methods.sla import ROTATIONS, features
-
     joint = ROTATIONS * output.logits.shape[1]
     heads = nn.Linear(features(output).shape[1], joint), nn.Linear(width, joint)
     return FRSKDSLA(method, *heads, **options)

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from annotated_types import Ge
+from torch import nn
 from typing_extensions import Doc
 
 from ..config.declared import PassedOn
 from ..config.grammar import without
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from ..core import Group, Method, Output, Plan, Separate
-    from ..methods.ffm_cd import Diversified
-    from ..models.surgery.branch import Branched
-    from .job import Job
+from ..core import Group, Method, Output, Phase, Plan, Separate
+from ..core.options import own
+from ..methods.cl_ilr import CLILR
+from ..methods.dml import DML
+from ..methods.ffm_cd import Diversified, FeatureFusion
+from ..methods.okddip import SelfAttention, TwoLevel
+from ..methods.one import ONE, BranchGate
+from ..models.surgery.branch import Branched, branch
+from ..models.surgery.probe import look
+from ..models.surgery.stages import find_head
+from .job import Job
 
 Tails = Annotated[int, Ge(2), Doc("Tails of the network.")]
 Branches = Annotated[int, Ge(2), Doc("Tails of the network, that of the leader included.")]
@@ -36,9 +40,6 @@ def dml(
     **options: Annotated[Any, PassedOn("methods.dml:DML")],
 ) -> Plan:
     """Networks learn from the labels and from each other's predictions (Zhang et al., 2018)."""
-    from ..core import Phase
-    from ..methods.dml import DML
-
     yield Phase("train", DML(separate(job, peers, others), **options))
 
 
@@ -50,9 +51,6 @@ def one(
     **options: Annotated[Any, PassedOn("methods.one:ONE")],
 ) -> Plan:
     """Branches learn from their gated ensemble, the last stage branched (Zhu and Gong, 2018)."""
-    from ..core import Phase
-    from ..methods.one import ONE, BranchGate
-
     group, output = branched(job, branches, at, split=1)
     yield Phase("train", ONE(group, BranchGate.of(group, output, branches), **options))
 
@@ -65,9 +63,6 @@ def cl_ilr(
     **options: Annotated[Any, PassedOn("methods.cl_ilr:CLILR")],
 ) -> Plan:
     """Branches learn from each other's mean, the gradient rescaled where they meet (Song and Chai, 2018)."""
-    from ..core import Phase
-    from ..methods.cl_ilr import CLILR
-
     group, _ = branched(job, branches, at, split=1)
     yield Phase("train", CLILR(group, **options))
 
@@ -85,9 +80,6 @@ def okddip(
     **options: Annotated[Any, PassedOn("methods.okddip:TwoLevel", without=("beta", "leader_target"))],
 ) -> Plan:
     """Peers with a self-attended teacher each, who teach a leader (Chen et al., 2020)."""
-    from ..core import Phase
-    from ..methods.okddip import SelfAttention, TwoLevel
-
     if others and not separate_networks:
         raise ValueError("branches are of one model; others needs --separate-networks")
     group: Group
@@ -153,12 +145,6 @@ def ffm_cd(job: Job, *, branches: Branches = 4, at: Place = None, **options: Fus
 def _multi_branch(
     job: Job, attention: str, branches: int, at: int | str | None, options: Mapping[str, Any]
 ) -> Plan:
-    from ..core import Phase
-    from ..core.options import own
-    from ..methods.ffm_cd import Diversified, FeatureFusion
-    from ..methods.okddip import SelfAttention, TwoLevel
-    from ..methods.one import BranchGate
-
     group, output = branched(job, branches, at, split=2)
     peers = len(group) - 1
     module: nn.Module
@@ -188,8 +174,6 @@ def _diversified(job: Job, method: Diversified) -> Diversified:
 
 def branched(job: Job, branches: int, at: int | str | None, split: int) -> tuple[Branched, Output]:
     """The run's network with several tails, the last ``split`` stages by default; and what it gives."""
-    from ..models.surgery.branch import branch
-
     network = job.network()
     output = job.look(network)
     place = max(1, len(output.stages) - split) if at is None else at
@@ -202,8 +186,6 @@ def separate(job: Job, count: int | None, others: Sequence[str]) -> Separate:
     Raises:
         ValueError: as many networks as asked for are not named.
     """
-    from ..core import Separate
-
     if others and count not in (None, 1 + len(others)):
         raise ValueError(f"--model and {len(others)} others make {1 + len(others)} networks, not {count}")
     again, _ = without(job.training.model, "weights", "pretrained")
@@ -217,9 +199,6 @@ def classifiers(job: Job, group: Branched) -> list[nn.Module]:
     Raises:
         ValueError: the logits are not what a linear layer gives.
     """
-    from ..models.surgery.probe import look
-    from ..models.surgery.stages import find_head
-
     network = group.alone(0)
     head = find_head(look(network, job.shape))
     if head is None:

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Lt, MinLen
+from torch import nn
 from typing_extensions import Doc
 
 from ..config.declared import PassedOn
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from ..core import Frozen, Method, Plan
-    from .job import Job
+from ..core import Frozen, Method, Phase, Plan
+from ..core.options import own
+from ..methods.dgkd import DGKD
+from ..methods.distillation import Distillation
+from ..methods.fitnet import FitNet, HintTraining
+from ..methods.kd import KD
+from ..methods.slkd import SLKD
+from ..methods.slkd_sequential import Guided, SelfLearning, SLKDInTurns
+from .job import Job
+from .teachers import untrained
+from .terms import Pair
 
 Assistants = Annotated[tuple[str, ...], MinLen(1), Doc("Models between teacher and student, large to small.")]
 KDOptions = Annotated[Any, PassedOn("methods.kd:KD", "methods.distillation:Distillation")]
 
 
 def _distilled(student: nn.Module, teacher: Frozen, *, ce_weight: float, **options: Any) -> Method:
-    from ..methods.distillation import Distillation
-    from ..methods.kd import KD
-
     return Distillation(student, teacher, {"kd": KD(**options)}, ce_weight=ce_weight)
 
 
@@ -36,10 +39,6 @@ def fitnet_stages(
     **options: KDOptions,
 ) -> Plan:
     """The hint alone up to the middle, then KD (Romero et al., 2015, two stages)."""
-    from ..core import Phase
-    from ..methods.fitnet import FitNet, HintTraining
-    from .terms import Pair
-
     teacher, student = job.teacher(), job.network()
     pair = Pair.of(student, teacher.network, job.dataset)
     epochs = job.training.epochs
@@ -53,8 +52,6 @@ def fitnet_stages(
 
 def takd(job: Job, *, assistants: Assistants, **options: KDOptions) -> Plan:
     """Teacher, assistants, student: each taught by the one before it (Mirzadeh et al., 2020)."""
-    from ..core import Frozen, Phase
-
     teacher = job.teacher()
     for number, name in enumerate(assistants, 1):
         assistant = job.build(name)
@@ -67,9 +64,6 @@ def dgkd(
     job: Job, *, assistants: Assistants, **options: Annotated[Any, PassedOn("methods.dgkd:DGKD")]
 ) -> Plan:
     """As takd, each guided by all of those before it (Son et al., 2021)."""
-    from ..core import Frozen, Phase
-    from ..methods.dgkd import DGKD
-
     guides = [job.teacher()]
     for number, name in enumerate(assistants, 1):
         assistant = job.build(name)
@@ -92,8 +86,6 @@ def born_again(
     ],
 ) -> Plan:
     """Equal networks, each taught by its predecessor (Furlanello et al., 2018)."""
-    from ..core import Frozen, Phase
-
     teacher = job.teacher()
     for generation in range(1, generations + 1):
         network = job.network()
@@ -115,12 +107,6 @@ def slkd(
     **options: Annotated[Any, PassedOn("methods.slkd:SLKD")],
 ) -> Plan:
     """Untrained copies of the teacher learn beside the student, who follows them (Liu et al., 2023)."""
-    from ..core import Phase
-    from ..core.options import own
-    from ..methods.slkd import SLKD
-    from ..methods.slkd_sequential import Guided, SelfLearning, SLKDInTurns
-    from .teachers import untrained
-
     teacher, student = job.teacher(), job.network()
     learners = untrained(job, sl_teachers)
     rates = {} if sl_lr is None else {"groups": {"sl_teachers": {"lr": sl_lr}}}

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from ..config.declared import Declaration, declaration, declaration_of, imported
 from ..config.objects import load_object, nearest
 from .catalogue import METHODS, TAUGHT, TERMS, term_names, term_options
-from .terms import distillation
 
 if TYPE_CHECKING:
     from ..core import Plan
@@ -40,7 +39,7 @@ class Recipe:
     def plan(self, job: Job, options: Mapping[str, Any]) -> Plan:
         """A fresh plan; nothing is built before its first phase is asked for."""
         if terms := term_names(self.name):
-            yield from distillation(job, terms, options)
+            yield from imported("recipes.terms:distillation")(job, terms, options)
             return
         made = load_object(self.name) if ":" in self.name else imported(METHODS[self.name])
         if isinstance(made, type):

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..config.declared import imported
 from ..config.objects import nearest
+from ..core import Frozen, Output, Phase, Plan, Shape, Term
+from ..data.dataset import Dataset
+from ..methods.distillation import Distillation
+from ..models.surgery.norms import stage_norms
+from ..models.surgery.probe import look
 from .catalogue import TERMS, term_names, term_options
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-    from torch.nn.modules.batchnorm import _BatchNorm
-
-    from ..core import Output, Plan, Shape, Term
-    from ..data.dataset import Dataset
-    from .job import Job
+from .job import Job
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,6 @@ class Pair:
     @classmethod
     def of(cls, student: nn.Module, teacher: nn.Module, dataset: Dataset) -> Pair:
         """Look at what both networks return for two of the images."""
-        from ..models.surgery.probe import look
 
         shape = dataset.shape
         outputs = look(student, shape).output, look(teacher, shape).output
@@ -40,7 +40,6 @@ class Pair:
 
     def teacher_norms(self) -> list[_BatchNorm]:
         """The batch norm that ends each stage of the teacher."""
-        from ..models.surgery.norms import stage_norms
 
         return list(stage_norms(self.network, self.shape))
 
@@ -71,8 +70,6 @@ def make_terms(
         ValueError: an unknown term or option (with the nearest), or a network that lacks what a term
             reads.
     """
-    from ..core import Frozen
-
     names = term_names(name)
     if not names:
         raise ValueError(f"unknown term {name!r}; the nearest are {nearest(name, TERMS)}")
@@ -86,9 +83,6 @@ def make_terms(
 
 def distillation(job: Job, names: Sequence[str], options: Mapping[str, Any]) -> Plan:
     """One phase: the run's network learns from its teacher by these terms."""
-    from ..core import Phase
-    from ..methods.distillation import Distillation
-
     teacher, student = job.teacher(), job.network()
     terms = built(Pair.of(student, teacher.network, job.dataset), names, options)
     yield Phase("student", Distillation(student, teacher, terms, ce_weight=options["ce_weight"]))
