@@ -40,7 +40,7 @@ COMPILED = (
     "kd",  # a frozen teacher
     "self_guidance",  # two passes of one network, gates that each process draws, statistics left alone
     "turns",  # networks that one turn does not reach, a parameter that none does
-    "fitnet, first stage",  # layers that run and learn nothing; a term with statistics of its own
+    "fitnet_stages, the first",  # layers that run and learn nothing; a term with statistics of its own
     "dml in turns",  # networks that learn in one turn and predict without gradient in the other
     "kd+at+crd",  # several terms, parameters in a term, a memory that the processes share
     "ffm_cd",  # a shared trunk, and a weight that all take from the first process

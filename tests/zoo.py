@@ -186,10 +186,20 @@ def toy_branches(tails: int, at: int = 2) -> Branched:
     return branch(toy(), at, tails, (3, SIZE, SIZE))
 
 
-def toy_ffm_cd() -> Diversified:
-    group = toy_branches(4, at=1)
-    method = TwoLevel(group, FeatureFusion(8, 3, widths=(6, 4)), beta=2.0)
-    return Diversified(method, [tail.get_submodule("fc") for tail in group.tails], gamma=0.01)
+def led(attention: Callable[[], nn.Module], gamma: float = 0.0) -> Case:
+    """Three branches, weighed by a module, teach a fourth; with gamma, a loss keeps them apart."""
+
+    def make() -> Method:
+        group = toy_branches(4, at=1)
+        method = TwoLevel(group, attention(), beta=2.0)
+        classifiers = [tail.get_submodule("fc") for tail in group.tails]
+        return Diversified(method, classifiers, gamma=gamma) if gamma else method
+
+    return Case(make, ensembles=("ensemble",))
+
+
+def toy_fusion() -> FeatureFusion:
+    return FeatureFusion(8, 3, widths=(6, 4))
 
 
 MARGINS = [torch.full((c,), -0.8) for c in (6, 8, 10)]
@@ -257,9 +267,13 @@ ZOO: dict[str, Case] = {
     "kd of two teachers": Case(
         lambda: Distillation(toy(), Frozen(Mean([toy_wide(), toy_adapted()])), {"kd": KD()})
     ),
-    "fitnet, first stage": Case(
+    "fitnet_stages, the first": Case(
         lambda: HintTraining(toy(), toy_wide(), FitNet(8, 32)),
         idle=tuple(name for name, _ in toy().named_parameters(prefix="student") if deep(name)),
+    ),
+    "takd, the assistant": Case(lambda: Distillation(toy_wide(), Frozen(toy()), {"kd": KD()}), toy_wide),
+    "born_again": Case(
+        lambda: Distillation(toy(), Frozen(toy()), {"kd": KD(temperature=1.0, weight=1.0)}, ce_weight=1.0)
     ),
     "dgkd": Case(lambda: DGKD(toy(), [toy_wide(), toy_adapted()], drop=0.5)),
     "slkd": Case(lambda: SLKD(toy(), toy(), [toy(), toy()]), ensembles=("sl_fused",)),
@@ -282,7 +296,11 @@ ZOO: dict[str, Case] = {
         lambda: TwoLevel(toy_branches(3), BranchGate(8, 2, stage=1), leader_target="all"),
         ensembles=("ensemble",),
     ),
-    "ffm_cd": Case(toy_ffm_cd, ensembles=("ensemble",)),
+    "gate_cd": led(lambda: BranchGate(8, 3, stage=0), gamma=0.01),
+    "sa": led(lambda: SelfAttention(8)),
+    "sa_cd": led(lambda: SelfAttention(8), gamma=0.01),
+    "ffm": led(toy_fusion),
+    "ffm_cd": led(toy_fusion, gamma=0.01),
     "frskd": Case(lambda: toy_frskd(lambda: AT(weight=100.0)), ensembles=REFINED),
     "frskd without features": Case(lambda: toy_frskd(None, toy_wide), toy_wide, ensembles=REFINED),
     "frskd as printed": Case(
