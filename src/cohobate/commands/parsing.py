@@ -62,10 +62,8 @@ def parsed(
         config=(tyro.conf.OmitArgPrefixes,),
     )
     values = {name: vars(getattr(found, f"group_{i}")) for i, name in enumerate(boxes)}
-    of_command = values.pop("command")
-    return {k: v for group in values.values() for k, v in group.items()}, checked(
-        program, command, of_command
-    )
+    own_values = checked(program, command, values.pop("command"))
+    return {name: value for group in values.values() for name, value in group.items()}, own_values
 
 
 def parsed_alone(program: str, arguments: Sequence[str], command: type[C], about: str) -> C:
@@ -78,14 +76,14 @@ def parsed_alone(program: str, arguments: Sequence[str], command: type[C], about
 def _box(title: str, group: type[Group], given: Mapping[str, Any], hidden: Sequence[str]) -> Any:
     """A plain class with the fields of a group: values are checked later, all in one place."""
     fields = [
-        (name, _typed(name, what), field(default=_default(name, what, given)))
+        (name, _typed(what), field(default=_default(name, what, given)))
         for name, what in group.model_fields.items()
         if name not in hidden
     ]
     return make_dataclass(title, fields, frozen=True, namespace={"__doc__": group.__doc__})
 
 
-def _typed(name: str, what: FieldInfo) -> Any:
+def _typed(what: FieldInfo) -> Any:
     marks = [mark for mark in what.metadata if mark is tyro.conf.Positional]
     help_ = tyro.conf.arg(help=what.description)
     if not takes_several(what.annotation):
