@@ -273,8 +273,8 @@ def test_byots_exits_are_as_asked_for() -> None:
     dense = made("byot")
     own = made("byot", bottleneck="separable", attention=True, unhinted=(2,), hint_at="linear")
     assert own_options("byot") == [
-        *("alpha", "beta", "temperature", "scaled", "hint_at", "hint", "unhinted"),
-        *("bottleneck", "attention", "ce_weight", "deepest_weight"),
+        *("bottleneck", "attention", "alpha", "beta", "temperature", "scaled", "hint_at", "hint"),
+        *("unhinted", "ce_weight", "deepest_weight"),
     ]
     assert own.hinted == [0]
     assert dense.hinted == [0, 1]

@@ -363,7 +363,8 @@ def next_of(phases: Plan) -> Phase | None:
 
 def test_takd_without_assistants_is_kd(weights: Path) -> None:
     work = job(weights, "kd")
-    (phase,) = list(find("takd").plan(work, {"assistants": ()}))
+    defaults = {option: options_model("takd").model_fields[option].default for option in own_options("takd")}
+    (phase,) = list(find("takd").plan(work, {**defaults, "assistants": ()}))
     assert phase.name == "student"
     assert equal(state(phase.method.teacher.network), state(work.teacher().network))
     assert phase.method.ce_weight == 0.1
