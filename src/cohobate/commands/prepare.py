@@ -1,8 +1,7 @@
 """What a run is about, read, built and tried out before anything is written or trained.
 
 Everything that can be refused is refused here: :func:`prepare` reads the data and settles what ``auto``
-stands for; :meth:`Prepared.check` builds the first phase and its loader and runs the method once on random
-images.
+stands for; :meth:`Prepared.check` builds the first phase and its loader and runs the method once on a batch.
 """
 
 from __future__ import annotations
@@ -13,15 +12,16 @@ from functools import cached_property
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from ..config.groups import Settings, Training
-from ..core import IGNORED, Batch, Method, Phase, Plan
+from ..core import Method, Phase, Plan
 from ..data.dataset import Dataset, Split, fingerprint
 from ..engine import distributed
+from ..engine.errors import RunError
+from ..engine.evaluate import autocast
 from ..engine.feeds import Feeds
-from ..engine.phase import phase_settings
+from ..engine.phase import out_of_memory, phase_settings, place, smaller_batch
 from ..engine.plan import begin
 from ..engine.randomness import unchanged
 from ..recipes.job import Job
@@ -31,8 +31,6 @@ from .feeds import extra_images, make_feeds, read_data
 from .teachers import teacher_run
 
 Read = Callable[[Training], Dataset]
-
-TRIAL_IMAGES = 4
 
 
 @dataclass(frozen=True)
@@ -84,17 +82,17 @@ class Prepared:
         """Of all images that are learned from."""
         return fingerprint(self.dataset, self.unlabelled)
 
-    def feeds(self) -> Feeds:
-        """The loaders of the run."""
+    def feeds(self, *, trial: bool = False) -> Feeds:
+        """The loaders of the run; for a trial without what pays off over an epoch only."""
         config = self.config
         return make_feeds(
             self.dataset,
             self.device,
-            config.workers,
+            0 if trial else config.workers,
             augmentations=config.augmentations,
             autoaugment=config.autoaugment,
             cutout=config.cutout,
-            cache_teacher=config.cache_teacher,
+            cache_teacher="off" if trial else config.cache_teacher,
             unlabelled=self.unlabelled,
             unlabelled_share=config.unlabelled_share,
         )
@@ -112,19 +110,29 @@ class Prepared:
         return phase
 
     def check(self) -> None:
-        """Build the first phase and its loader, and run its method once on random images.
+        """Build the first phase and its loader, and run its method once on a batch, as a step does.
 
         Raises:
             ValueError: options that do not go together, or a network that lacks what the method reads.
-            RunError: a file of weights that cannot be read.
+            RunError: a file of weights that cannot be read, or too little memory.
         """
         phase = self.first_phase()
         settings, _ = phase_settings(self.config, phase)
+        place(phase.method, self.device, settings)
         self.feeds().train(phase.method, settings)
-        batch = trial_batch(self.dataset, settings, phase.method, unlabelled=self.unlabelled is not None)
-        phase.method.train()
-        for turn in range(phase.method.turns):
-            phase.method(batch, turn)
+        try:
+            self._step(phase.method.train(), settings)
+        except RuntimeError as error:
+            if out_of_memory(error):
+                raise RunError(smaller_batch(settings)) from error
+            raise
+
+    def _step(self, method: Method, settings: Settings) -> None:
+        batch = next(iter(self.feeds(trial=True).train(method, settings).epoch(0)))
+        batch = batch._replace(progress=torch.tensor(0.5, device=self.device))
+        for turn in range(method.turns):
+            with autocast(self.device, settings.precision):
+                method(batch, turn)
 
 
 def prepare(method: str, config: Training, read: Read = read_data) -> Prepared:
@@ -160,18 +168,3 @@ def settled(config: Training, device: torch.device) -> Training:
     if config.compile == "auto":
         update["compile"] = "on" if device.type == "cuda" else "off"
     return config.model_copy(update=update)
-
-
-def trial_batch(dataset: Dataset, settings: Settings, method: Method, *, unlabelled: bool) -> Batch:
-    """Random images with labels as the run's loader would give them, on the CPU."""
-    rows = torch.arange(min(TRIAL_IMAGES, len(dataset.train)))
-    x, y = torch.randn(len(rows), *dataset.shape), dataset.train.y[rows]
-    index: torch.Tensor | None = rows
-    if settings.label_smoothing or settings.mixing != "none":
-        y = F.one_hot(y, len(dataset.classes)).float()
-    if settings.mixing != "none":
-        index = None
-    if unlabelled:
-        x, y, index = x.repeat(2, 1, 1, 1), torch.cat([y, torch.full_like(y, IGNORED)]), None
-    views = (x,) if method.second_view is None else (x, x.flip(-1))
-    return Batch(views, y, index, torch.tensor(0.5))

@@ -85,10 +85,18 @@ def fit(
     with distributed.process_group(device), tempfile.TemporaryDirectory() as temporary:
         divided = divide(dataset, config)
         folder = RunFolder(Path(temporary) if out is None else Path(out))
-        if not folder.config.exists():
+        if not folder.config.exists() and (copy := _copy(method)) is not None:
             # A copy is tried out: the method itself must begin as it is.
-            prepared(lambda job: plan(deepcopy(method))).check()
+            prepared(lambda job: plan(copy)).check()
         return run(prepared(lambda job: plan(method)), folder, checked=True, quiet=quiet)
+
+
+def _copy(method: Method) -> Method | None:
+    """A copy of a method; None if it holds what cannot be copied: computed tensors, a lock, an open file."""
+    try:
+        return deepcopy(method)
+    except (RuntimeError, TypeError):
+        return None
 
 
 # ---------------------------------------------------------------- command line

@@ -31,7 +31,7 @@ def checked(name: str, model: type[M], given: Mapping[str, Any]) -> M:
 def _problem(error: Any) -> str:
     place = ".".join(map(str, error["loc"]))
     if not place:
-        return str(error["msg"])
+        return str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "missing":
         return f"{place} is required"
     return f"{place}: {error['msg']} (got {error['input']!r})"
