@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from zoo import CLASSES, Turns, batch, seeded, toy, toy_data
 
 import cohobate
-from cohobate.core import Batch
+from cohobate.commands import running
+from cohobate.commands.prepare import Prepared
+from cohobate.core import Batch, Classifier, cross_entropy
 from cohobate.data.augment.labels import smooth
 from cohobate.engine.errors import RunError, Stopped
 
@@ -97,6 +102,86 @@ def test_label_smoothing_makes_probabilities_and_is_refused_by_name() -> None:
     torch.testing.assert_close(soft.y.sum(1), torch.ones(8))
     with pytest.raises(ValueError, match="Turns needs integer labels, got probabilities"):
         cohobate.fit(Turns(), toy_data(), epochs=1, label_smoothing=0.1, **QUICK)
+
+
+class Counting(cohobate.Supervised):
+    """Keeps what no state dict holds."""
+
+    def __init__(self) -> None:
+        network = toy()
+        super().__init__(nn.Sequential(network, nn.Dropout(0.1)))
+        self.calls: list[bool] = []
+        self.generator = torch.Generator().manual_seed(5)
+
+    def forward(self, batch: Batch, turn: int = 0) -> dict[str, Tensor]:
+        self.calls.append(self.training)
+        torch.rand(3, generator=self.generator)
+        return {"ce": cross_entropy(self.network[0](batch.x).logits, batch.y)}
+
+    def readouts(self, x: Tensor) -> dict[str, Tensor]:
+        return {"network": self.network[0](x).logits}
+
+    def predictors(self) -> dict[str, nn.Module]:
+        return {"network": Classifier(self.network[0])}
+
+
+def test_the_users_own_method_begins_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy of it is tried out."""
+    method = Counting().eval()
+    weights = {name: value.clone() for name, value in method.state_dict().items()}
+    drawn = method.generator.get_state()
+    seen: list[Any] = []
+
+    def untrained(prepared: Prepared, *given: Any, **more: Any) -> None:
+        (phase,) = prepared.make_plan(prepared.job(lambda message: None, lambda spec: nn.Identity()))
+        seen.append(phase.method)
+
+    monkeypatch.setattr(running, "run", untrained)
+    cohobate.fit(method, toy_data(), epochs=1, **QUICK)
+    assert seen == [method]
+    assert (method.calls, method.training) == ([], False)
+    assert torch.equal(method.generator.get_state(), drawn)
+    assert all(torch.equal(value, weights[name]) for name, value in method.state_dict().items())
+    assert all(parameter.grad is None for parameter in method.parameters())
+
+
+@pytest.mark.parametrize("kept", ["a lock", "a computed tensor"])
+def test_a_method_that_cannot_be_copied_is_trained(kept: str) -> None:
+    network = toy()
+    network.kept = threading.Lock() if kept == "a lock" else network(batch(2).x).logits
+    assert len(cohobate.fit(cohobate.Supervised(network), toy_data(), epochs=1, **QUICK).history) == 1
+
+
+def test_a_method_is_tried_on_a_batch_like_any_other(device: str, tmp_path: Path) -> None:
+    """On the run's device, in its precision and layout, with as many images as a step takes."""
+    seen: list[Any] = []
+
+    class Watched(cohobate.Supervised):
+        def forward(self, batch: Batch, turn: int = 0) -> dict[str, Tensor]:
+            assert batch.progress is not None
+            last = batch.x.is_contiguous(memory_format=torch.channels_last)
+            kinds = [(t.shape, t.dtype, t.device.type) for t in (batch.x, batch.y, batch.index)]
+            seen.append((*kinds, last, batch.progress.device.type, torch.is_autocast_enabled(device)))
+            return super().forward(batch, turn)
+
+    rng = np.random.default_rng(0)
+    for k in range(20):
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(tmp_path / f"{k}.png")
+    settings: dict[str, Any] = {**QUICK, "device": device, "compile": "off", "precision": "bf16"}
+    settings |= {"accumulate": 2, "augmentations": 1, "unlabelled": str(tmp_path)}
+    cohobate.fit(Watched(toy().to(device)), toy_data(), epochs=1, **settings)
+    assert seen[0][0] == ((8, 3, 8, 8), torch.float32, device)
+    assert set(seen[1:]) == {seen[0]}
+
+
+def test_a_batch_that_does_not_fit_is_refused_before_a_folder(tmp_path: Path) -> None:
+    class Large(cohobate.Supervised):
+        def forward(self, batch: Batch, turn: int = 0) -> dict[str, Tensor]:
+            raise torch.OutOfMemoryError("none left")
+
+    with pytest.raises(RunError, match=r"batch size 16 .* --batch-size 8, or .* --accumulate 2"):
+        cohobate.fit(Large(toy()), toy_data(), tmp_path / "run", epochs=1, **QUICK)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_progress_rises_from_0_towards_1() -> None:

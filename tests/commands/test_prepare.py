@@ -122,6 +122,9 @@ def test_a_folder_of_before_is_measured_and_goes_on(capsys: pytest.CaptureFixtur
     main(command)
     main(["evaluate", "run"])
     assert "top-1 error %" in capsys.readouterr().out
+    main(["attention", "run", "--images", "1"])
+    assert "classifier" in capsys.readouterr().out
+    assert Path("run/attention-val.png").exists()
 
 
 def test_a_dry_run_and_a_run_prepare_the_same() -> None:
