@@ -76,8 +76,9 @@ class Network(Group):
 
     model: str = Field(
         default="resnet8",
-        description="Network: a name (`cohobate list models`), timm:NAME, torchvision:NAME or file.py:function; options "
-        "follow a colon: resnet20:shortcut=padding, timm:resnet18:pretrained, NAME:weights=FILE.",
+        description="Network: a name (`cohobate list models`), timm:NAME, torchvision:NAME or "
+        "file.py:function; options follow a colon: resnet20:shortcut=padding, "
+        "timm:resnet18:pretrained, NAME:weights=FILE.",
     )
     init: Path | None = Field(
         default=None,

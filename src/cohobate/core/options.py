@@ -30,9 +30,9 @@ from typing_extensions import Doc
 P = ParamSpec("P")
 R = TypeVar("R")
 
-Weight = Annotated[float, Ge(0), Doc("Factor of the term.")]
-CEWeight = Annotated[float, Ge(0), Doc("Factor of the cross-entropy.")]
-Temperature = Annotated[float, Gt(0), Doc("T, softens both predictions.")]
+Weight = Annotated[float, Ge(0), Doc("Factor of this term in the loss.")]
+CEWeight = Annotated[float, Ge(0), Doc("Factor of the cross-entropy in the loss.")]
+Temperature = Annotated[float, Gt(0), Doc("T, temperature that softens both predictions.")]
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:

@@ -66,7 +66,7 @@ class CSKD(Method):
         temperature: Temperature = 4.0,
         statistics: Annotated[
             Literal["both", "first"],
-            Doc("Images of a pair that move the batch-norm statistics: both, or the first alone."),
+            Doc("Images of a pair that update the batch-norm statistics: both, or the first alone."),
         ] = "both",
     ) -> None:
         super().__init__()

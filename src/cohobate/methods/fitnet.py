@@ -102,8 +102,8 @@ class FitNet(Term):
         stage: Annotated[
             int | None,
             Doc(
-                "Number of the pair of stages that is compared, from 0 (shallowest), or from the end if "
-                "negative; by default the middle one."
+                "Stage that is compared, counted from 0 (shallowest), or from the end if negative; by "
+                "default the middle one."
             ),
         ] = None,
         weight: Weight = 100.0,

@@ -32,13 +32,21 @@ def frskd(
     beta: Annotated[
         float | None,
         Ge(0),
-        Doc("beta of eq. 5, weight of the features; none: 100 for at, its own for the rest."),
+        Doc(
+            "beta of eq. 5, weight of the feature term; none: 100 for at and fitnet, 0.1 for at_norm, 0.001 "
+            "for overhaul."
+        ),
     ] = None,
     features: Annotated[
         Literal["at", "at_norm", "fitnet", "overhaul", "none"],
-        Doc("What is compared: attention maps, their norm as printed, or table 5's; none."),
+        Doc(
+            "How the feature maps are compared: at, attention maps; at_norm, eq. 3 as printed; fitnet and "
+            "overhaul, as in table 5; none: only the soft labels are used."
+        ),
     ] = "at",
-    sla: Annotated[bool, Doc("FRSKD + SLA: rotations, labels of class and rotation.")] = False,
+    sla: Annotated[
+        bool, Doc("FRSKD + SLA: train on four rotations of each image, with labels of class and rotation.")
+    ] = False,
     **options: Annotated[
         Any,
         PassedOn("methods.frskd:FRSKD", "models.dense.bifpn:SelfTeacher", "methods.frskd_sla:FRSKDSLA"),

@@ -23,19 +23,28 @@ from ..models.surgery.probe import look
 from ..models.surgery.stages import find_head
 from .job import Job
 
-Tails = Annotated[int, Ge(2), Doc("Tails of the network.")]
-Branches = Annotated[int, Ge(2), Doc("Tails of the network, that of the leader included.")]
+Tails = Annotated[int, Ge(2), Doc("Number of branches of the network, each with a classifier.")]
+Branches = Annotated[
+    int, Ge(2), Doc("Number of branches of the network (or of separate networks), the leader included.")
+]
 Place = Annotated[
     int | str | None,
-    Doc("Stages that the branches share, or the module to part after; none: as in the paper."),
+    Doc(
+        "Number of stages that the branches share, or the path of the module after which they part; none: as "
+        "in the paper."
+    ),
 ]
-Others = Annotated[tuple[str, ...], Doc("Models of the other networks; by default --model again.")]
+Others = Annotated[
+    tuple[str, ...], Doc("Models of the other networks, as --model takes them; by default --model for all.")
+]
 
 
 def dml(
     job: Job,
     *,
-    peers: Annotated[int | None, Ge(2), Doc("Networks; by default 2, or as many as named.")] = None,
+    peers: Annotated[
+        int | None, Ge(2), Doc("Number of networks; by default 2, or one more than --others names.")
+    ] = None,
     others: Others = (),
     **options: Annotated[Any, PassedOn("methods.dml:DML")],
 ) -> Plan:
@@ -73,13 +82,15 @@ def okddip(
     branches: Branches = 4,
     at: Place = None,
     separate_networks: Annotated[
-        bool, Doc("Networks of their own instead of branches (network-based).")
+        bool, Doc("Train separate networks instead of branches of one (the paper's network-based form).")
     ] = False,
     others: Others = (),
-    alpha: Annotated[float, Ge(0), Doc("Weight of the KL terms of both levels.")] = 1.0,
+    alpha: Annotated[
+        float, Ge(0), Doc("alpha, weight of the KL terms of the peers and of the leader.")
+    ] = 1.0,
     **options: Annotated[Any, PassedOn("methods.okddip:TwoLevel", without=("beta", "leader_target"))],
 ) -> Plan:
-    """Peers with a self-attended teacher each, who teach a leader (Chen et al., 2020)."""
+    """Peers learn from self-attended ensembles and teach a leader (Chen et al., 2020)."""
     if others and not separate_networks:
         raise ValueError("branches are of one model; others needs --separate-networks")
     group: Group
