@@ -138,16 +138,17 @@ def minutes_left(minutes: float | None, started: float) -> float | None:
 
 
 class Command(Group):
-    """What is compared."""
+    """The methods to compare and the folder of the table."""
 
     methods: Annotated[tuple[str, ...], tyro.conf.Positional, WHOLE] = Field(
         ("baseline", "self_guidance"),
-        description="Names; with options of their own: self_guidance:weight=0.5,survival=0.8",
+        description="Methods by name, with options of their own after a colon: "
+        "self_guidance:weight=0.5,survival=0.8.",
     )
-    seeds: tuple[int, ...] = Field((0, 1), description="Each trains every method once.")
+    seeds: tuple[int, ...] = Field((0, 1), description="Seeds; every method is trained once with each.")
     setup: str | None = Field(None, description=SETUP)
-    out: Path | None = Field(None, description="Folder of the comparison; by default below runs/.")
-    quiet: bool = Field(False, description="Print the table only.")
+    out: Path | None = Field(None, description="Folder of the comparison; by default runs/DATA-MODEL.")
+    quiet: bool = Field(False, description="Print only the table at the end.")
 
 
 ABOUT = "Train what is missing, reuse what is done, print and write one table. Gains are paired by seed."

@@ -11,12 +11,13 @@ def main(arguments: list[str]) -> None:
     """Show the map of the network MODEL: stages, sizes, branch points, gates."""
 
     def inspect(model: tyro.conf.Positional[str], classes: int = 100, image_size: int | None = None) -> None:
-        """The map of a network: stages, sizes, where it can be branched, which blocks can be gated.
+        """Show the map of a network: stages, sizes, where it can be branched, which blocks can be gated.
 
         Args:
-            model: A name (`cohobate list models`), timm:NAME, torchvision:NAME or file.py:function.
-            classes: How many it predicts.
-            image_size: Side of its images in pixels; by default 32, for a library's network its own.
+            model: Network: a name (`cohobate list models`), timm:NAME, torchvision:NAME or file.py:function.
+            classes: Number of classes that the network predicts.
+            image_size: Side of the square images in pixels; by default 32, or for a network of timm or
+                torchvision the size that it was made for.
         """
         from ..report.tables.terminal import map_notes, map_table
         from .networks import inspect_network

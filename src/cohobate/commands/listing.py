@@ -76,13 +76,13 @@ LISTS: dict[str, Callable[[], Listing]] = {
 
 
 def main(arguments: list[str]) -> None:
-    """List what there is: methods, models, data, setups."""
+    """List the names of one kind: methods, models, data or setups."""
 
     def listing(what: tyro.conf.Positional[Literal["methods", "models", "data", "setups"]]) -> None:
-        """What there is.
+        """List the methods, networks, data sets or published set-ups that can be named.
 
         Args:
-            what: Of which kind.
+            what: Kind of names to list.
         """
         table, after = LISTS[what]()
         show(table)

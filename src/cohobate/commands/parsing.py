@@ -16,8 +16,8 @@ from ..config.checking import checked
 from ..config.grammar import takes_several
 from ..config.groups import GROUPS, Group
 
-SETUP = "A published set-up to begin from (`cohobate list setups`); a configuration and flags beat it."
-CONFIG = "A run.yaml to begin from; flags beat it."
+SETUP = "Published set-up to take options from (`cohobate list setups`); --config and flags override it."
+CONFIG = "File to take options from: the run.yaml of a run; flags override it."
 
 WHOLE = "whole"
 """Marks an option of several values that may hold commas themselves: kd:weight=1,temperature=2."""

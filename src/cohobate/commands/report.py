@@ -19,9 +19,9 @@ def main(arguments: list[str]) -> None:
         """Write the page of a run, or the table and page of several.
 
         Args:
-            runs: Run folders, or folders that hold some.
-            out: Where to write; by default the run's folder, or the folder above all runs.
-            baseline: Label that gains are measured against; by default `baseline`, or the first.
+            runs: Folders of runs, or folders that hold such folders.
+            out: Folder to write into; by default the run's folder, or the one that holds all runs.
+            baseline: Label of the method that gains are measured against; by default baseline, or the first.
         """
         from ..report.files import comparison_files, run_files
         from ..report.tables.comparison import compare

@@ -25,25 +25,27 @@ Train a method once for each value of one option and draw its error over the opt
   cohobate sweep baseline --lr 0.01,0.1,1 --epochs 10
 
 The option with several values, separated by commas, is the one that is swept: one of the method's own, or
-of every run. All other options are those of `cohobate train METHOD --help`. What is done is reused, so the
+of every run. All other options are those of `cohobate train METHOD --help`. Finished runs are reused, so the
 same command goes on after Ctrl-C; a run that diverges is drawn as a cross and the sweep goes on.
-Choose a value by the validation error: the test error is drawn and chooses nothing.
+Choose a value by the validation error; the test error is drawn for reporting only.
 `cohobate sweep METHOD --help` lists the options.
 """
 
 
 class Command(Group):
-    """What is swept beside what."""
+    """The methods drawn beside the sweep and the folder of its figure."""
 
-    seeds: tuple[int, ...] = Field((0,), description="Each trains every value once.")
+    seeds: tuple[int, ...] = Field((0,), description="Seeds; every value is trained once with each.")
     beside: Annotated[tuple[str, ...], WHOLE] = Field(
-        (), description="Methods trained alike, drawn as dashed lines: baseline kd:weight=0.5"
+        (), description="Other methods to train and draw as dashed lines: baseline kd:weight=0.5."
     )
-    mark: str | None = Field(None, description="The value to mark; by default the option's default.")
-    out: Path | None = Field(None, description="Folder of the sweep; by default below runs/.")
+    mark: str | None = Field(
+        None, description="Value to mark in the figure; by default the option's default."
+    )
+    out: Path | None = Field(None, description="Folder of the sweep; by default a new one below runs/.")
     config: Path | None = Field(None, description=CONFIG)
     setup: str | None = Field(None, description=SETUP)
-    quiet: bool = Field(False, description="Print the table only.")
+    quiet: bool = Field(False, description="Print only the table at the end.")
 
 
 def main(arguments: list[str]) -> None:

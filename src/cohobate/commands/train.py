@@ -95,13 +95,15 @@ def fit(
 
 
 class Command(Group):
-    """Where it goes, and what it begins from."""
+    """The folder of the run and the configuration that it begins from."""
 
-    out: Path | None = Field(None, description="The run's folder; by default below runs/.")
+    out: Path | None = Field(
+        None, description="Folder of the run; by default runs/DATA-MODEL/METHOD/seed-SEED."
+    )
     config: Path | None = Field(None, description=CONFIG)
     setup: str | None = Field(None, description=SETUP)
-    dry_run: bool = Field(False, description="Print the plan and its cost, train nothing.")
-    quiet: bool = Field(False, description="Print the result only.")
+    dry_run: bool = Field(False, description="Print the plan and its cost, and train nothing.")
+    quiet: bool = Field(False, description="Print only the result at the end.")
 
 
 def main(arguments: list[str]) -> None:

@@ -30,7 +30,7 @@ def own_group(name: str) -> type[Group]:
         if option in Training.model_fields:
             raise ValueError(f"option {option!r} of {name} is an option of every run; rename it")
     fields: dict[str, Any] = {key: _field(option) for key, option in recipe.declaration.options.items()}
-    return create_model("Own", __base__=Group, __doc__="What only this method has.", **fields)
+    return create_model("Own", __base__=Group, __doc__="Options of this method alone.", **fields)
 
 
 def _field(option: Option) -> tuple[Any, Any]:
