@@ -20,8 +20,8 @@ Only the weights of epochs that were named at training can be drawn:
 
 Each network of the method that returns feature maps has a row: the classifier, below it the
 self-teacher, the peers or the teacher. A map is the mean of the squares over a block's channels,
-scaled to its own range. The maps are written beside the picture as .npz; how concentrated they are
-(the share of the attention in the strongest quarter of the positions) is written as .csv and printed.
+scaled to its own range. The maps are written beside the picture as .npz. Their concentration, which
+is the share of the attention in the strongest quarter of the positions, is printed and written as .csv.
 """
 
 

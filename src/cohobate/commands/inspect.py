@@ -16,8 +16,7 @@ def main(arguments: list[str]) -> None:
         Args:
             model: Network: a name (`cohobate list models`), timm:NAME, torchvision:NAME or file.py:function.
             classes: Number of classes that the network predicts.
-            image_size: Side of the square images in pixels; by default 32, or for a network of timm or
-                torchvision the size that it was made for.
+            image_size: Side of the images in pixels; by default 32, or what timm or torchvision made it for.
         """
         from ..report.tables.terminal import map_notes, map_table
         from .networks import inspect_network

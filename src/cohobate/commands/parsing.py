@@ -16,7 +16,7 @@ from ..config.checking import checked
 from ..config.grammar import takes_several
 from ..config.groups import GROUPS, Group
 
-SETUP = "Published set-up to take options from (`cohobate list setups`); --config and flags override it."
+SETUP = "Published set-up to take options from (`cohobate list setups`); options that you give override it."
 CONFIG = "File to take options from: the run.yaml of a run; flags override it."
 
 WHOLE = "whole"

@@ -52,7 +52,7 @@ def rescaled(value: Any, heads: int) -> Any:
 
 
 class CLILR(Method):
-    """Branches learn from each other's mean, the gradient rescaled where they meet (Song and Chai, 2018).
+    """Branches learn from each other's mean, the gradient of the trunk rescaled (Song and Chai, 2018).
 
     beta CE + (1 - beta) T^2 KL(the others' consensus || head), summed over the heads.
 

@@ -119,7 +119,7 @@ def moved(old: Tensor, new: Tensor, momentum: float) -> Tensor:
 
 
 class CRD(Term):
-    """Contrast with a memory of all images (Tian et al., 2020).
+    """Contrastive loss over a memory of all training images (Tian et al., 2020).
 
     Contrastive distillation of the pooled features, with a memory of the whole training set.
     The memory is part of the state: 2 x M x dim numbers in each checkpoint.

@@ -116,7 +116,7 @@ def _require_shapes(student: Tensor, teacher: Tensor, ids: Tensor) -> None:
 
 
 class DKD(Term):
-    """Target and other classes decoupled (Zhao et al., 2022).
+    """KD with separate terms for the true class and the others (Zhao et al., 2022).
 
     alpha TCKD + beta NCKD between the logits of student and teacher, times a linear ramp.
 

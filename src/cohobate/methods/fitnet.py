@@ -84,7 +84,7 @@ class Regressor(nn.Module):
 
 
 class FitNet(Term):
-    """A regressed hint from the middle (Romero et al., 2015).
+    """The middle stage of the student, regressed to the teacher's (Romero et al., 2015).
 
     The hint of one pair of stages (:func:`hint_pair`).
 

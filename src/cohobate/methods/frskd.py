@@ -98,7 +98,7 @@ class Refined(nn.Module):
 
 
 class FRSKD(Method):
-    """A self-teacher on the network's own feature maps refines them and its soft labels (Ji et al., 2021).
+    """A self-teacher on the network's feature maps gives refined maps and soft labels (Ji et al., 2021).
 
     Classifier and self-teacher learn from the labels, the classifier from its self-teacher too.
     Terms: ``ce``, ``ce_self_teacher``, ``kd`` and, with a feature term, ``feature``.

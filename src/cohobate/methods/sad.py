@@ -100,7 +100,7 @@ def learners(stages: Sequence[Tensor], skip: int = 0) -> list[tuple[Tensor, Tens
 
 
 class SAD(Method):
-    """Each stage looks where the next deeper one looks (Hou et al., 2019).
+    """The attention map of each stage follows that of the next deeper one (Hou et al., 2019).
 
     CE + gamma sum_m |Psi(A_m) - Psi(A_(m+1))|^2, the second constant.
     Terms: ``ce`` and ``sad``, which is 0 until it begins.

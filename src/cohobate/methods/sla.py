@@ -151,7 +151,7 @@ class Aggregated(nn.Module):
 
 
 class SLASD(Method):
-    """Labels of class and rotation; their aggregated prediction teaches (Lee et al., 2020).
+    """The prediction aggregated over four rotations teaches the classifier (Lee et al., 2020).
 
     Joint cross-entropy of the turned images, and T^2 KL(aggregated || own classifier) beside its own.
     Terms: ``ce`` (own classifier, images as they came), ``ce_joint`` (mean over all turns), ``kl``.

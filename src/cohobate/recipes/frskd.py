@@ -52,7 +52,7 @@ def frskd(
         PassedOn("methods.frskd:FRSKD", "models.dense.bifpn:SelfTeacher", "methods.frskd_sla:FRSKDSLA"),
     ],
 ) -> Plan:
-    """A self-teacher on the network's own feature maps refines them and its soft labels (Ji et al., 2021)."""
+    """A self-teacher on the network's feature maps gives refined maps and soft labels (Ji et al., 2021)."""
     network = job.network()
     output = job.look(network)
     if features == "overhaul":

@@ -71,7 +71,7 @@ def cl_ilr(
     at: Place = None,
     **options: Annotated[Any, PassedOn("methods.cl_ilr:CLILR")],
 ) -> Plan:
-    """Branches learn from each other's mean, the gradient rescaled where they meet (Song and Chai, 2018)."""
+    """Branches learn from each other's mean, the gradient of the trunk rescaled (Song and Chai, 2018)."""
     group, _ = branched(job, branches, at, split=1)
     yield Phase("train", CLILR(group, **options))
 
