@@ -37,3 +37,17 @@ def test_commands_of_the_readme_are_commands() -> None:
     lines = re.findall(r"^cohobate (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert lines
     assert set(lines) <= set(COMMANDS)
+
+
+def test_every_method_stands_in_the_table_of_the_readme() -> None:
+    from cohobate.recipes.catalogue import METHODS
+
+    rows = re.findall(r"^\| (`[^|]*) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    names = {name.split()[0] for row in rows for name in re.findall(r"`([^`]+)`", row)}
+    assert names == set(METHODS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)[^):]*\)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []

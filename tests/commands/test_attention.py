@@ -13,15 +13,15 @@ import torch
 from PIL import Image
 
 from cohobate.cli import main
-from cohobate.commands.attention import attention_of_run, chosen_rows, outputs, write_attention
 from cohobate.commands.feeds import read_data
-from cohobate.commands.run import fit
+from cohobate.commands.looking import attention_of_run, chosen_rows, outputs, write_attention
+from cohobate.commands.train import fit
 from cohobate.config.groups import Training
 from cohobate.core import Frozen, Method, Output
 from cohobate.engine.checkpoint import read_state, write_state
 from cohobate.engine.errors import RunError
 from cohobate.methods.supervised import Supervised
-from cohobate.recipes.job import make_network
+from cohobate.recipes.networks import make_network
 
 OWN = '''
 from torch import nn
@@ -127,7 +127,7 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_whole_method_of_the_epoch_is_loaded() -> None:
     found = attention_of_run(Path("run"), [1])
     state = read_state(Path("run/train/epoch-0001.safetensors")).tensors
-    network = make_network("resnet8", 10, 8).eval()
+    network = make_network("resnet8", 10, (3, 8, 8)).eval()
     network.load_state_dict({k[8:]: v for k, v in state.items() if k.startswith("network.")})
     dataset = read_data(Training(train_images=150))
     assert dataset.val is not None
@@ -255,7 +255,7 @@ def test_weights_of_another_network_are_refused(capsys: pytest.CaptureFixture[st
 def test_a_method_made_in_python_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     training = Training(train_images=60, val_fraction=0.5)
     given = {"epochs": 1, "batch_size": 20, "device": "cpu"}
-    network = make_network("resnet8", 10, 8)
+    network = make_network("resnet8", 10, (3, 8, 8))
     fit(Supervised(network), read_data(training), tmp_path / "run", quiet=True, **given)
     said = fails(capsys, str(tmp_path / "run"))
     assert "from Python by a method or on a network of your own (Supervised)" in said

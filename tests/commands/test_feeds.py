@@ -34,7 +34,7 @@ from cohobate.engine.signals import Stopper
 from cohobate.methods.distillation import Distillation
 from cohobate.methods.kd import KD, softened_kl
 from cohobate.methods.supervised import Supervised
-from cohobate.recipes.catalogue import options
+from cohobate.recipes.options import options
 
 CPU = torch.device("cpu")
 N = 76  # no multiple of the batch: the last one of a version is short

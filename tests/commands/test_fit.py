@@ -109,6 +109,7 @@ def test_progress_rises_from_0_towards_1() -> None:
             return super().forward(batch, turn)
 
     cohobate.fit(Watched(toy()), toy_data(), epochs=2, **QUICK)
+    seen = seen[1:]  # the first pass only looks whether the method can run
     steps = len(seen)
     assert seen == pytest.approx([i / steps for i in range(steps)])
 

@@ -13,7 +13,7 @@ from cohobate.cli import main
 from cohobate.engine.checkpoint import read_state
 from cohobate.models.build import build
 from cohobate.models.registry import parse
-from cohobate.recipes.job import load, make_network, without
+from cohobate.recipes.networks import load, make_network, without
 
 OWN = """
 from torch import nn
@@ -112,13 +112,13 @@ def test_a_spec_without_some_options() -> None:
 )
 def test_a_wrong_network_is_refused_by_name(spec: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        make_network(spec, 10, 4)
+        make_network(spec, 10, (3, 4, 4))
 
 
 def test_a_network_of_ones_own_is_gated_trained_and_loaded_again() -> None:
     main(["train", "self_guidance", *QUICK, "--model", "mine.py:make:width=4", "--out", "run"])
     state = read_state(Path("run/deployed.safetensors"))
-    plain = make_network("mine.py:make:width=4", 10, 8)
+    plain = make_network("mine.py:make:width=4", 10, (3, 8, 8))
     assert state.tensors.keys() == plain.state_dict().keys() == plain.network.state_dict().keys()
     network = load("run")
     output = network(torch.zeros(2, 3, 8, 8))

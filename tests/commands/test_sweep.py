@@ -13,10 +13,12 @@ import pytest
 import yaml
 
 from cohobate.cli import main
-from cohobate.commands import sweep as module
-from cohobate.commands.sweep import sweep
+from cohobate.commands import sweeping as module
+from cohobate.commands.prepare import Prepared
+from cohobate.commands.sweeping import sweep
 from cohobate.config.groups import Training
 from cohobate.engine.errors import NonFiniteLoss, RunError, Stopped
+from cohobate.runs.layout import RunFolder
 
 SMALL = {"epochs": 1, "train_images": 150, "batch_size": 50, "device": "cpu"}
 QUICK = [text for key, value in SMALL.items() for text in (f"--{key.replace('_', '-')}", str(value))]
@@ -35,19 +37,21 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, Training]]:
     """Method, folder and options of every run, which is written down and not trained."""
     seen: list[tuple[str, str, Training]] = []
 
-    def write(method: str, config: Training, folder: Path, *, quiet: bool) -> None:
-        seen.append((method, str(folder), config))
+    def write(prepared: Prepared, folder: RunFolder, *, checked: bool, quiet: bool) -> None:
+        assert checked  # before the first of them is trained
+        method, config = prepared.method, prepared.config
+        seen.append((method, str(folder.path), config))
         error = {"top1_error": 10.0 + len(seen)}
         measured = {"network": error}
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.path.mkdir(parents=True, exist_ok=True)
         facts = {"method": method, "label": method, "options": {}, "predictor": "network", "epochs": 1}
         facts |= {"seed": config.seed, "model": config.model, "data": config.data, "best": None}
         facts |= {"last": {"epoch": 1, "val": measured, "test": measured}, "train_seconds": 1.0}
         facts |= dict.fromkeys(("parameters_trained", "parameters_deployed", "macs", "train_images"), 1)
-        (folder / "run.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
-        (folder / "result.json").write_text(json.dumps(facts))
+        folder.config.write_text(yaml.safe_dump(config.model_dump(mode="json")))
+        folder.result.write_text(json.dumps(facts))
 
-    monkeypatch.setattr(module, "train", write)
+    monkeypatch.setattr(module, "run", write)
     return seen
 
 
@@ -106,7 +110,7 @@ def test_other_errors_stop_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*given: Any, **more: Any) -> None:
         raise RunError("the disk is full")
 
-    monkeypatch.setattr(module, "train", broken)
+    monkeypatch.setattr(module, "run", broken)
     with pytest.raises(RunError, match="the disk is full"):
         sweep("baseline", "lr", [0.1, 0.2], training=TRAINING, quiet=True)
 
@@ -115,7 +119,7 @@ def test_a_teacher_that_diverges_is_no_value_that_does(monkeypatch: pytest.Monke
     def broken(*given: Any, **more: Any) -> None:
         raise NonFiniteLoss("of the teacher, before the run has a folder")
 
-    monkeypatch.setattr(module, "train", broken)
+    monkeypatch.setattr(module, "run", broken)
     with pytest.raises(NonFiniteLoss, match="of the teacher"):
         sweep("baseline", "lr", [0.1, 0.2], training=TRAINING, quiet=True)
 
@@ -209,10 +213,10 @@ def test_words_can_be_swept(
 
 def test_an_option_that_is_required_can_be_swept(trained: Trained) -> None:
     Path("needy.py").write_text(
-        "from cohobate import Method\n"
-        "class Needy(Method):\n"
+        "from cohobate import Supervised\n"
+        "class Needy(Supervised):\n"
         "    '''Needs a scale.'''\n"
-        "    def __init__(self, network, scale: float): ...\n"
+        "    def __init__(self, network, scale: float): super().__init__(network)\n"
     )
     main(["sweep", "needy.py:Needy", "--scale", "1,2", "--out", "s", *QUICK])
     assert [folder for _, folder, _ in trained] == [f"s/needy.py-Needy/scale={v}/seed-0" for v in (1, 2)]

@@ -13,13 +13,14 @@ from torch import Tensor, nn
 
 from cohobate.cli import main
 from cohobate.commands.feeds import read_data
+from cohobate.commands.teachers import teacher_run
 from cohobate.core import Frozen, Mean, Output
 from cohobate.engine.checkpoint import read_state
 from cohobate.models.build import build
 from cohobate.models.surgery.normalised import Renormalised
-from cohobate.recipes.catalogue import options
 from cohobate.recipes.job import Job
-from cohobate.recipes.teachers import teacher, teacher_run, untrained
+from cohobate.recipes.options import options
+from cohobate.recipes.teachers import teacher, untrained
 
 QUICK = ["--epochs", "2", "--device", "cpu", "--quiet"]
 

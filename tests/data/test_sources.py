@@ -62,9 +62,7 @@ def test_digits_have_the_same_test_split_every_time() -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_names(tmp_path: Path) -> None:
-    with pytest.raises(
-        ValueError, match=r"'cifar'; the names are digits, cifar10, cifar100, .* path \(\./cifar\)"
-    ):
+    with pytest.raises(ValueError, match=rf"'cifar'; the names are {', '.join(SETS)}, .* path \(\./cifar\)"):
         load_data("cifar", tmp_path)
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from by_name import made_for
 from zoo import toy_images
 
-from cohobate.commands.run import make_plan
 from cohobate.core import Batch, Method
 from cohobate.data.arrays import arrays
-from cohobate.engine.plan import begin
-from cohobate.recipes.catalogue import options
 from cohobate.recipes.job import Job
+from cohobate.recipes.options import options
 
 SIZE = 64
 
@@ -19,7 +18,8 @@ SIZE = 64
 def made(method: str, model: str) -> Method:
     x, y = toy_images(40, 0)
     data = arrays(x.repeat_interleave(SIZE // 8, 1).repeat_interleave(SIZE // 8, 2), y)
-    return begin(make_plan(method, Job(options(method, {"model": model}), data)), seed=0).method
+    learner: Method = made_for(method, Job(options(method, {"model": model}), data))
+    return learner
 
 
 @pytest.mark.parametrize("method", ["ffm_cd", "okddip", "one"])

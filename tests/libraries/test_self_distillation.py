@@ -6,15 +6,14 @@ from typing import Any
 
 import pytest
 import torch
+from by_name import made_for
 from zoo import CLASSES, toy_images
 
-from cohobate.commands.run import make_plan
 from cohobate.core import Batch, Method
 from cohobate.data.arrays import arrays
-from cohobate.engine.plan import begin
 from cohobate.models.dense.bifpn import SelfTeacher
-from cohobate.recipes.catalogue import options
 from cohobate.recipes.job import Job
+from cohobate.recipes.options import options
 
 SIZE = 64
 VIT = "timm:vit_tiny_patch16_224:img_size=64"
@@ -34,7 +33,8 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
 def made(method: str, model: str, **given: Any) -> Method:
     x, y = toy_images(10, 0)
     data = arrays(x.repeat_interleave(SIZE // 8, 1).repeat_interleave(SIZE // 8, 2), y)
-    return begin(make_plan(method, Job(options(method, {"model": model, **given}), data)), seed=0).method
+    learner: Method = made_for(method, Job(options(method, {"model": model, **given}), data))
+    return learner
 
 
 def batch() -> Batch:

@@ -18,10 +18,11 @@ from cohobate.data.dataset import Dataset
 from cohobate.methods.distillation import Distillation
 from cohobate.models.build import build
 from cohobate.models.surgery.normalised import Renormalised, pretrained_for
-from cohobate.recipes.catalogue import find, options, own_options
+from cohobate.recipes.catalogue import TERMS
 from cohobate.recipes.job import Job
+from cohobate.recipes.options import options, own_options
+from cohobate.recipes.recipe import find
 from cohobate.recipes.teachers import teacher
-from cohobate.recipes.terms import TERMS
 
 SIZE = 64
 LIBRARIES = ["timm", "torchvision"]
@@ -202,7 +203,7 @@ def test_every_term_steps_between_libraries(pair: tuple[str, str], weights: dict
         own = {"negatives": 16} if name == "crd" else {}
         work = job(name, dataset, spec, model=student)
         given = {option: getattr(work.training, option) for option in own_options(name)}
-        method = next(find(name)(work, **{**given, **own})).method
+        method = next(find(name).plan(work, {**given, **own})).method
         assert isinstance(method, Distillation)
         losses = method(batch(dataset))
         assert losses.keys() == {"ce", name}
@@ -230,4 +231,4 @@ def test_overhaul_says_what_it_misses(
     for name in ("overhaul", "kd+overhaul"):
         work = job(name, data(7), weights[taught_by], model=student)
         with pytest.raises(ValueError, match=message):
-            next(find(name)(work, ce_weight=1.0))
+            next(find(name).plan(work, {"ce_weight": 1.0}))

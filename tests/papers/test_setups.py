@@ -10,15 +10,16 @@ import pytest
 import yaml
 
 from cohobate import cli
-from cohobate.commands import cli_training as training
+from cohobate.commands import outlook
 from cohobate.commands.feeds import read_data
-from cohobate.config.groups import Training
+from cohobate.config.groups import Teacher, Training
 from cohobate.engine.schedule import factor
 from cohobate.models.build import build
 from cohobate.papers.setups import SETUPS, find_setup
-from cohobate.recipes.catalogue import RECIPES, TAUGHT, options
+from cohobate.recipes.catalogue import METHODS, TAUGHT, TERMS
 from cohobate.recipes.frskd import BETA
-from cohobate.recipes.terms import TERMS
+from cohobate.recipes.options import for_method, options
+from cohobate.recipes.recipe import find
 
 # SLKD, tables 2 and 3: teacher, student, rate; and beta of DKD in the public benchmark, if it has the pair.
 PAIRS: dict[tuple[str, str], tuple[float, float | None]] = {
@@ -57,7 +58,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def planned(monkeypatch: pytest.MonkeyPatch) -> list[Training]:
     """The options of every `cohobate train ... --dry-run`, instead of the plan."""
     seen: list[Training] = []
-    monkeypatch.setattr(training, "_show_plan", lambda method, config, own: seen.append(config))
+    monkeypatch.setattr(outlook, "show_plan", lambda method, config, own: seen.append(config))
     return seen
 
 
@@ -176,16 +177,19 @@ def test_a_set_up_asks_for_the_folder_of_its_images(name: str) -> None:
 @pytest.mark.parametrize("name", SETUPS)
 def test_every_set_up_suits_every_method(name: str) -> None:
     setup = find_setup(name)
-    for method in (*sorted(RECIPES), "kd+at+crd"):
-        given = setup.of(method)
+    for method in (*sorted(METHODS), "kd+at+crd"):
+        given = for_method(method, setup.of(method))
         config = options(method, {**given, **ASSISTED.get(method, {})})
-        taught = method in TAUGHT or "+" in method
+        taught = find(method).needs_teacher
+        assert taught == (method in TAUGHT or method in TERMS or "+" in method)
         assert config.teacher == (setup.options.get("teacher", ()) if taught else ())
-        assert all(getattr(config, key) == value for key, value in given.items())
-    assert TERMS.keys() <= TAUGHT
+        own = {
+            key: value for key, value in setup.of(method).items() if taught or key not in Teacher.model_fields
+        }
+        assert all(getattr(config, key) == value for key, value in own.items())
     taught_by = setup.options.get("teacher")
     assert bool(taught_by) == (name == "frskd/table-7" or name.startswith("slkd/")), (
-        "of() takes nothing out of the set-up itself"
+        "for_method() takes nothing out of the set-up itself"
     )
 
 

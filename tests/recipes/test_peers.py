@@ -8,21 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from by_name import made_for
 from torch import nn
 from zoo import toy_images
 
 from cohobate import cli
-from cohobate.commands.run import make_plan
+from cohobate.commands.prepare import prepare
 from cohobate.core import Method, Separate
 from cohobate.data.arrays import arrays
 from cohobate.engine import distributed
-from cohobate.engine.plan import begin
 from cohobate.methods.ffm_cd import Diversified, FeatureFusion
 from cohobate.methods.okddip import SelfAttention, TwoLevel
 from cohobate.methods.one import BranchGate
 from cohobate.models.backbones.resnet import Basic
-from cohobate.recipes.catalogue import RECIPES, options, own_options
+from cohobate.recipes.catalogue import METHODS
 from cohobate.recipes.job import Job
+from cohobate.recipes.options import options, own_options
 
 
 def made(method: str, said: list[str] | None = None, **given: Any) -> Method:
@@ -30,7 +31,8 @@ def made(method: str, said: list[str] | None = None, **given: Any) -> Method:
     config = options(method, {"model": "resnet8", **given})
     say = (lambda message: None) if said is None else said.append
     job = Job(config, arrays(*toy_images(40, 0)), say)
-    return begin(make_plan(method, job), seed=0).method
+    learner: Method = made_for(method, job)
+    return learner
 
 
 def size(module: nn.Module) -> int:
@@ -88,8 +90,10 @@ def test_the_default_gamma_is_said_and_begins_at_the_printed_size() -> None:
 
 def test_every_process_takes_the_gamma_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """Their weights, that it is matched to, differ before training."""
+    config = options("ffm_cd", {"model": "resnet8", "device": "cpu"})
+    prepared = prepare("ffm_cd", config, read=lambda config: arrays(*toy_images(40, 0)))
     monkeypatch.setattr(distributed, "gathered", lambda own: [1e-3, own])
-    assert made("ffm_cd").gamma == 1e-3
+    assert prepared.first_phase().method.gamma == 1e-3
 
 
 def test_networks_of_their_own() -> None:
@@ -137,7 +141,7 @@ def test_refusals(method: str, given: dict[str, Any], said: str) -> None:
 
 def test_every_peer_method_is_in_the_catalogue() -> None:
     names = {"dml", "one", "cl_ilr", "okddip", "gate", "sa", "ffm", "gate_cd", "sa_cd", "ffm_cd"}
-    assert names <= RECIPES.keys()
+    assert names <= METHODS.keys()
 
 
 def digits(*arguments: str) -> tuple[str, ...]:

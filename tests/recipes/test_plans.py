@@ -11,12 +11,13 @@ import torch
 from safetensors.torch import save_file
 from zoo import StopAfter
 
-from cohobate.commands import run
+from cohobate.commands import running
+from cohobate.commands.train import train as trained
 from cohobate.engine.checkpoint import read_state
 from cohobate.engine.errors import Stopped
 from cohobate.engine.signals import Stopper
 from cohobate.models.build import build
-from cohobate.recipes.catalogue import options
+from cohobate.recipes.options import options
 
 PLANS: dict[str, dict[str, Any]] = {
     "takd": {"assistants": ("resnet8",)},
@@ -28,11 +29,13 @@ PLANS: dict[str, dict[str, Any]] = {
 
 def train(method: str, out: Path, teacher: Path, stop: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Four steps an epoch, two epochs a phase."""
-    monkeypatch.setattr(run, "Stopper", lambda minutes: Stopper(None) if stop is None else StopAfter(stop))
+    monkeypatch.setattr(
+        running, "Stopper", lambda minutes: Stopper(None) if stop is None else StopAfter(stop)
+    )
     epochs = 4 if method == "fitnet_stages" else 2
     given = {"teacher": (f"resnet8:weights={teacher}",), "epochs": epochs, "train_images": 128}
     config = options(method, {**given, **PLANS[method], "batch_size": 32, "device": "cpu", "lr": 0.05})
-    run.train(method, config, out, quiet=True)
+    trained(method, config, out, quiet=True)
 
 
 def end(folder: Path) -> tuple[dict[str, torch.Tensor], list[Any]]:

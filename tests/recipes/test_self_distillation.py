@@ -10,14 +10,13 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from by_name import made_for
 from torch import Tensor, nn
 from zoo import CLASSES, SIZE, batch, toy_images
 
 from cohobate import cli
-from cohobate.commands.run import make_plan
 from cohobate.core import Batch, Method
 from cohobate.data.arrays import arrays
-from cohobate.engine.plan import begin
 from cohobate.methods.at import AT
 from cohobate.methods.byot import BETA as HINT
 from cohobate.methods.byot import BYOT
@@ -32,8 +31,10 @@ from cohobate.methods.sla import SLASD
 from cohobate.models.build import build
 from cohobate.models.dense.bifpn import SelfTeacher
 from cohobate.models.surgery.probe import look
-from cohobate.recipes.catalogue import RECIPES, options, own_options
-from cohobate.recipes.job import Job, load
+from cohobate.recipes.catalogue import METHODS
+from cohobate.recipes.job import Job
+from cohobate.recipes.networks import load
+from cohobate.recipes.options import options, own_options
 
 FAMILY = ("frskd", "byot", "ddgsd", "sad", "cs_kd", "sla_sd")
 
@@ -88,8 +89,7 @@ def own(tmp_path: Path) -> str:
 def made(method: str, **given: Any) -> Any:
     """The method of a run on toy images of 8x8 pixels."""
     config = options(method, {"model": "resnet8", **given})
-    job = Job(config, arrays(*toy_images(40, 0)))
-    return begin(make_plan(method, job), seed=0).method
+    return made_for(method, Job(config, arrays(*toy_images(40, 0))))
 
 
 def losses(method: Method, progress: float = 0.5) -> dict[str, Tensor]:
@@ -112,7 +112,7 @@ def size(module: nn.Module) -> int:
 
 
 def test_the_whole_family_is_in_the_catalogue() -> None:
-    assert RECIPES.keys() >= set(FAMILY)
+    assert METHODS.keys() >= set(FAMILY)
 
 
 def test_frskd_as_the_paper_sets_it() -> None:
@@ -273,8 +273,8 @@ def test_byots_exits_are_as_asked_for() -> None:
     dense = made("byot")
     own = made("byot", bottleneck="separable", attention=True, unhinted=(2,), hint_at="linear")
     assert own_options("byot") == [
-        *("alpha", "beta", "temperature", "scaled", "hint_at", "hint", "unhinted"),
-        *("bottleneck", "attention", "ce_weight", "deepest_weight"),
+        *("bottleneck", "attention", "alpha", "beta", "temperature", "scaled", "hint_at", "hint"),
+        *("unhinted", "ce_weight", "deepest_weight"),
     ]
     assert own.hinted == [0]
     assert dense.hinted == [0, 1]

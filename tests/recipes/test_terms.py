@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from by_name import plan_of
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -20,9 +21,10 @@ from cohobate.methods.fitnet import HintTraining
 from cohobate.methods.slkd import SLKD
 from cohobate.methods.slkd_sequential import Guided, SelfLearning, SLKDInTurns
 from cohobate.models.build import build
-from cohobate.recipes import terms
-from cohobate.recipes.catalogue import RECIPES, find, options, options_model, own_options, takes_teacher
+from cohobate.recipes.catalogue import METHODS, TERMS
 from cohobate.recipes.job import Job
+from cohobate.recipes.options import options, options_model, own_options
+from cohobate.recipes.recipe import find
 
 RISE = 20 / 240
 
@@ -86,8 +88,7 @@ def job(weights: Path, method: str, *teachers: str, **given: Any) -> Job:
 
 def plan(weights: Path, method: str, *teachers: str, **given: Any) -> Plan:
     """Of the method, its options checked as the command line does it."""
-    work = job(weights, method, *teachers, **given)
-    return find(method)(work, **{name: getattr(work.training, name) for name in own_options(method)})
+    return plan_of(method, job(weights, method, *teachers, **given))
 
 
 def first(weights: Path, method: str, **given: Any) -> Distillation:
@@ -131,9 +132,9 @@ def expected(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def test_every_term_is_here() -> None:
-    assert REFERENCE.keys() == OTHERS.keys() == terms.TERMS.keys()
-    assert RECIPES.keys() >= terms.TERMS.keys()
-    assert all(takes_teacher(name) for name in terms.TERMS)
+    assert REFERENCE.keys() == OTHERS.keys() == TERMS.keys()
+    assert METHODS.keys() >= TERMS.keys()
+    assert all(find(name).needs_teacher for name in TERMS)
 
 
 @pytest.mark.parametrize("name", REFERENCE)
@@ -221,7 +222,7 @@ def test_the_options_of_a_sum_are_prefixed() -> None:
     for name in ("kd", "at", "crd"):
         given = {option: value for option, value in REFERENCE[name].items() if option != "ce_weight"}
         assert {option: own[f"{name}_{option}"].default for option in given} == given
-    assert takes_teacher("kd+at+crd")
+    assert find("kd+at+crd").needs_teacher
 
 
 def test_values_reach_the_terms_of_a_sum(weights: Path) -> None:
@@ -291,7 +292,7 @@ def test_unknown_options_and_values_out_of_range() -> None:
 def test_a_term_needs_a_teacher() -> None:
     config = options("kd+at", {"device": "cpu"})
     with pytest.raises(ValueError, match="this method needs a teacher: give --teacher a run folder"):
-        next(find("kd+at")(Job(config, read_data(config)), ce_weight=1.0))
+        next(plan_of("kd+at", Job(config, read_data(config))))
 
 
 # ---------------------------------------------------------------- plans of several phases
@@ -362,7 +363,8 @@ def next_of(phases: Plan) -> Phase | None:
 
 def test_takd_without_assistants_is_kd(weights: Path) -> None:
     work = job(weights, "kd")
-    (phase,) = list(find("takd")(work, assistants=()))
+    defaults = {option: options_model("takd").model_fields[option].default for option in own_options("takd")}
+    (phase,) = list(find("takd").plan(work, {**defaults, "assistants": ()}))
     assert phase.name == "student"
     assert equal(state(phase.method.teacher.network), state(work.teacher().network))
     assert phase.method.ce_weight == 0.1
@@ -557,4 +559,4 @@ def test_a_plan_needs_a_teacher(name: str) -> None:
     given = {"assistants": ("resnet8",)} if name in ("takd", "dgkd") else {}
     config = options(name, {"device": "cpu", **given})
     with pytest.raises(ValueError, match="this method needs a teacher"):
-        next(find(name)(Job(config, read_data(config)), **given))
+        next(plan_of(name, Job(config, read_data(config))))

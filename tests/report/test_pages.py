@@ -126,7 +126,7 @@ def test_every_text_is_escaped(make_run: MakeRun) -> None:
 
 def test_the_page_of_a_run(make_run: MakeRun) -> None:
     page = check(run_page(make_run(method="kd", phases=("teacher", "student"), log_test=True)))
-    assert page.tags.count("svg") == 2
+    assert page.tags.count("svg") >= 2
     for expected in (
         "test, last epoch (4), network",
         "269,722",
@@ -139,7 +139,7 @@ def test_the_page_of_a_run(make_run: MakeRun) -> None:
 
 def test_the_page_of_an_unfinished_run(make_run: MakeRun, tmp_path: Path) -> None:
     page = check(run_page(make_run(finished=False, epochs=2)))
-    assert page.tags.count("svg") == 2
+    assert page.tags.count("svg") >= 2
     assert "This run has not finished: 2 epochs, seed 0." in page.text
     (tmp_path / "run.yaml").write_text("method: kd\n")
     page = check(run_page(read_run(tmp_path)))

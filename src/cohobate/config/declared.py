@@ -20,8 +20,6 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
-from typing_extensions import Doc
-
 PACKAGE = __name__.partition(".")[0]
 NOT_OPTIONS = ("self", "cls", "given", "network", "student", "teacher")
 """Parameters of a user's class that a run fills (:meth:`cohobate.core.Method.of`); others are options."""
@@ -45,7 +43,9 @@ class Option(NamedTuple):
     @classmethod
     def of(cls, hint: Any, default: Any) -> Option:
         marks = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
-        return cls(hint, default, next((mark.documentation for mark in marks if isinstance(mark, Doc)), ""))
+        # A user may write Doc("..."), or pydantic's Field(description="...").
+        texts = [getattr(mark, "documentation", None) or getattr(mark, "description", None) for mark in marks]
+        return cls(hint, default, next(filter(None, texts), ""))
 
 
 class PassedOn:

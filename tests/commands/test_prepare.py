@@ -1,0 +1,131 @@
+"""What cannot be trained is refused before anything is written or trained."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cohobate.cli import main
+from cohobate.commands import prepare as module
+from cohobate.commands.prepare import prepare
+from cohobate.commands.sweeping import sweep
+from cohobate.config.groups import Training
+from cohobate.engine.checkpoint import read_state
+from cohobate.recipes.options import options
+
+SMALL = {"epochs": 1, "train_images": 150, "batch_size": 50, "device": "cpu"}
+QUICK = [text for key, value in SMALL.items() for text in (f"--{key.replace('_', '-')}", str(value))]
+TAUGHT = ["train", "kd", "--teacher", "resnet8", "--out", "run", "--quiet", *QUICK]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The message of a command that leaves nothing behind."""
+    before = sorted(Path().rglob("*"))
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert sorted(Path().rglob("*")) == before
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "message"),
+    [
+        (
+            ["--unlabelled", "digits", "--unlabelled-share", "0.5", "--label-smoothing", "0.1"],
+            ["--unlabelled", "digits", "--unlabelled-share", "0.5"],
+            ("label_smoothing 0.1", "set it to 0", "leave out --unlabelled"),
+        ),
+        (
+            ["--cache-teacher", "on"],
+            ["--cache-teacher", "on", "--augmentations", "1"],
+            ("--cache-teacher on", "--augmentations"),
+        ),
+        (["--teacher-lr", "0"], ["--teacher-lr", "0.05"], ("teacher_lr", "greater than 0", "0.0")),
+        (["--batch-size", "5000"], [], ("5000", "1")),
+    ],
+    ids=["smoothed and unlabelled", "cached without versions", "range", "batch"],
+)
+def test_it_is_refused_before_a_folder_or_a_teacher(
+    wrong: list[str], right: list[str], message: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments in ([*TAUGHT, *wrong], [*TAUGHT, *wrong, "--dry-run"]):
+        said = refused(capsys, *arguments)
+        assert all(part in said for part in message)
+    main([*TAUGHT, *right])
+    assert json.loads(Path("run/result.json").read_text())["method"] == "kd"
+    assert len(list(Path("runs/teachers").glob("*/result.json"))) == 1
+
+
+def test_what_a_method_cannot_take_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused(capsys, "train", "dkd", *TAUGHT[2:], "--mixing", "mixup")
+    assert "DKD needs integer labels" in said
+    said = refused(capsys, "train", "overhaul", *TAUGHT[2:], "--model", "own.py:make")
+    assert "own.py" in said
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["compare", "baseline", "sad:skip=2", "--seeds", "0"],
+        ["sweep", "sad", "--skip", "0,2", "--seeds", "0"],
+        ["sweep", "baseline", "--lr", "0.1,0.2", "--beside", "sad:skip=2"],
+    ],
+    ids=" ".join,
+)
+def test_one_of_several_that_is_wrong_stops_all(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """ResNet-8 has three stages: of two that take no part one is left, and it has nobody to learn from."""
+    assert "skip" in refused(capsys, *arguments, *QUICK, "--quiet")
+
+
+def test_a_value_that_the_network_cannot_take_stops_a_sweep() -> None:
+    with pytest.raises(ValueError, match="unknown model 'resnet21'"):
+        sweep("baseline", "model", ["resnet8", "resnet21"], training=Training(**SMALL), quiet=True)
+    assert not Path("runs").exists()
+
+
+def test_a_run_that_goes_on_is_not_tried_out_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ["train", "baseline", "--quiet", *QUICK, "--epochs", "3"]
+    main([*command, "--out", "whole"])
+    with pytest.raises(SystemExit) as stop:
+        main([*command, "--out", "parts", "--max-minutes", "1e-6"])
+    assert stop.value.code == 75
+
+    def never(*given: Any, **more: Any) -> None:
+        raise AssertionError("tried out")
+
+    monkeypatch.setattr(module.Prepared, "check", never)
+    main([*command, "--out", "parts"])
+    whole, parts = (read_state(Path(name, "deployed.safetensors")).tensors for name in ("whole", "parts"))
+    assert all((whole[key] == parts[key]).all() for key in whole)
+
+
+def test_a_folder_of_before_is_measured_and_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    """It recorded what a teacher would be, and knew fewer options."""
+    command = ["train", "baseline", "--out", "run", "--quiet", *QUICK]
+    main(command)
+    config = yaml.safe_load(Path("run/run.yaml").read_text())
+    before = {key: value for key, value in config.items() if key not in ("cutout", "autoaugment")}
+    Path("run/run.yaml").write_text(yaml.safe_dump({**before, "teacher_epochs": 7, "log_test": True}))
+    Path("run/result.json").unlink()
+    main(command)
+    main(["evaluate", "run"])
+    assert "top-1 error %" in capsys.readouterr().out
+
+
+def test_a_dry_run_and_a_run_prepare_the_same() -> None:
+    one, two = (prepare("kd", options("kd", {"teacher": "resnet8", **SMALL})) for _ in range(2))
+    assert (one.config, one.label, one.options) == (two.config, two.label, two.options)
+    assert one.fingerprint == two.fingerprint
+    assert one.config.compile == "off"
