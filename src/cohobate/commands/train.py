@@ -95,7 +95,7 @@ def fit(
 
 
 class Command(Group):
-    """Where it goes, and what it begins from."""
+    """The folder of the run, and the files that its options come from."""
 
     out: Path | None = Field(None, description="The run's folder; by default below runs/.")
     config: Path | None = Field(None, description=CONFIG)
@@ -105,8 +105,8 @@ class Command(Group):
 
 
 def main(arguments: list[str]) -> None:
-    """Train METHOD; an interrupted run goes on when the same command is given."""
-    method, given = named_run(arguments, "train")
+    """Train METHOD; the same command resumes an interrupted run."""
+    method, initial = named_run(arguments, "train")
     from ..recipes.options import options, own_group, own_options, some_options
     from ..recipes.recipe import find
 
@@ -116,7 +116,7 @@ def main(arguments: list[str]) -> None:
         arguments,
         Command,
         own={method: own},
-        given=some_options(method, given),
+        initial=some_options(method, initial),
         about=find(method).summary,
     )
     config = options(method, chosen)

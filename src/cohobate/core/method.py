@@ -37,14 +37,14 @@ class Given(Protocol):
         """The teacher of the run."""
 
     def look(self, network: nn.Module) -> Output:
-        """The output of a network for two of the images."""
+        """The output of a network for two random images of this shape."""
 
 
 class Between(Protocol):
     """A student and a teacher, and the labels of their images, for which a term is made.
 
     Attributes:
-        student, teacher: outputs of the networks for two of the images.
+        student, teacher: outputs of the networks for two random images.
         labels: (N,) ids of the training images.
     """
 

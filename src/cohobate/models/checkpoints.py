@@ -68,7 +68,7 @@ def load_weights(network: nn.Module, path: Path | str) -> Report:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is cut, holds Python objects or no weights, or they do not match the
+        ValueError: the file is truncated, holds Python objects or no weights, or they do not match the
             network, which is as it was.
     """
     path = Path(path)
@@ -91,7 +91,7 @@ def _read(path: Path) -> Any:
             try:
                 return load(file.read())
             except SafetensorError as error:
-                raise ValueError(f"{path} is cut, or is no safetensors file ({error})") from error
+                raise ValueError(f"{path} is truncated or not a safetensors file ({error})") from error
         try:
             return torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # bytes that are cut make torch raise almost anything
@@ -102,7 +102,7 @@ def _read(path: Path) -> Any:
                     "safetensors.torch.save_model(network, ...), and load that"
                 ) from error
             reason = str(error).partition(". ")[0] or type(error).__name__
-            raise ValueError(f"{path} is cut, or is no file of torch.save ({reason})") from error
+            raise ValueError(f"{path} is truncated or not a file of torch.save ({reason})") from error
 
 
 def _find(held: Any, path: Path) -> dict[str, Tensor]:

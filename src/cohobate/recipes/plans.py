@@ -106,7 +106,7 @@ def slkd(
     ] = None,
     **options: Annotated[Any, PassedOn("methods.slkd:SLKD")],
 ) -> Plan:
-    """Untrained copies of the teacher learn beside the student, who follows them (Liu et al., 2023)."""
+    """Untrained copies of the teacher learn beside the student, which learns from them (Liu et al., 2023)."""
     teacher, student = job.teacher(), job.network()
     learners = untrained(job, sl_teachers)
     rates = {} if sl_lr is None else {"groups": {"sl_teachers": {"lr": sl_lr}}}
