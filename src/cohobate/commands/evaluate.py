@@ -41,9 +41,9 @@ def evaluate_run(
     from .prepare import prepare
 
     folder = RunFolder(path)
-    given = read_config(folder.config)
-    method = str(given.pop("method"))
-    prepared = prepare(method, recorded_options(method, given))
+    recorded = read_config(folder.config)
+    method = str(recorded.pop("method"))
+    prepared = prepare(method, recorded_options(method, recorded))
     dataset, config, device = prepared.dataset, prepared.config, prepared.device
     file = folder.deployed if weights == "last" else folder.deployed_best
     network = load(file, len(dataset.classes)).to(device)

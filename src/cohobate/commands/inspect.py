@@ -21,8 +21,8 @@ def main(arguments: list[str]) -> None:
         from ..report.tables.terminal import map_notes, map_table
         from .networks import inspect_network
 
-        found = inspect_network(model, classes, image_size)
-        show(map_table(found))
-        print("\n".join(map_notes(found)))
+        network_map = inspect_network(model, classes, image_size)
+        show(map_table(network_map))
+        print("\n".join(map_notes(network_map)))
 
     tyro.cli(inspect, args=arguments, prog="cohobate inspect")

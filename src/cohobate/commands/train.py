@@ -107,8 +107,8 @@ class Command(Group):
 
 
 def main(arguments: list[str]) -> None:
-    """Train METHOD; an interrupted run goes on when the same command is given."""
-    method, given = named_run(arguments, "train")
+    """Train METHOD; the same command resumes an interrupted run."""
+    method, initial = named_run(arguments, "train")
     from ..recipes.options import options, own_group, own_options, some_options
     from ..recipes.recipe import find
 
@@ -118,7 +118,7 @@ def main(arguments: list[str]) -> None:
         arguments,
         Command,
         own={method: own},
-        given=some_options(method, given),
+        initial=some_options(method, initial),
         about=find(method).summary,
     )
     config = options(method, chosen)

@@ -1,4 +1,4 @@
-"""FRSKD: the network, the self-teacher on its stages, and what they compare."""
+"""FRSKD: the network, the self-teacher on its stages, and the feature loss between them."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def frskd(
 
 
 def feature_term(features: str, beta: float, teacher: SelfTeacher) -> Term | None:
-    """What compares the stages of classifier and self-teacher; None where nothing does.
+    """The feature loss between the stages of classifier and self-teacher; None without one.
 
     Args:
         features: its name.

@@ -1,4 +1,4 @@
-"""Networks that teach each other: made side by side, or as branches of one network. No teacher is given."""
+"""Recipes of online distillation: peers as separate networks, or as branches of one; without a teacher."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def _diversified(job: Job, method: Diversified) -> Diversified:
 
 
 def branched(job: Job, branches: int, at: int | str | None, split: int) -> tuple[Branched, Output]:
-    """The run's network with several tails, the last ``split`` stages by default; and what it gives."""
+    """The run's network with tails of by default its last ``split`` stages; and the network's Output."""
     network = job.network()
     output = job.look(network)
     place = max(1, len(output.stages) - split) if at is None else at
@@ -195,7 +195,7 @@ def separate(job: Job, count: int | None, others: Sequence[str]) -> Separate:
     """The run's network and others beside it, each with weights of its own.
 
     Raises:
-        ValueError: as many networks as asked for are not named.
+        ValueError: ``count`` is not the number of named networks.
     """
     if others and count not in (None, 1 + len(others)):
         raise ValueError(f"--model and {len(others)} others make {1 + len(others)} networks, not {count}")
@@ -208,13 +208,13 @@ def classifiers(job: Job, group: Branched) -> list[nn.Module]:
     """The last layer of each branch.
 
     Raises:
-        ValueError: the logits are not what a linear layer gives.
+        ValueError: the logits are not the output of a linear layer.
     """
     network = group.alone(0)
     head = find_head(look(network, job.shape))
     if head is None:
         raise ValueError(
-            f"the CD loss compares classifiers, and the logits of {job.training.model} are not what one "
-            "linear layer gives; take the method without it (gate, sa, ffm)"
+            f"the CD loss compares classifiers, and the logits of {job.training.model} are not the output "
+            "of one linear layer; take the method without it (gate, sa, ffm)"
         )
     return [tail.get_submodule(head) for tail in group.tails]
