@@ -1,8 +1,8 @@
 """Preparation of a run: data, options and method, checked before anything is written or trained.
 
-Every error that can be detected early is raised here: :func:`prepare` reads the data and settles what ``auto``
-stands for; :meth:`Prepared.check` builds the first phase and its loader and runs the method once on random
-images.
+Every error that can be detected early is raised here: :func:`prepare` reads the data and settles what
+``auto`` stands for; :meth:`Prepared.check` builds the first phase and its loader and runs the method once on
+random images.
 """
 
 from __future__ import annotations
