@@ -143,7 +143,7 @@ def require_memory(method: Method, images: int) -> None:
         if isinstance(term, Term) and term.remembers not in (None, images):
             raise ValueError(
                 f"{type(term).__name__} was made for {term.remembers} training images, the run has {images}; "
-                "hold out the validation split first (cohobate.hold_out), and make the term from the data set "
+                "hold out the validation split first (cohobate.hold_out), and make the term from the data "
                 "that this returns"
             )
 
