@@ -231,7 +231,7 @@ def test_a_step_with_logits_from_the_store_compiles() -> None:
         (
             kd,
             {"augmentations": 10**8},
-            r"100000000 versions x 76 images x 5 classes x 4 bytes are 141.6 GiB, at most 8 are kept; give",
+            r"100000000 versions x 76 images x 5 classes x 4 bytes are 141.6 GiB, at most 8 are stored; give",
         ),
     ],
 )

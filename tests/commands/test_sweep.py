@@ -282,7 +282,7 @@ def test_what_is_wrong_is_named(
     [
         (lambda: sweep("baseline", "lrr", [1, 2]), "baseline has no option 'lrr'; the nearest are lr"),
         (lambda: sweep("baseline", "milestones", [(0.5,)]), "takes several values itself"),
-        (lambda: sweep("baseline", "lr", []), "no value of --lr is given"),
+        (lambda: sweep("baseline", "lr", []), "--lr has no value"),
         (lambda: sweep("baseline", "lr", [0.1], seeds=()), "at least one seed"),
         (lambda: sweep("self_guidance:weight=1", "weight", [1, 2]), "weight is swept; leave it out"),
     ],

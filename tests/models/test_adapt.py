@@ -470,7 +470,9 @@ def test_unknown_head_names_the_three_nearest() -> None:
 
 @pytest.mark.parametrize(("head", "given"), [("layer5", r"\(2, 8, 2, 2\)"), ("layer5.0", r"\(2, 8, 2, 2\)")])
 def test_head_that_is_given_no_vector(head: str, given: str) -> None:
-    with pytest.raises(ValueError, match=f"head '{head}' is given a tensor {given}, not one vector an image"):
+    with pytest.raises(
+        ValueError, match=f"input of head '{head}' is a tensor {given}, not one vector an image"
+    ):
         adapt(Layers(), head=head, shape=SHAPE)
 
 

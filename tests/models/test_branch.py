@@ -641,7 +641,7 @@ class Split(nn.Module):
 
 
 class AllAtOnce(Three):
-    """Its stages are one value until somebody looks."""
+    """Its stages are one tuple, made by a single ``split``."""
 
     def forward(self, x: Tensor) -> Output:
         x = self.three(x)
@@ -649,20 +649,20 @@ class AllAtOnce(Three):
 
 
 REFUSALS: list[tuple[Callable[[], nn.Module], int | str, str]] = [
-    (ByData, 1, "ByData cannot be cut after stage 1: its forward decides by what a tensor holds or by its"),
-    (BySize, 2, "BySize cannot be cut after stage 2: its forward decides by what a tensor holds or by its"),
+    (ByData, 1, "ByData cannot be cut after stage 1: its forward branches on a tensor's values"),
+    (BySize, 2, "BySize cannot be cut after stage 2: its forward branches on a tensor's values"),
     (lambda: adapt(Plain(), stages=["layer1", "layer2", "layer3"], shape=SHAPE), "layer2.2.drop",
-     "Plain cannot be cut after layer2.2.drop: the code of layer2.2 decides by what a tensor holds"),
-    (Shared, 1, "Shared cannot be cut after stage 1: the module one (its weight) serves on both sides"),
-    (Tied, 1, "Tied cannot be cut after stage 1: the module two (its weight) serves on both sides"),
-    (Bare, 1, "Bare cannot be cut after stage 1: the parameter scale serves on both sides"),
+     "Plain cannot be cut after layer2.2.drop: the code of layer2.2 branches on a tensor's values"),
+    (Shared, 1, "after stage 1: the module one (its weight) is used both before and after the cut"),
+    (Tied, 1, "after stage 1: the module two (its weight) is used both before and after the cut"),
+    (Bare, 1, "Bare cannot be cut after stage 1: the parameter scale is used both before and after the cut"),
     (FunctionalDropout, 1, "in training mode its logits would not be that of the uncut network"),
     (FunctionalDropout, 2, "(nn.Dropout, not F.dropout)"),
     (HiddenDropout, 1, "in training mode its stage 2 would not be that of the uncut network"),
     (MoreStatistics, 1, "in training mode its norm.running_mean would not be"),
-    (Overwriting, "one", "Overwriting cannot be cut after one: the code after it overwrites what the"),
-    (Overwriting, 1, "the code after it overwrites what the tails share; change that in-place operation"),
-    (AllAtOnce, 1, "AllAtOnce cannot be cut after stage 1: what it gives is not a tensor"),
+    (Overwriting, "one", "Overwriting cannot be cut after one: an in-place operation after it"),
+    (Overwriting, 1, "overwrites the trunk's output, which all tails read; replace it"),
+    (AllAtOnce, 1, "AllAtOnce cannot be cut after stage 1: its output is not a tensor"),
     (Three, "fc", "Three cannot be cut after fc: no parameter comes after it"),
     (Three, "relu", "at='relu': this module of Three runs 2 times in a pass"),
     (Three, "thre", "at='thre': this module of Three does not exist; the nearest that do are three,"),
@@ -689,7 +689,7 @@ def test_refused_points_say_why() -> None:
     assert [point.at for point in points] == [1, 2]
     for point, name in zip(points, ("one", "two"), strict=True):
         assert point.refusal is not None
-        assert f"the module {name} (its weight) serves on both sides" in point.refusal
+        assert f"the module {name} (its weight) is used both before and after the cut" in point.refusal
         assert point.sizes is None
     assert [point.stage for point in branch_points(plain(), SHAPE)] == ["layer1", "layer2"]
     with pytest.raises(ValueError, match="Plain has no stages"):
@@ -706,7 +706,7 @@ def test_numbers_of_tails(branched: Branched) -> None:
 def test_a_refusal_leaves_the_network_alone() -> None:
     network = Shared().train()
     hooks, state = len(network.one._forward_hooks), deepcopy(network.state_dict())
-    with pytest.raises(ValueError, match="both sides"):
+    with pytest.raises(ValueError, match="both before and after the cut"):
         branch(network, at=1, tails=2, shape=SHAPE)
     assert len(network.one._forward_hooks) == hooks
     torch.testing.assert_close(network.state_dict(), state, rtol=0, atol=0)

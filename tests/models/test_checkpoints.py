@@ -533,14 +533,15 @@ def test_cut_file(kind: str, share: float, tmp_path: Path) -> None:
     path.write_bytes(whole[: int(len(whole) * share)])
     refused(
         path,
-        f"w.{path.suffix[1:]} is cut, or is no " + ("safetensors" if kind == "safetensors" else "file of"),
+        f"w.{path.suffix[1:]} is truncated or not a "
+        + ("safetensors" if kind == "safetensors" else "file of"),
     )
 
 
 def test_no_weights_at_all(tmp_path: Path) -> None:
     path = tmp_path / "w.pth"
     path.write_text("<html>404: Not Found</html>")
-    refused(path, "is cut, or is no file of torch.save")
+    refused(path, "is truncated or not a file of torch.save")
     torch.save({"epoch": 3, "model_ema": weights(tiny())}, path)
     refused(
         path, r"holds no weights .* under model, .*; it holds epoch, model_ema: save the part that you mean"

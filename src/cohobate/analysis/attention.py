@@ -1,18 +1,18 @@
-"""Where a network looks: attention maps of its blocks, and how concentrated they are.
+"""Attention maps of a network's blocks, and their concentration.
 
 Ji et al., *Refine Myself by Teaching Myself: Feature Refinement via Self-Knowledge Distillation*, CVPR 2021,
 sections 4.3 and 8, figures 3 and 5: channel-wise pooling of a block's feature map.
 
 Choices:
 
-- Channel-wise pooling: squares averaged over the channels, what the feature loss compares before it gives
-  each map length 1 (Zagoruyko and Komodakis, ICLR 2017).
+- Channel-wise pooling: squares averaged over the channels, as in the feature loss before it scales each map
+  to length 1 (Zagoruyko and Komodakis, ICLR 2017).
 - Concentration: the paper says that the self-teacher's maps are more concentrated and prints no number. Ours
   is the share of a map that lies in its strongest quarter of positions: 25 % where it is the same
   everywhere, 100 % where a quarter or less of the positions has all of it. A quarter that is no whole number
   of positions takes part of one, so that maps of any size have the same lower end. Maps of different
   sizes still differ by their size alone: compare networks at the same block, not blocks.
-- A map of zeros looks everywhere alike.
+- A map of zeros counts as uniform.
 """
 
 from __future__ import annotations

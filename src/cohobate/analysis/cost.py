@@ -1,4 +1,4 @@
-"""What a network costs: parameters, multiply-accumulates, batch-norm outputs."""
+"""The cost of a network: parameters, multiply-accumulates, batch-norm outputs."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 class Cost(NamedTuple):
-    """Of one forward pass over one image.
+    """The cost of one forward pass over one image.
 
     Attributes:
-        parameters: learned numbers (buffers are not counted).
+        parameters: number of parameters, without buffers.
         macs: multiply-accumulates of convolutions and matrix products.
-        norm_outputs: numbers that batch norms write.
+        norm_outputs: number of values that batch norms return.
     """
 
     parameters: int
@@ -26,7 +26,7 @@ class Cost(NamedTuple):
 
     @property
     def flops(self) -> int:
-        """Multiply-accumulates plus two per batch-norm output: what ResKD prints as FLOPs."""
+        """Multiply-accumulates plus two per batch-norm output, called FLOPs in ResKD."""
         return self.macs + 2 * self.norm_outputs
 
 
@@ -36,7 +36,7 @@ def parameters(module: nn.Module, *, trained: bool = False) -> int:
 
 
 def cost(network: nn.Module, shape: tuple[int, int, int] = (3, 32, 32)) -> Cost:
-    """Measure one image of ``shape`` = (C, H, W) through the network, left as it was."""
+    """The cost of one image of ``shape`` = (C, H, W); the network is not changed."""
     outputs = 0
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -49,7 +49,7 @@ def cost(network: nn.Module, shape: tuple[int, int, int] = (3, 32, 32)) -> Cost:
     try:
         network.eval()
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            # The counter trips over a parameter that wants a gradient and is handed to a module.
+            # FlopCounterMode fails on a parameter with requires_grad that is an argument of a module.
             detached = {name: p.detach() for name, p in network.named_parameters()}
             image = torch.zeros(1, *shape, device=like.device, dtype=like.dtype)
             functional_call(network, detached, (image,))

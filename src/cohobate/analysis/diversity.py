@@ -1,4 +1,4 @@
-"""How differently classifiers err: the diversity of networks that learn side by side.
+"""Diversity of classifiers: how different the errors of networks are that learn side by side.
 
 Li et al., *Online Knowledge Distillation via Multi-branch Diversity Enhancement*, ACCV 2020, eq. 9, and two
 measures of the book that it cites: Zhou, *Ensemble Methods*, 2012, section 5.3 (after Kuncheva and Whitaker,
@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 NONE_LEFT = 1e-12
-"""A share below this is what rounding leaves of zero: the smallest true one is 1 / images."""
+"""A share below this is a rounding error of zero: the smallest possible one is 1 / images."""
 
 
 def shares_right(correct: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ def shares_right(correct: Tensor) -> Tensor:
     """
     if correct.ndim != 2 or correct.shape[0] < 1 or correct.shape[1] < 2:
         raise ValueError(
-            "diversity is of (N, T) answers, one image or more and two classifiers or more; "
+            "correct must be (N, T), for one image or more and two classifiers or more; "
             f"got shape {tuple(correct.shape)}"
         )
     right = correct.double()
@@ -50,7 +50,7 @@ def shares_right(correct: Tensor) -> Tensor:
 
 
 def interrater_agreement(correct: Tensor) -> Tensor:
-    """Interrater agreement s, (): 1 where all are right about the same images, about 0 where by chance.
+    """Interrater agreement s, (): 1 where all are right about the same images, about 0 where independently.
 
     Smaller is more diverse, down to -1 / (T - 1) or so. NaN where it is undefined.
 
@@ -84,7 +84,7 @@ def q_statistic(correct: Tensor) -> Tensor:
 
 
 def of_shares(both_right: Tensor) -> dict[str, float | None]:
-    """All three measures from what a run records; None where one is undefined.
+    """All three measures, from the shares in a run's record; None where one is undefined.
 
     Args:
         both_right: (T, T) shares, 0 to 1, as :func:`shares_right` gives them.

@@ -33,7 +33,7 @@ def compare(
     setup: str | None = None,
     quiet: bool = False,
 ) -> tuple[Comparison, list[Path]]:
-    """Train what is missing, read what is done, write the table and the page.
+    """Train the runs that are missing, read the finished ones, write the table and the page.
 
     Args:
         methods: names, each with options of its own if wanted (:func:`cohobate.config.grammar.parse`). Gains
@@ -63,7 +63,7 @@ def compare(
     root = out if out is not None else default_root(training)
     configs = [configure(spec, training, setup) for spec in dict.fromkeys(methods)]
     folders = []
-    kept: dict[str, Any] = {}
+    probed: dict[str, Any] = {}
     with distributed.process_group(distributed.pick_device(training.device)):
         read = reader()
         prepared = [prepare(method, config, read) for method, config in configs]
@@ -75,10 +75,10 @@ def compare(
         check(runs)
         for each, seed, folder in runs:
             minutes = minutes_left(training.max_minutes, started)
-            run(each.having(seed=seed, max_minutes=minutes, **kept), folder, checked=True, quiet=quiet)
-            # What the first run probed holds for all: one comparison, one precision.
+            run(each.having(seed=seed, max_minutes=minutes, **probed), folder, checked=True, quiet=quiet)
+            # The precision that the first run measured is used for all runs of the comparison.
             recorded = read_config(folder.config)
-            kept = {key: recorded[key] for key in ("precision", "layout")}
+            probed = {key: recorded[key] for key in ("precision", "layout")}
             folders.append(folder.path)
         distributed.barrier()
         done = [read_run(folder) for folder in folders]
@@ -89,7 +89,7 @@ def compare(
 
 
 def reader() -> Read:
-    """Reads the images of a run; what several runs share is read once."""
+    """A function that reads the images of a run, and remembers them for other runs on the same data."""
     from .feeds import read_data
 
     known: dict[Any, Dataset] = {}
@@ -122,7 +122,7 @@ def configure(spec: str, training: Training, setup: str | None = None) -> tuple[
 
 
 def minutes_left(minutes: float | None, started: float) -> float | None:
-    """What is left of the minutes given; raises :class:`Stopped` when they are over."""
+    """The rest of the allowed minutes; raises :class:`Stopped` when they are over."""
     from ..engine.errors import Stopped
 
     if minutes is None:
@@ -138,27 +138,28 @@ def minutes_left(minutes: float | None, started: float) -> float | None:
 
 
 class Command(Group):
-    """What is compared."""
+    """The methods to compare and the folder of the table."""
 
     methods: Annotated[tuple[str, ...], tyro.conf.Positional, WHOLE] = Field(
         ("baseline", "self_guidance"),
-        description="Names; with options of their own: self_guidance:weight=0.5,survival=0.8",
+        description="Methods by name, with options of their own after a colon: "
+        "self_guidance:weight=0.5,survival=0.8.",
     )
-    seeds: tuple[int, ...] = Field((0, 1), description="Each trains every method once.")
+    seeds: tuple[int, ...] = Field((0, 1), description="Seeds; every method is trained once with each.")
     setup: str | None = Field(None, description=SETUP)
-    out: Path | None = Field(None, description="Folder of the comparison; by default below runs/.")
-    quiet: bool = Field(False, description="Print the table only.")
+    out: Path | None = Field(None, description="Folder of the comparison; by default runs/DATA-MODEL.")
+    quiet: bool = Field(False, description="Print only the table at the end.")
 
 
-ABOUT = "Train what is missing, reuse what is done, print and write one table. Gains are paired by seed."
+ABOUT = "Train missing runs, reuse finished ones, print and write one table. Gains are paired by seed."
 
 
 def main(arguments: list[str]) -> None:
     """Train METHOD ... over seeds, print and write one table."""
     setup = value_of(arguments, "--setup")
-    given = {} if setup is None else dict(find_setup(setup).options)
+    initial = {} if setup is None else dict(find_setup(setup).options)
     chosen, command = parsed(
-        "cohobate compare", arguments, Command, given=given, hidden=("seed",), about=ABOUT
+        "cohobate compare", arguments, Command, initial=initial, hidden=("seed",), about=ABOUT
     )
 
     comparison, written = compare(

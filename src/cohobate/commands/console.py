@@ -1,4 +1,4 @@
-"""Printing what a command has to show."""
+"""Printing of tables and text in a terminal or a file."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-def show(what: RenderableType) -> None:
+def show(output: RenderableType) -> None:
     """Print for a terminal or a file."""
     from rich.console import Console
 
     console = Console()
     # A file or a pipe has no width of its own: nothing need be cut there.
     console.width = console.width if console.is_terminal else max(console.width, 120)
-    console.print(what)
+    console.print(output)

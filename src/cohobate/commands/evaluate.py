@@ -41,9 +41,9 @@ def evaluate_run(
     from .prepare import prepare
 
     folder = RunFolder(path)
-    given = read_config(folder.config)
-    method = str(given.pop("method"))
-    prepared = prepare(method, recorded_options(method, given))
+    recorded = read_config(folder.config)
+    method = str(recorded.pop("method"))
+    prepared = prepare(method, recorded_options(method, recorded))
     dataset, config, device = prepared.dataset, prepared.config, prepared.device
     file = folder.deployed if weights == "last" else folder.deployed_best
     network = load(file, len(dataset.classes)).to(device)
@@ -69,9 +69,9 @@ def main(arguments: list[str]) -> None:
         """Measure a finished run's deployed network.
 
         Args:
-            run: The run's folder.
-            split: Which images; by default test, or val where the data has no test split.
-            weights: Of the last epoch, or of the best one on the validation split.
+            run: Folder of the run.
+            split: Split to measure on; by default test, or val if the data has no test split.
+            weights: Weights of the last epoch, or of the epoch with the best validation error.
         """
         from ..report.tables.terminal import measures_table
         from ..runs.reading import read_run

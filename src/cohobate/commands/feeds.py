@@ -1,4 +1,4 @@
-"""From a data set to what the engine reads."""
+"""Makes the loaders of the engine from a data set."""
 
 from __future__ import annotations
 
@@ -67,12 +67,12 @@ def make_feeds(
 ) -> Feeds:
     """Loaders over the splits, each process its share.
 
-    What concerns a teacher is for the phases whose method holds a frozen one; the phase that trains
-    the teacher goes without.
+    Stored logits and unlabelled images are used in phases whose method has a frozen teacher only, not in
+    the phase that trains the teacher.
 
     Args:
         dataset: the labelled images.
-        device: where the batches are.
+        device: of the batches.
         workers: processes that decode files.
         augmentations, autoaugment, cutout: see :func:`cohobate.data.loaders.train_loader`.
         cache_teacher: whether the teacher's logits are computed once for each version of an image;
@@ -81,7 +81,7 @@ def make_feeds(
         unlabelled_share: how many of them for each labelled image of a batch.
 
     Raises:
-        ValueError: when a phase asks for its loader: it cannot have what was asked for.
+        ValueError: raised by ``train`` if the options do not fit the method of the phase.
     """
 
     def train(method: Method, settings: Settings) -> Loader:
@@ -138,20 +138,21 @@ def make_feeds(
 
 
 def require_memory(method: Method, images: int) -> None:
-    """Raise a ValueError where a term remembers another number of images than it will see."""
+    """Raise a ValueError if a term's memory bank is for another number of images than the run has."""
     for term in method.modules():
         if isinstance(term, Term) and term.remembers not in (None, images):
             raise ValueError(
                 f"{type(term).__name__} was made for {term.remembers} training images, the run has {images}; "
-                "hold out the validation split first (cohobate.hold_out), and make the term from what is left"
+                "hold out the validation split first (cohobate.hold_out), and make the term from the data "
+                "that this returns"
             )
 
 
 def chosen_teacher(method: Method, cache_teacher: str, why_not: str | None) -> Frozen | None:
-    """The teacher whose logits are kept, if any are.
+    """The teacher whose logits are stored, or None.
 
     Raises:
-        ValueError: they must be, and cannot.
+        ValueError: ``cache_teacher`` is "on", but the logits cannot be stored.
     """
     if cache_teacher == "on" and why_not is not None:
         raise ValueError(f"--cache-teacher on is not possible: {why_not}")
@@ -171,7 +172,7 @@ def logits_of(teacher: Frozen, device: torch.device, settings: Settings) -> Call
 
 
 def refuse_unlabelled(method: Method, settings: Settings) -> None:
-    """Raise a ValueError where a method, or its labels, have no place for images without labels."""
+    """Raise a ValueError if a method, or its labels, cannot be used with unlabelled images."""
     if method.second_view == "classmate":
         raise ValueError(
             f"{type(method).__name__} pairs the images of a class, and unlabelled ones have none; "

@@ -1,4 +1,4 @@
-"""``cohobate list``: what there is to choose from."""
+"""``cohobate list``: the methods, models, data sets and set-ups."""
 
 from __future__ import annotations
 
@@ -76,15 +76,15 @@ LISTS: dict[str, Callable[[], Listing]] = {
 
 
 def main(arguments: list[str]) -> None:
-    """List what there is: methods, models, data, setups."""
+    """List the names of one kind: methods, models, data or setups."""
 
-    def listing(what: tyro.conf.Positional[Literal["methods", "models", "data", "setups"]]) -> None:
-        """What there is.
+    def listing(kind: tyro.conf.Positional[Literal["methods", "models", "data", "setups"]]) -> None:
+        """List the methods, networks, data sets or published set-ups that can be named.
 
         Args:
-            what: Of which kind.
+            kind: Kind of names to list.
         """
-        table, after = LISTS[what]()
+        table, after = LISTS[kind]()
         show(table)
         print("\n".join(after))
 

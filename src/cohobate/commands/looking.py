@@ -1,8 +1,8 @@
-"""Where the networks of a run look: their attention maps at the epochs whose weights were kept.
+"""Attention maps of a run's networks at the epochs whose weights were stored.
 
-FRSKD (Ji et al., CVPR 2021), figures 3 and 5. It works for every method: the rows are the networks among
-its predictors that give stages, what its ``self_teacher`` (a module of this name, wherever it keeps it) makes
-of the first one's stages, and its frozen teachers.
+FRSKD (Ji et al., CVPR 2021), figures 3 and 5. It works for every method. The rows are its predictors that
+return stages; the output of its submodule named ``self_teacher``, if it has one, for the stages of the first
+predictor; and its frozen teachers.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 IMAGES = 3
-"""Shown unless told otherwise."""
+"""Number of images shown by default."""
 MEASURED = 500
-"""Images of the split, spread evenly over it, that the concentration is a mean over at most."""
+"""Largest number of images, evenly spaced in the split, over which the concentration is averaged."""
 NAMES = {"network": "classifier", "self_teacher": "self-teacher"}
 
 
@@ -50,16 +50,16 @@ def attention_of_run(
 
     Args:
         folder: of the run, finished or not.
-        epochs: whose weights; by default all that ``keep_epochs`` kept, else the last.
-        images: how many to show: the first image of each of the first classes, then the second ones.
-        rows: of the split, to show these instead.
-        split: whose images.
-        say: told what is shown instead of what was asked for.
+        epochs: load the weights of these; by default all of ``keep_epochs``, or else the last.
+        images: number of images to show: the first of each class, then the second of each.
+        rows: rows of the split to show instead.
+        split: of the data set.
+        say: prints a note if the weights of the last epoch are shown for want of others.
 
     Raises:
         ValueError: not a run folder, no such split, rows that it does not have, images and rows both, or
             networks without stages.
-        RunError: an epoch that was not kept, no weights at all, or a method that cannot be built again.
+        RunError: an epoch whose weights were not stored, no weights, or a method that cannot be rebuilt.
     """
     if images is not None and rows:
         raise ValueError("give --images or --rows, not both: rows says which images, images only how many")
@@ -77,8 +77,8 @@ def attention_of_run(
     even = torch.linspace(0, len(pictures) - 1, min(MEASURED, len(pictures))).round().long()
     rebuilt.method.to(device)
     looks: list[Look] = []
-    for epoch, kept in sorted(states.items()):
-        load_kept(rebuilt.method, kept)
+    for epoch, state in sorted(states.items()):
+        load_kept(rebuilt.method, state)
         loader = split_loader(pictures.subset(even), dataset, device, config.workers)
         with evaluating(rebuilt.method):
             looks += _looks(rebuilt.method, epoch, shown, loader.epoch(0), dataset.classes)
@@ -121,34 +121,34 @@ def check_picture(picture: Path) -> None:
         raise ValueError(f"the picture is a PNG, so its name ends in .png; got {picture}")
 
 
-# ---------------------------------------------------------------- what a method can show
+# ---------------------------------------------------------------- outputs of a method
 
 
 def outputs(method: Method, x: Tensor) -> dict[str, Output]:
-    """The networks of a method that give stages, by name: the deployed one first.
+    """The Outputs of a method's networks that return stages, by name; the deployed network comes first.
 
-    Its predictors as far as they are networks of their own; the module that it calls ``self_teacher``, if
-    there is one, on the deployed network's stages; and its frozen teachers.
+    These are its predictors; the submodule named ``self_teacher``, if there is one, applied to the stages
+    of the deployed network; and its frozen teachers.
 
     Raises:
-        ValueError: none gives stages.
+        ValueError: no network returns stages.
     """
     networks = {name: _bare(module) for name, module in method.predictors().items()}
-    found = {name: as_output(network(x)) for name, network in networks.items()}
-    first = next(iter(found))
+    by_name = {name: as_output(network(x)) for name, network in networks.items()}
+    first = next(iter(by_name))
     named = ((name.rpartition(".")[2], module) for name, module in method.named_modules())
     self_teacher = next((module for name, module in named if name == "self_teacher"), None)
-    if self_teacher is not None and found[first].stages:
-        found["self_teacher"] = as_output(self_teacher(found[first].stages))
+    if self_teacher is not None and by_name[first].stages:
+        by_name["self_teacher"] = as_output(self_teacher(by_name[first].stages))
     frozen = {name: child for name, child in method.named_children() if isinstance(child, Frozen)}
-    found |= {name: teacher(x) for name, teacher in frozen.items() if name not in found}
-    shown = {name: output for name, output in found.items() if output.stages}
-    if not shown:
+    by_name |= {name: teacher(x) for name, teacher in frozen.items() if name not in by_name}
+    with_stages = {name: output for name, output in by_name.items() if output.stages}
+    if not with_stages:
         raise ValueError(
             f"{type(networks[first]).__name__} gives no stages, so there is nothing to draw; name its "
-            "modules, cohobate.adapt(network, stages=[...]) (`cohobate inspect MODEL` shows what is found)"
+            "modules, cohobate.adapt(network, stages=[...]) (`cohobate inspect MODEL` shows its stages)"
         )
-    return shown
+    return with_stages
 
 
 def _bare(module: nn.Module) -> nn.Module:
@@ -158,7 +158,7 @@ def _bare(module: nn.Module) -> nn.Module:
 def _looks(
     method: Method, epoch: int, shown: Batch, measured: Iterator[Batch], classes: Sequence[str]
 ) -> list[Look]:
-    found = outputs(method, shown.x)
+    shown_outputs = outputs(method, shown.x)
     answers = method.readouts(shown.x)
     sums: dict[str, Tensor] = {}
     count = 0
@@ -175,7 +175,7 @@ def _looks(
             tuple(classes[k] for k in answers.get(name, output.logits).argmax(1).tolist()),
             tuple((sums[name] / count).tolist()),
         )
-        for name, output in found.items()
+        for name, output in shown_outputs.items()
     ]
 
 
@@ -196,7 +196,7 @@ def chosen_rows(y: Tensor, images: int) -> Tensor:
         raise ValueError(f"images must be 1 to {len(y)}, the size of the split; got {images}")
     by_class = y.argsort(stable=True)
     sizes = torch.bincount(y)
-    # How many of its class stand before an image.
+    # For each image, the number of earlier images of its class.
     before = torch.arange(len(y)) - (sizes.cumsum(0) - sizes)[y[by_class]]
     return by_class[before.argsort(stable=True)[:images]]
 
@@ -218,7 +218,7 @@ def _split(dataset: Dataset, split: str, config: Training) -> Split:
 
 
 def _batch(pictures: Split, rows: Tensor, dataset: Dataset, device: torch.device) -> Batch:
-    """The images as one batch: few, so that no worker is started for them."""
+    """The images as one batch, loaded without worker processes."""
     loader = split_loader(pictures.subset(rows), dataset, device, workers=0)
     return next(iter(loader.epoch(0)))
 

@@ -1,4 +1,4 @@
-"""What there is to choose from, and the map of one network."""
+"""The networks that can be built, and the map of one network."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def built_in(classes: int = 100, image_size: int = CIFAR) -> list[NetworkLine]:
 
 
 def libraries() -> dict[str, str]:
-    """The optional libraries and what is installed of each."""
-    found = {}
+    """The optional libraries: name -> installed version, or how to install it."""
+    versions = {}
     for library in LIBRARIES:
         try:
-            found[library] = f"{library} {version(library)}"
+            versions[library] = f"{library} {version(library)}"
         except PackageNotFoundError:
-            found[library] = f"not installed: pip install 'cohobate[{library}]'"
-    return found
+            versions[library] = f"not installed: pip install 'cohobate[{library}]'"
+    return versions
 
 
 def inspect_network(spec: str, classes: int = 100, image_size: int | None = None) -> NetworkMap:
@@ -53,7 +53,7 @@ def inspect_network(spec: str, classes: int = 100, image_size: int | None = None
     Args:
         spec: as ``--model``.
         classes: K.
-        image_size: side in pixels; by default 32, and for a library's network what it was made for.
+        image_size: side in pixels; by default 32, or the input size of a library's network.
 
     Raises:
         ValueError, ImportError: see :func:`cohobate.recipes.networks.make_network`.

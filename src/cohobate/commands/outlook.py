@@ -1,4 +1,4 @@
-"""``--dry-run``: the phases of a plan and what they cost; nothing is trained or written."""
+"""``--dry-run``: the phases of a plan and their cost; nothing is trained or written."""
 
 from __future__ import annotations
 

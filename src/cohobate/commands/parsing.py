@@ -1,4 +1,4 @@
-"""What is typed: options in boxes, with values from defaults, a set-up, a file, then flags."""
+"""The command line: options in titled groups, with values from defaults, a set-up, a file, then flags."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ..config.checking import checked
 from ..config.grammar import takes_several
 from ..config.groups import GROUPS, Group
 
-SETUP = "A published set-up to begin from (`cohobate list setups`); a configuration and flags beat it."
-CONFIG = "A run.yaml to begin from; flags beat it."
+SETUP = "Published set-up to take options from (`cohobate list setups`); options that you give override it."
+CONFIG = "File to take options from: the run.yaml of a run; flags override it."
 
 WHOLE = "whole"
 """Marks an option of several values that may hold commas themselves: kd:weight=1,temperature=2."""
@@ -31,7 +31,7 @@ def parsed(
     command: type[C],
     *,
     own: Mapping[str, type[Group]] | None = None,
-    given: Mapping[str, Any] | None = None,
+    initial: Mapping[str, Any] | None = None,
     hidden: Sequence[str] = (),
     about: str = "",
 ) -> tuple[dict[str, Any], C]:
@@ -39,29 +39,29 @@ def parsed(
 
     Args:
         program: as it is typed.
-        arguments: what follows it.
+        arguments: the words that follow it.
         command: options that only this command has.
         own: titled groups that come before those of every run: the method's.
-        given: values to begin from.
+        initial: values that replace the defaults.
         hidden: options of every run that this command does not have.
-        about: what the command does.
+        about: description of the command, for its help.
     """
     groups = {**(own or {}), **{group.__name__.lower(): group for group in GROUPS}}
-    boxes = {title: _box(title, group, given or {}, hidden) for title, group in groups.items()}
-    boxes["command"] = _box("command", command, given or {}, ())
+    boxes = {title: _box(title, group, initial or {}, hidden) for title, group in groups.items()}
+    boxes["command"] = _box("command", command, initial or {}, ())
     fields = [
         (f"group_{i}", Annotated[kind, tyro.conf.arg(name=title.replace("_", "-"))], field(default=kind()))
         for i, (title, kind) in enumerate(boxes.items())
     ]
     options = make_dataclass("Options", fields, frozen=True)
-    found: Any = tyro.cli(
+    typed: Any = tyro.cli(
         options,
         args=list(arguments),
         prog=program,
         description=about,
         config=(tyro.conf.OmitArgPrefixes,),
     )
-    values = {name: vars(getattr(found, f"group_{i}")) for i, name in enumerate(boxes)}
+    values = {name: vars(getattr(typed, f"group_{i}")) for i, name in enumerate(boxes)}
     own_values = checked(program, command, values.pop("command"))
     return {name: value for group in values.values() for name, value in group.items()}, own_values
 
@@ -69,31 +69,31 @@ def parsed(
 def parsed_alone(program: str, arguments: Sequence[str], command: type[C], about: str) -> C:
     """The options of a command that trains nothing; exits after ``--help`` or a wrong flag."""
     options = _box("options", command, {}, ())
-    found: Any = tyro.cli(options, args=list(arguments), prog=program, description=about)
-    return checked(program, command, vars(found))
+    typed: Any = tyro.cli(options, args=list(arguments), prog=program, description=about)
+    return checked(program, command, vars(typed))
 
 
-def _box(title: str, group: type[Group], given: Mapping[str, Any], hidden: Sequence[str]) -> Any:
-    """A plain class with the fields of a group: values are checked later, all in one place."""
+def _box(title: str, group: type[Group], initial: Mapping[str, Any], hidden: Sequence[str]) -> Any:
+    """A dataclass with the fields of a group, for tyro; pydantic checks the values afterwards."""
     fields = [
-        (name, _typed(what), field(default=_default(name, what, given)))
-        for name, what in group.model_fields.items()
+        (name, _typed(info), field(default=_default(name, info, initial)))
+        for name, info in group.model_fields.items()
         if name not in hidden
     ]
     return make_dataclass(title, fields, frozen=True, namespace={"__doc__": group.__doc__})
 
 
-def _typed(what: FieldInfo) -> Any:
-    marks = [mark for mark in what.metadata if mark is tyro.conf.Positional]
-    help_ = tyro.conf.arg(help=what.description)
-    if not takes_several(what.annotation):
-        return Annotated[(what.annotation, help_, *marks)]
-    constructor = several(what.annotation, split=WHOLE not in what.metadata)
-    return Annotated[(what.annotation, help_, constructor, *marks)]
+def _typed(info: FieldInfo) -> Any:
+    marks = [mark for mark in info.metadata if mark is tyro.conf.Positional]
+    help_ = tyro.conf.arg(help=info.description)
+    if not takes_several(info.annotation):
+        return Annotated[(info.annotation, help_, *marks)]
+    constructor = several(info.annotation, split=WHOLE not in info.metadata)
+    return Annotated[(info.annotation, help_, constructor, *marks)]
 
 
-def _default(name: str, what: FieldInfo, given: Mapping[str, Any]) -> Any:
-    return given.get(name, tyro.MISSING if what.is_required() else what.default)
+def _default(name: str, info: FieldInfo, initial: Mapping[str, Any]) -> Any:
+    return initial.get(name, tyro.MISSING if info.is_required() else info.default)
 
 
 def several(annotation: Any, *, split: bool) -> PrimitiveConstructorSpec[Any]:
@@ -123,20 +123,20 @@ def named_run(arguments: list[str], command: str) -> tuple[str, dict[str, Any]]:
 
     Exits with the list of methods if none is named.
     """
-    given = config_file(arguments)
-    method = arguments.pop(0) if arguments and not arguments[0].startswith("-") else given.get("method")
+    options = config_file(arguments)
+    method = arguments.pop(0) if arguments and not arguments[0].startswith("-") else options.get("method")
     if method is None:
         from .listing import main
 
         main(["methods"])
         sys.exit(f"usage: cohobate {command} METHOD ... (`cohobate {command} METHOD --help` explains it)")
-    given.pop("method", None)
+    options.pop("method", None)
     if (setup := value_of(arguments, "--setup")) is not None:
         from ..papers.setups import find_setup
         from ..recipes.options import for_method
 
-        given = {**for_method(method, find_setup(setup).of(method)), **given}
-    return str(method), given
+        options = {**for_method(method, find_setup(setup).of(method)), **options}
+    return str(method), options
 
 
 def config_file(arguments: list[str]) -> dict[str, Any]:
@@ -148,7 +148,7 @@ def config_file(arguments: list[str]) -> dict[str, Any]:
 
 
 def value_of(arguments: Sequence[str], wanted: str) -> str | None:
-    """What follows a flag, wherever it stands: it has to be known before the others are read."""
+    """The value of a flag anywhere in the arguments, before they are parsed; None if it is not there."""
     for i, argument in enumerate(arguments):
         if argument.startswith(f"{wanted}="):
             return argument.partition("=")[2]

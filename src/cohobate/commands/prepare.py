@@ -1,7 +1,8 @@
-"""What a run is about, read, built and tried out before anything is written or trained.
+"""Preparation of a run: data, options and method, checked before anything is written or trained.
 
-Everything that can be refused is refused here: :func:`prepare` reads the data and settles what ``auto``
-stands for; :meth:`Prepared.check` builds the first phase and its loader and runs the method once on a batch.
+Every error that can be detected early is raised here: :func:`prepare` reads the data and settles what
+``auto`` stands for; :meth:`Prepared.check` builds the first phase and its loader and runs the method once on a
+batch.
 """
 
 from __future__ import annotations
@@ -35,15 +36,15 @@ Read = Callable[[Training], Dataset]
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a run is about.
+    """A run before training: method, options, data and device.
 
     Attributes:
         method: its name, for the records.
-        make_plan: what a run hands to a method -> its plan, from the beginning.
-        config: the options; none of them is ``auto`` any more, but for the precision.
-        dataset: the images, divided.
-        device: where.
-        model: the network's name if it can be built again from it, else None.
+        make_plan: networks and options of the run -> a new plan.
+        config: all options; ``auto`` is replaced by a value, except for the precision.
+        dataset: the images, with the validation split held out.
+        device: on which to train.
+        model: the network's name; None if it cannot be built by name.
         label: the method with the options that are not at their default.
         options: the method's own.
     """
@@ -62,7 +63,7 @@ class Prepared:
         return replace(self, config=self.config.model_copy(update=options))
 
     def job(self, say: Callable[[str], None], trained: Callable[[str], nn.Module]) -> Job:
-        """What the method is handed."""
+        """The networks, data and options from which the method is made."""
         return Job(
             self.config,
             self.dataset,
@@ -74,12 +75,12 @@ class Prepared:
 
     @cached_property
     def unlabelled(self) -> Split | None:
-        """Images for the teacher's terms alone."""
+        """Unlabelled images, for the teacher's terms."""
         return extra_images(self.dataset, self.config)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of all images that are learned from."""
+        """Fingerprint of all training images, the unlabelled ones included."""
         return fingerprint(self.dataset, self.unlabelled)
 
     def feeds(self, *, trial: bool = False) -> Feeds:
@@ -98,10 +99,10 @@ class Prepared:
         )
 
     def first_phase(self) -> Phase:
-        """The first phase, where a teacher that is trained here has not learned yet."""
+        """The first phase, with an untrained network for a teacher that the run would train."""
 
         def untrained(spec: str) -> nn.Module:
-            # How it would be trained must be right, too.
+            # Raises an error if the options for training this teacher are wrong.
             teacher_run(spec, self.config, fingerprint(self.dataset))
             return job.build(spec)
 
@@ -136,12 +137,12 @@ class Prepared:
 
 
 def prepare(method: str, config: Training, read: Read = read_data) -> Prepared:
-    """Read what a run of a method by name is about.
+    """Read the data and settle the options for a run of a method by name.
 
     Args:
         method: a name of the catalogue, or ``file.py:Class``.
         config: its options (:func:`cohobate.recipes.options.options`).
-        read: reads the images; a command of several runs remembers what it has read.
+        read: reads the images; a command with several runs reads each data set once.
 
     Raises:
         ValueError: an unknown method, or no such device or data.
@@ -163,7 +164,7 @@ def prepare(method: str, config: Training, read: Read = read_data) -> Prepared:
 
 
 def settled(config: Training, device: torch.device) -> Training:
-    """Replace ``auto`` by what it stands for on this device; the precision is chosen by measuring."""
+    """Replace ``auto`` by a value for this device, except for the precision, which is measured later."""
     update: dict[str, Any] = {"device": device.type}
     if config.compile == "auto":
         update["compile"] = "on" if device.type == "cuda" else "off"

@@ -1,4 +1,4 @@
-"""A command as the whole of a process: its memory, and its errors in a line."""
+"""Runs a command as a process of its own: allocator settings, and errors in one line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..engine.memory import keep_freed_memory
 
 
 def run_alone(command: Callable[[], None]) -> None:
-    """Run what this process is for; exits with one line and a code when it stops or a user can mend it.
+    """Run a command; an error that the user can fix, or a stop, exits with one line and a status code.
 
     COHOBATE_TRACEBACK=1 shows where an error came from.
     """

@@ -1,6 +1,6 @@
-"""A method of a run's folder, built again.
+"""Rebuilds the method of a run from its folder.
 
-For what looks at a finished or unfinished run afterwards, all of its networks and not the deployed one alone.
+For commands that need all networks of a finished or unfinished run, not only the deployed one.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Rebuilt(NamedTuple):
     Attributes:
         method: with fresh weights.
         name: of the phase.
-        states: epoch -> its weights.
-        phases: how many the plan has.
+        states: epoch -> file of the weights after it.
+        phases: number of phases built so far, with the next one that has no weights yet.
     """
 
     method: Method
@@ -43,14 +43,14 @@ class Rebuilt(NamedTuple):
 
 
 def prepared_of(folder: Path) -> Prepared:
-    """What a run was about, less what it began from.
+    """The prepared run of a folder, without the weights that its training began from.
 
     Raises:
         ValueError: not a run folder.
         RunError: the method cannot be built again from its name.
     """
-    given = read_config(RunFolder(folder).config)
-    method = str(given.pop("method"))
+    recorded = read_config(RunFolder(folder).config)
+    method = str(recorded.pop("method"))
     try:
         find(method)
     except ValueError as error:
@@ -60,16 +60,16 @@ def prepared_of(folder: Path) -> Prepared:
             f"{folder} was trained from Python by a method or on a network of your own ({method}), which "
             "cannot be built again from its name; give cohobate train a recipe's name, or file.py:Class"
         ) from error
-    config = recorded_options(method, given)
-    # What training began from is not needed to load where it came to, and may be gone.
+    config = recorded_options(method, recorded)
+    # The initial weights are not needed, as the trained ones are loaded; their file may be gone.
     model, _ = without(config.model, "weights", "pretrained")
     return prepare(method, config.model_copy(update={"init": None, "model": model}))
 
 
 def rebuild(folder: Path, prepared: Prepared) -> Rebuilt:
-    """The last phase of a run that has weights in its folder, and these.
+    """The last phase of a run with weights in its folder.
 
-    A phase before it is given its own last weights, for what comes after may learn from them.
+    The last weights of each earlier phase are loaded, since later phases may use its networks.
 
     Raises:
         RunError: no phase has weights, or they are of another network.
@@ -77,10 +77,10 @@ def rebuild(folder: Path, prepared: Prepared) -> Rebuilt:
     job = prepared.job(lambda message: None, lambda spec: _kept_teacher(spec, prepared))
     plan = prepared.make_plan(job)
     phase = begin(plan, prepared.config.seed)
-    found: Rebuilt | None = None
+    rebuilt: Rebuilt | None = None
     number = 1
     while states := states_of(folder / phase.name):
-        found = Rebuilt(phase.method, phase.name, states, number)
+        rebuilt = Rebuilt(phase.method, phase.name, states, number)
         last = Store(folder / phase.name).last
         measured: dict[str, Any] = {"history": [], "best": None}
         if last.exists():
@@ -91,12 +91,12 @@ def rebuild(folder: Path, prepared: Prepared) -> Rebuilt:
         except StopIteration:
             break
         number += 1
-    if found is None:
+    if rebuilt is None:
         raise RunError(
             f"{folder} has no weights of the whole method yet (phase {phase.name}): train it to the end of "
             "an epoch at least; --keep-epochs 1,3 keeps those of the epochs that a picture shall show"
         )
-    return found._replace(phases=number)
+    return rebuilt._replace(phases=number)
 
 
 def _kept_teacher(spec: str, prepared: Prepared) -> nn.Module:

@@ -19,9 +19,9 @@ def main(arguments: list[str]) -> None:
         """Write the page of a run, or the table and page of several.
 
         Args:
-            runs: Run folders, or folders that hold some.
-            out: Where to write; by default the run's folder, or the folder above all runs.
-            baseline: Label that gains are measured against; by default `baseline`, or the first.
+            runs: Folders of runs, or folders that hold such folders.
+            out: Folder to write into; by default the run's folder, or the one that holds all runs.
+            baseline: Label of the method that gains are measured against; by default baseline, or the first.
         """
         from ..report.files import comparison_files, run_files
         from ..report.tables.comparison import compare
@@ -31,19 +31,19 @@ def main(arguments: list[str]) -> None:
 
         if not runs:
             raise ValueError("name at least one run folder")
-        found = [read_run(folder) for given in runs for folder in find_runs(given)]
-        if len(found) == 1:
-            (page,) = write_files(out or found[0].folder, run_files(found[0]))
+        loaded = [read_run(run) for folder in runs for run in find_runs(folder)]
+        if len(loaded) == 1:
+            (page,) = write_files(out or loaded[0].folder, run_files(loaded[0]))
             print(page)
             return
-        finished = [run for run in found if run.result is not None]
+        finished = [run for run in loaded if run.result is not None]
         if not finished:
-            raise ValueError(f"none of the {len(found)} runs has finished; name one to see its curves")
+            raise ValueError(f"none of the {len(loaded)} runs has finished; name one to see its curves")
         labels = [str((run.result or {})["label"]) for run in finished]
         first = baseline or ("baseline" if "baseline" in labels else labels[0])
         comparison = compare(finished, first)
-        folder = out or Path(os.path.commonpath([run.folder.absolute() for run in found]))
-        written = write_files(folder, comparison_files(comparison, found))
+        target = out or Path(os.path.commonpath([run.folder.absolute() for run in loaded]))
+        written = write_files(target, comparison_files(comparison, loaded))
         show(to_rich(comparison))
         print("\n".join(str(path) for path in written))
 

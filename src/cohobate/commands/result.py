@@ -1,4 +1,4 @@
-"""What a finished run has come to."""
+"""The result of a finished run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Result:
 
     Attributes:
         folder: of the run; gone if none was asked for.
-        facts: what ``result.json`` holds: sizes, costs, measurements ``last`` and ``best``.
+        facts: content of ``result.json``: sizes, costs, measurements ``last`` and ``best``.
         history: a record an epoch.
         network: the deployed network (last epoch), images -> logits; None if nothing was trained
             because the run had already finished.
@@ -42,7 +42,7 @@ def headline(facts: Mapping[str, Any]) -> tuple[Literal["test", "val"], float]:
     """The split that a finished run is measured on, test where there is one, and its headline metric there.
 
     Args:
-        facts: of ``result.json``; one of before records no headline metric, which was the top-1 error.
+        facts: of ``result.json``; older files record no headline metric, which was the top-1 error.
     """
     split: Literal["test", "val"] = "test" if facts["last"]["test"] else "val"
     measured = (facts["last"][split] or {}).get(facts["predictor"], {})

@@ -31,7 +31,7 @@ def run(prepared: Prepared, folder: RunFolder, *, checked: bool = False, quiet: 
     """Train to the end; a run that was interrupted goes on, a finished one is read.
 
     Args:
-        prepared: what the run is about.
+        prepared: method, options, data and device of the run.
         folder: of the run.
         checked: whether :meth:`Prepared.check` has been called for it.
         quiet: print nothing.
@@ -94,7 +94,7 @@ def _with_precision(
 
 
 def _about(prepared: Prepared) -> dict[str, Any]:
-    """What the files of the deployed networks say of themselves."""
+    """The facts in the header of a deployed network's file."""
     dataset = prepared.dataset
     return {
         "model": prepared.model,

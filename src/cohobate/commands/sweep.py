@@ -25,25 +25,27 @@ Train a method once for each value of one option and draw its error over the opt
   cohobate sweep baseline --lr 0.01,0.1,1 --epochs 10
 
 The option with several values, separated by commas, is the one that is swept: one of the method's own, or
-of every run. All other options are those of `cohobate train METHOD --help`. What is done is reused, so the
+of every run. All other options are those of `cohobate train METHOD --help`. Finished runs are reused, so the
 same command goes on after Ctrl-C; a run that diverges is drawn as a cross and the sweep goes on.
-Choose a value by the validation error: the test error is drawn and chooses nothing.
+Choose a value by the validation error; the test error is drawn for reporting only.
 `cohobate sweep METHOD --help` lists the options.
 """
 
 
 class Command(Group):
-    """What is swept beside what."""
+    """The methods drawn beside the sweep and the folder of its figure."""
 
-    seeds: tuple[int, ...] = Field((0,), description="Each trains every value once.")
+    seeds: tuple[int, ...] = Field((0,), description="Seeds; every value is trained once with each.")
     beside: Annotated[tuple[str, ...], WHOLE] = Field(
-        (), description="Methods trained alike, drawn as dashed lines: baseline kd:weight=0.5"
+        (), description="Other methods to train and draw as dashed lines: baseline kd:weight=0.5."
     )
-    mark: str | None = Field(None, description="The value to mark; by default the option's default.")
-    out: Path | None = Field(None, description="Folder of the sweep; by default below runs/.")
+    mark: str | None = Field(
+        None, description="Value to mark in the figure; by default the option's default."
+    )
+    out: Path | None = Field(None, description="Folder of the sweep; by default a new one below runs/.")
     config: Path | None = Field(None, description=CONFIG)
     setup: str | None = Field(None, description=SETUP)
-    quiet: bool = Field(False, description="Print the table only.")
+    quiet: bool = Field(False, description="Print only the table at the end.")
 
 
 def main(arguments: list[str]) -> None:
@@ -52,24 +54,24 @@ def main(arguments: list[str]) -> None:
     if wants_help and arguments[0].startswith("-"):
         print(SWEEP, end="")
         return
-    method, given = named_run(arguments, "sweep")
+    method, initial = named_run(arguments, "sweep")
     from ..recipes.options import options_model, own_group, some_options
     from ..recipes.recipe import find
 
     own, program = {method: own_group(method)}, f"cohobate sweep {method}"
-    given = some_options(method, given)
+    initial = some_options(method, initial)
     if wants_help:
         about = f"{SWEEP.partition(chr(10))[2]}\n{method}: {find(method).summary}"
-        parsed(program, arguments, Command, own=own, given=given, hidden=("seed",), about=about)
+        parsed(program, arguments, Command, own=own, initial=initial, hidden=("seed",), about=about)
     option, texts, rest = swept_option(method, arguments, Command.model_fields)
     from ..recipes.axis import check_values
 
     values = check_values(method, option, texts)
-    begun = {**given, option: values[0]}
-    chosen, command = parsed(program, rest, Command, own=own, given=begun, hidden=("seed",))
+    first = {**initial, option: values[0]}
+    chosen, command = parsed(program, rest, Command, own=own, initial=first, hidden=("seed",))
     from .sweeping import sweep
 
-    found, written = sweep(
+    table, written = sweep(
         method,
         option,
         values,
@@ -84,27 +86,27 @@ def main(arguments: list[str]) -> None:
     if written:
         from ..report.tables.sweep_table import to_rich
 
-        show(to_rich(found))
+        show(to_rich(table))
         print("\n".join(str(path) for path in written))
 
 
 def swept_option(
     method: str, arguments: list[str], extras: Collection[str]
 ) -> tuple[str, list[str], list[str]]:
-    """The option that is given several values, the values, and the arguments without it.
+    """The option that has several values, these values, and the arguments without it.
 
     Args:
-        method: whose options count.
+        method: its options, and those of every run, can be swept.
         arguments: of the command line.
         extras: options of the command, whose commas mean something else.
 
     Raises:
-        ValueError: no option is given several values, more than one is, or the method does not have it.
+        ValueError: no option has several values, more than one has, or the method does not have it.
     """
     from ..recipes.options import options_model, own_options
 
     fields = options_model(method).model_fields
-    found: dict[str, list[str]] = {}
+    swept: dict[str, list[str]] = {}
     lists, rest = [], []
     left = list(arguments)
     while left:
@@ -124,14 +126,14 @@ def swept_option(
             lists.append(typed)
             rest.append(argument)
         else:
-            found[name] = text.split(",")
+            swept[name] = text.split(",")
             if not equals:
                 left.pop(0)
-    if len(found) == 1:
-        ((option, texts),) = found.items()
+    if len(swept) == 1:
+        ((option, texts),) = swept.items()
         return option, texts, rest
-    flags = [flag(name) for name in found or own_options(method) or ["lr"]]
-    if found:
+    flags = [flag(name) for name in swept or own_options(method) or ["lr"]]
+    if swept:
         raise ValueError(f"one option is swept, but {' and '.join(flags)} have several values each")
     refused = "".join(f"; {name} takes several values itself, so it cannot be swept" for name in lists)
     raise ValueError(

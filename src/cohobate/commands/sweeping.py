@@ -55,7 +55,7 @@ def sweep(
     setup: str | None = None,
     quiet: bool = False,
 ) -> tuple[Sweep, list[Path]]:
-    """Train what is missing, read what is done, write the figure, the table and the page.
+    """Train the runs that are missing, read the finished ones, write the figure, the table and the page.
 
     A run whose loss diverges is recorded as such and the sweep goes on; the same sweep again tries it
     again from its last good state. Where several processes train one run it stops the sweep: one of
@@ -63,7 +63,7 @@ def sweep(
 
     Args:
         method: a name, with options of its own if wanted (:func:`cohobate.config.grammar.parse`).
-        option: what is swept: one of the method's own, or of every run.
+        option: name of the option to sweep: one of the method's own, or of every run.
         values: of the option, or text that stands for them; all are checked before anything trains.
         seeds: each trains every value once.
         training: shared by all runs; its ``seed`` is not used. Made by
@@ -106,12 +106,12 @@ def sweep(
         check([(job.prepared, seed, job.run_folder(seed)) for seed in seeds for job in jobs])
         ends = _train(jobs, option, seeds, quiet)
         distributed.barrier()
-        runs = {folder: read_run(folder) for found in ends.values() for folder in found}
+        runs = {folder: read_run(folder) for job_ends in ends.values() for folder in job_ends}
 
         def trials(job: Job) -> list[Trial]:
             return [Trial.of(runs[folder], diverged) for folder, diverged in ends[job.folder].items()]
 
-        found = gather(
+        table = gather(
             titled,
             option,
             {value: trials(job) for value, job in swept.items()},
@@ -121,18 +121,18 @@ def sweep(
             mark=marked,
             notes=_notes(option, bare, jobs, list(others)),
         )
-        files = sweep_files(found, list(runs.values())) if distributed.rank() == 0 else {}
-        return found, write_files(root, files)
+        files = sweep_files(table, list(runs.values())) if distributed.rank() == 0 else {}
+        return table, write_files(root, files)
 
 
 def default_folder(method: str, option: str, training: Training) -> Path:
-    """``runs/sweep-<method>-<option>-<data>-<model>``, without what is swept."""
+    """``runs/sweep-<method>-<option>-<data>-<model>``; a swept data set or model is left out."""
     about = {"data": Path(training.data).name, "model": training.model}
     fixed = [text for key, text in about.items() if key != option]
     return Path("runs") / plain("-".join(["sweep", method, option, *fixed]))
 
 
-# ---------------------------------------------------------------- what is swept
+# ---------------------------------------------------------------- configurations
 
 
 def _configurations(
@@ -147,14 +147,14 @@ def _configurations(
     method, own = parse(spec)
     if option in own:
         raise ValueError(f"{option} is swept; leave it out of {spec!r}")
-    given = {key: getattr(training, key) for key in type(training).model_fields}
+    shared = {key: getattr(training, key) for key in type(training).model_fields}
     if not isinstance(training, options_model(method)):
-        given |= {} if setup is None else find_setup(setup).own(method)
-    given |= own
+        shared |= {} if setup is None else find_setup(setup).own(method)
+    shared |= own
     if any(find(parse(other)[0]).needs_teacher for other in beside):
-        given = for_method(method, given)
+        shared = for_method(method, shared)
     typed = check_values(method, option, values)
-    return method, {value: options(method, {**given, option: value}) for value in typed}
+    return method, {value: options(method, {**shared, option: value}) for value in typed}
 
 
 def _marked(method: str, option: str, values: Sequence[Any], mark: Any) -> tuple[Any, str] | None:
@@ -195,18 +195,18 @@ def _train(
     started = time.monotonic()
     display = Display(quiet=quiet or distributed.rank() > 0)
     ends: dict[Path, dict[Path, str | None]] = {job.folder: {} for job in jobs}
-    kept: dict[str, Any] = {}
+    probed: dict[str, Any] = {}
     for number, (seed, job) in enumerate(((seed, job) for seed in seeds for job in jobs), 1):
         minutes = minutes_left(job.prepared.config.max_minutes, started)
         folder = job.run_folder(seed)
         display.say(f"run {number} of {len(seeds) * len(jobs)}: {job.folder.name}, seed {seed}")
-        diverged = _attempt(job.prepared.having(seed=seed, max_minutes=minutes, **kept), folder, quiet)
+        diverged = _attempt(job.prepared.having(seed=seed, max_minutes=minutes, **probed), folder, quiet)
         if diverged is not None:
             display.say(f"diverged: {diverged}")
         ends[job.folder][folder.path] = diverged
-        # What the first run probed holds for all: one sweep, one precision.
+        # The precision that the first run measured is used for all runs of the sweep.
         recorded = read_config(folder.config)
-        kept = {key: recorded[key] for key in ("precision", "layout") if key != option}
+        probed = {key: recorded[key] for key in ("precision", "layout") if key != option}
     return ends
 
 

@@ -20,21 +20,21 @@ from ..runs.layout import RunFolder
 from .result import headline
 
 METHOD = "baseline"
-"""How teachers learn."""
+"""The method that trains teachers."""
 
 
 def teacher_run(spec: str, training: Training, fingerprint: str) -> tuple[Training, RunFolder]:
-    """How a teacher is trained, and the folder that keeps it.
+    """The options with which a teacher is trained, and its folder.
 
-    The folder is one that holds a teacher which was trained in this way; where there is none, its name tells
-    the configuration apart. How it was computed (precision, device) is taken as it is.
+    The folder of a teacher that was trained with the same options, in any precision and on any device, is
+    used again; else the name of a new folder contains a digest of the options.
     """
     shared = [name for group in (Images, Optimisation, Numerics, Bookkeeping) for name in group.shared()]
-    given = {name: getattr(training, name) for name in shared}
-    given |= {"model": spec, "seed": training.teacher_seed}
-    given["epochs"] = training.teacher_epochs or training.epochs
-    given["lr"] = training.teacher_lr or training.lr
-    config = options(METHOD, given)
+    values = {name: getattr(training, name) for name in shared}
+    values |= {"model": spec, "seed": training.teacher_seed}
+    values["epochs"] = training.teacher_epochs or training.epochs
+    values["lr"] = training.teacher_lr or training.lr
+    config = options(METHOD, values)
     folder = _kept(spec, config, fingerprint)
     if folder.config.exists():
         before = read_config(folder.config)
@@ -54,14 +54,14 @@ def _kept(spec: str, config: Training, fingerprint: str) -> RunFolder:
 
 
 def _of(folder: RunFolder) -> tuple[dict[str, Any], str]:
-    given = read_config(folder.config)
-    known = {key: value for key, value in given.items() if key in Training.model_fields}
+    recorded = read_config(folder.config)
+    known = {key: value for key, value in recorded.items() if key in Training.model_fields}
     provenance = json.loads(folder.provenance.read_text())
     return _identity(recorded_options(METHOD, known)), provenance["data_fingerprint"]
 
 
 def _identity(config: Training) -> dict[str, Any]:
-    """What a teacher learns from, and how; an option that was not there yet counts as at its default."""
+    """The options on which a teacher depends: images, network and optimisation."""
     names = {name for group in (Images, Network, Optimisation) for name in group.model_fields}
     return config.model_dump(mode="json", include=names)
 
@@ -73,17 +73,17 @@ def trained_teacher(
     train: Callable[[Training, RunFolder], None],
     say: Callable[[str], None],
 ) -> Path:
-    """The folder of a teacher that learned plainly from this data: trained now, unless it was before.
+    """The folder of a teacher trained on this data by the baseline; it is trained now if it was not before.
 
     Args:
         spec: the model.
         training: the options of the run that asks for it.
         fingerprint: of its data.
-        train: trains it into a folder.
-        say: told what is done and how good the teacher is.
+        train: trains with these options in this folder.
+        say: prints a line on the training and on the error of the teacher.
     """
     config, folder = teacher_run(spec, training, fingerprint)
-    # The first process looks for all: another run may be finishing this very teacher.
+    # The first process checks for all, as another run may finish this teacher in the meantime.
     if not distributed.gathered(folder.finished)[0]:
         say(f"teacher {spec}: training it first, {config.epochs} epochs, to be kept in {folder.path}")
         with alone(folder.path):
@@ -96,7 +96,7 @@ def trained_teacher(
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Only one run at a time trains what the folder keeps; the others wait for it."""
+    """A lock on the folder, so that one run at a time trains the teacher and others wait."""
     if distributed.rank() > 0:
         distributed.barrier()
         yield

@@ -103,18 +103,20 @@ def _copy(method: Method) -> Method | None:
 
 
 class Command(Group):
-    """Where it goes, and what it begins from."""
+    """The folder of the run and the configuration that it begins from."""
 
-    out: Path | None = Field(None, description="The run's folder; by default below runs/.")
+    out: Path | None = Field(
+        None, description="Folder of the run; by default runs/DATA-MODEL/METHOD/seed-SEED."
+    )
     config: Path | None = Field(None, description=CONFIG)
     setup: str | None = Field(None, description=SETUP)
-    dry_run: bool = Field(False, description="Print the plan and its cost, train nothing.")
-    quiet: bool = Field(False, description="Print the result only.")
+    dry_run: bool = Field(False, description="Print the plan and its cost, and train nothing.")
+    quiet: bool = Field(False, description="Print only the result at the end.")
 
 
 def main(arguments: list[str]) -> None:
-    """Train METHOD; an interrupted run goes on when the same command is given."""
-    method, given = named_run(arguments, "train")
+    """Train METHOD; the same command resumes an interrupted run."""
+    method, initial = named_run(arguments, "train")
     from ..recipes.options import options, own_group, own_options, some_options
     from ..recipes.recipe import find
 
@@ -124,7 +126,7 @@ def main(arguments: list[str]) -> None:
         arguments,
         Command,
         own={method: own},
-        given=some_options(method, given),
+        initial=some_options(method, initial),
         about=find(method).summary,
     )
     config = options(method, chosen)

@@ -1,4 +1,4 @@
-"""What a step is given: images, labels, and where the run stands."""
+"""The input of a training step: images, labels, and the progress of the run."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Batch(NamedTuple):
         views: one or more views of the images, each (B, C, H, W); :attr:`x` is the first.
         y: integer ids, (B,) or (B, H, W), where -100 is ignored; or probabilities, (B, K), floating.
         index: (B,) rows of the training set, for memory banks; None once images are mixed.
-        progress: () share of the phase that is done, 0 to 1, on the device.
-        taught: (B, K) logits of the teacher, where they were computed before.
+        progress: () fraction of the phase that is done, 0 to 1, on the device.
+        taught: (B, K) logits of the teacher, if they were computed before this step; else None.
     """
 
     views: tuple[Tensor, ...]
@@ -32,57 +32,64 @@ class Batch(NamedTuple):
     def x(self) -> Tensor:
         return self.views[0]
 
-    def ids(self, who: str) -> Tensor:
-        """Integer labels, for a method that cannot take anything else.
+    def ids(self, method: str) -> Tensor:
+        """The labels, for a method that needs integer ids and no probabilities.
 
         Args:
-            who: name of the method.
+            method: its name, for the message.
 
         Raises:
-            ValueError: the labels are probabilities (mixing or label smoothing makes them so).
+            ValueError: the labels are probabilities, as mixing and label smoothing make them.
         """
         if self.y.is_floating_point():
             raise ValueError(
-                f"{who} needs integer labels, got probabilities of shape {tuple(self.y.shape)}; "
+                f"{method} needs integer labels, got probabilities of shape {tuple(self.y.shape)}; "
                 "switch off label smoothing and mixing"
             )
         return self.y
 
-    def rows(self, who: str) -> Tensor:
-        """Rows of the training set, for a method that keeps something for each of them.
+    def rows(self, method: str) -> Tensor:
+        """:attr:`index`, for a method that has a memory bank over the training images.
 
         Args:
-            who: name of the method.
+            method: its name, for the message.
 
         Raises:
-            ValueError: the images are no rows of it (mixed, or unlabelled ones among them).
+            ValueError: there is no index, as the images are mixed or some are unlabelled.
         """
         if self.index is None:
             raise ValueError(
-                f"{who} keeps a memory of each training image and needs Batch.index; switch off mixing "
+                f"{method} keeps a memory of each training image and needs Batch.index; switch off mixing "
                 "and unlabelled images"
             )
         return self.index
 
-    def ramp(self, share: float, who: str) -> Tensor | float:
-        """A linear rise from 0 to 1 over the first ``share`` of the phase.
+    def ramp(self, share: float, method: str) -> Tensor | float:
+        """A factor that rises linearly from 0 to 1 over the first ``share`` of the phase, ().
+
+        Args:
+            share: 0 to 1; 0 gives a factor of 1 throughout.
+            method: name of the method, for the message.
 
         Raises:
-            ValueError: the batch does not say how far the phase is.
+            ValueError: :attr:`progress` is None and ``share`` is not 0.
         """
         if share == 0:
             return 1.0
-        return (self.elapsed(f"{who} rises over the first {share:.3g} of a run") / share).clamp(max=1.0)
+        return (self.elapsed(f"{method} rises over the first {share:.3g} of a run") / share).clamp(max=1.0)
 
-    def elapsed(self, who: str) -> Tensor:
-        """Share of the phase that is done, (), for ``who`` changes with it.
+    def elapsed(self, reason: str) -> Tensor:
+        """:attr:`progress`, for a method whose loss changes during the phase.
+
+        Args:
+            reason: name of the method and how it changes, for the message: "FRSKD starts later".
 
         Raises:
-            ValueError: the batch does not say.
+            ValueError: :attr:`progress` is None.
         """
         if self.progress is None:
             raise ValueError(
-                f"{who} and needs Batch.progress, a tensor of () from 0 to 1; give it, or a share of 0"
+                f"{reason} and needs Batch.progress, a tensor of () from 0 to 1; give it, or a share of 0"
             )
         return self.progress
 

@@ -61,7 +61,7 @@ def run(
     gates: Mapping[str, Tensor] | None = None,
     track: bool = True,
 ) -> Output:
-    """One pass, with values for gates, and with batch-norm statistics kept or thrown away.
+    """One forward pass, with values for the gates; batch-norm statistics are updated or not.
 
     Args:
         network: any network.
@@ -88,7 +88,7 @@ def fold(network: nn.Module, gates: Mapping[str, float]) -> nn.Module:
     network costs and has its keys.
 
     Raises:
-        ValueError: what a gate names is not there, or has no parameters to scale.
+        ValueError: the layer that a gate names does not exist, or has no parameters to scale.
     """
     network = deepcopy(network)
     modules = dict(network.named_modules())

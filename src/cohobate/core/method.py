@@ -1,4 +1,4 @@
-"""What is compared, who learns from whom, and in which order."""
+"""Loss terms between networks, methods that train networks, and plans of one or more phases."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Shape = tuple[int, int, int]
 
 
 class Given(Protocol):
-    """What a run hands to the method that is made for it.
+    """The networks and sizes of a run, from which its method is made.
 
     Attributes:
         shape: (C, H, W) of the images.
@@ -37,14 +37,14 @@ class Given(Protocol):
         """The teacher of the run."""
 
     def look(self, network: nn.Module) -> Output:
-        """What a network returns for two of the images."""
+        """The output of a network for two random images of this shape."""
 
 
 class Between(Protocol):
-    """What a term is made for: two networks, and the images that they see.
+    """A student and a teacher, and the labels of their images, for which a term is made.
 
     Attributes:
-        student, teacher: what the networks return for two of the images.
+        student, teacher: outputs of the networks for two random images.
         labels: (N,) ids of the training images.
     """
 
@@ -62,16 +62,16 @@ class Between(Protocol):
 
 
 class Term(nn.Module):
-    """What is compared: ``term(student, teacher, batch) -> scalar``, to be scaled by ``weight``.
+    """A loss between two outputs: ``term(student, teacher, batch) -> ()``, to be scaled by ``weight``.
 
-    A term may own regressors or banks. No gradient enters ``teacher``.
+    A term may own regressors or memory banks. No gradient enters ``teacher``.
 
     Attributes:
         weight: factor of the term.
-        logits_only: whether the teacher's logits are all that it reads of the teacher, so that they
-            may come from a store.
-        remembers: how many training images it keeps something of; None where it does not.
-        ce_weight: of the cross-entropy beside it, in its reference setting.
+        logits_only: whether the term uses no output of the teacher but the logits, so that stored
+            logits are enough.
+        remembers: number of training images in its memory bank; None if it has none.
+        ce_weight: weight of the cross-entropy in the term's reference setting.
     """
 
     ce_weight: ClassVar[float] = 1.0
@@ -82,7 +82,7 @@ class Term(nn.Module):
 
     @classmethod
     def between(cls, networks: Between, **options: Any) -> Self:
-        """Made for two networks; a term that needs their sizes overrides this.
+        """The term for two networks; a class that needs their sizes overrides this.
 
         Raises:
             ValueError: an option is out of range, or a network lacks what the term reads.
@@ -94,7 +94,7 @@ class Term(nn.Module):
 
 
 class Method(nn.Module):
-    """Who learns from whom: owns every network it trains, returns named loss terms.
+    """A way to train one or more networks: holds them, and computes named loss terms.
 
     ``forward(batch)`` returns the terms already weighted; the training loss is their plain sum.
 
@@ -114,7 +114,7 @@ class Method(nn.Module):
 
     @classmethod
     def of(cls, given: Given, **options: Any) -> Self:
-        """Made from a run's networks; a method that needs more than those overrides this.
+        """The method for a run's networks; a class whose constructor takes more than these overrides this.
 
         The constructor's parameters ``network`` or ``student``, and ``teacher``, are networks.
 
@@ -139,14 +139,14 @@ class Method(nn.Module):
         raise NotImplementedError(f"{type(self).__name__}.predictors")
 
     def readouts(self, x: Tensor) -> dict[str, Tensor]:
-        """Logits of every predictor, what they share computed once: for validation."""
+        """Logits of every predictor, for validation; shared layers are computed once."""
         raise NotImplementedError(f"{type(self).__name__}.readouts")
 
     @property
     def reads_logits_of(self) -> Frozen | None:
-        """The frozen teacher of whom it reads ``teacher(batch.x).logits`` and nothing else.
+        """The frozen teacher of which the method uses ``teacher(batch.x).logits`` and nothing else.
 
-        Its logits may then come as ``batch.taught``, computed before. None: there is no such teacher.
+        These logits may then be stored, and passed as ``batch.taught``. None: there is no such teacher.
         """
         return None
 
@@ -155,7 +155,7 @@ class Method(nn.Module):
 
 
 class Phase(NamedTuple):
-    """What a plan yields: train ``method`` under the run's settings, overridden by ``settings``."""
+    """One step of a plan: train ``method`` under the run's settings, overridden by ``settings``."""
 
     name: str
     method: Method

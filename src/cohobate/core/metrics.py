@@ -1,4 +1,4 @@
-"""What is said of a prediction in one number: its name, its unit, and which way is better."""
+"""Metrics of predictions: the name and unit of a number, and whether lower is better."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class Metric(NamedTuple):
 
     Attributes:
         name: key of the number in records.
-        title: what tables, figures and the progress display call it.
+        title: its name in tables, figures and the progress display.
         unit: of the number; empty where it has none.
         lower_is_better: False for accuracies and the like.
     """

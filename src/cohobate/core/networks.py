@@ -1,4 +1,4 @@
-"""What a network returns; networks that teach, that are averaged, that learn side by side."""
+"""The output of a network; frozen teachers, averages of networks, and groups of peers."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 
 class Output(NamedTuple):
-    """What a network returns.
+    """The logits and features that a network computes.
 
     Attributes:
         logits: (B, K) or (B, K, H, W).
-        pooled: (B, D), what the classifier sees.
-        stages: (B, C_i, H_i, W_i) each, shallow to deep, as the next stage sees them.
-        preacts: the same before the last ReLU of the stage, where the network can say.
+        pooled: (B, D), input of the classifier.
+        stages: (B, C_i, H_i, W_i) each, shallow to deep: input of the next stage.
+        preacts: the stages before their last ReLU; None where the network does not return them.
     """
 
     logits: Tensor

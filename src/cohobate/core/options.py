@@ -30,9 +30,9 @@ from typing_extensions import Doc
 P = ParamSpec("P")
 R = TypeVar("R")
 
-Weight = Annotated[float, Ge(0), Doc("Factor of the term.")]
-CEWeight = Annotated[float, Ge(0), Doc("Factor of the cross-entropy.")]
-Temperature = Annotated[float, Gt(0), Doc("T, softens both predictions.")]
+Weight = Annotated[float, Ge(0), Doc("Factor of this term in the loss.")]
+CEWeight = Annotated[float, Ge(0), Doc("Factor of the cross-entropy in the loss.")]
+Temperature = Annotated[float, Gt(0), Doc("T, temperature that softens both predictions.")]
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
@@ -43,12 +43,12 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     """
 
     @wraps(function)
-    def call(*args: P.args, **given: P.kwargs) -> R:
+    def call(*args: P.args, **options: P.kwargs) -> R:
         hints = declared_hints(function)
-        for name, value in given.items():
+        for name, value in options.items():
             if name in hints and (wrong := problem(value, hints[name])):
                 raise ValueError(f"{name} must be {wrong}, got {value!r}")
-        return function(*args, **given)
+        return function(*args, **options)
 
     return call
 
@@ -78,7 +78,7 @@ def own(kind: type, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def problem(value: object, hint: Any) -> str | None:
-    """What a value must be to fit an annotation; None if it is that."""
+    """The requirement of an annotation that a value breaks, in words; None if the value fits."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Annotated:
         wrong = problem(value, parts[0])

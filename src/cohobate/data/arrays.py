@@ -36,7 +36,7 @@ def arrays(
         classes: K names; None names them "0" to "K-1".
         crop: zero pixels around an image before its random crop; None for no crop.
         flip: whether a mirrored image keeps its label.
-        name: what reports call it.
+        name: its name in reports.
 
     Raises:
         ValueError: floating images, a shape that is not an image's, splits of unequal image size,
@@ -89,10 +89,10 @@ def _channels_last(part: str, x: Tensor) -> Tensor:
     return x.expand(-1, -1, -1, 3).contiguous()
 
 
-def _tensor(what: str, value: Array) -> Tensor:
+def _tensor(name: str, value: Array) -> Tensor:
     if isinstance(value, Tensor):
         return value.detach().cpu().clone()
     array = np.array(value)
     if array.dtype.kind not in "biuf":
-        raise ValueError(f"{what} must be numbers, got {array.dtype}")
+        raise ValueError(f"{name} must be numbers, got {array.dtype}")
     return torch.from_numpy(array)

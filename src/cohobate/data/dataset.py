@@ -103,16 +103,16 @@ class Dataset:
     """The splits of a data set, and how its images are augmented and normalised.
 
     Attributes:
-        name: what reports call it.
+        name: its name in reports.
         classes: K names; label k is ``classes[k]``.
         train: images to learn from.
-        val: images to choose by, or None.
+        val: images for choosing epochs and options, or None.
         test: reads the test split, or None. A function, so that the split is read once, at the end.
         mean: of each channel of the training images, in units of 0 to 1.
         std: the same of the standard deviation; 1 for a channel that never varies.
         crop: zero pixels around a small image before its random crop.
         flip: whether a mirrored image keeps its label.
-        notes: what a reader of the results should know about the data.
+        notes: remarks on the data for readers of the results.
     """
 
     name: str

@@ -97,7 +97,7 @@ def eval_loader(
     the epoch makes no difference.
 
     Args:
-        split: what to evaluate on.
+        split: images to evaluate on.
         dataset: whose mean and standard deviation normalise it.
         batch_size: images of a batch; the last may be short.
         device: where the batches are.

@@ -1,4 +1,4 @@
-"""The order of the rows in an epoch, and the share of them that each rank gets."""
+"""The order of the images in an epoch, and the part of each batch that a rank reads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _check_share(batch_size: int, rank: int, world: int) -> None:
 
 
 def own_seed(seed: int) -> int:
-    """The seed of the unlabelled images of a run: derived from the run's seed, with draws of its own."""
+    """The seed for the unlabelled images of a run, derived from the run's seed, and different from it."""
     return int(np.random.SeedSequence(seed, spawn_key=(1,)).generate_state(1, np.uint64)[0]) >> 1
 
 
@@ -31,11 +31,11 @@ MIXING, LOOKS = 2, 3
 
 
 def own_draws(purpose: int, *key: int) -> np.random.Generator:
-    """A generator of random numbers for one purpose, of its own for each key.
+    """A random generator for one purpose and key, independent of those for others.
 
     Args:
         purpose: :data:`MIXING` or :data:`LOOKS`.
-        key: seed, epoch and whatever else tells one draw from another.
+        key: seed, epoch and further numbers that identify the draw.
     """
     return np.random.default_rng(np.random.SeedSequence(key, spawn_key=(purpose,)))
 
@@ -53,15 +53,15 @@ class TrainOrder:
         images: N, rows of the training split.
         batch_size: images of one update, over all micro-batches and all ranks.
         accumulate: micro-batches of one update.
-        seed: with the number of the epoch, the key of every draw.
-        rank: this process.
-        world: processes; each takes a contiguous slice of every micro-batch.
-        augmentations: augmented versions of each image, which the epochs repeat; 0: none is
-            augmented; None: every epoch has a version of its own.
+        seed: of the run; every draw depends on it and on the number of the epoch.
+        rank: number of this process.
+        world: number of processes; each reads a contiguous slice of every micro-batch.
+        augmentations: number of augmented versions of each image, through which the epochs cycle;
+            0: no augmentation; None: a new version in every epoch.
 
     Raises:
-        ValueError: more images in a batch than there are, a batch that cannot be shared out, or a
-            negative number.
+        ValueError: a batch larger than the split or not divisible by ``accumulate * world``, or a
+            number out of range.
     """
 
     images: int
@@ -106,21 +106,21 @@ class TrainOrder:
         return None if self.augmentations is None else max(1, self.augmentations)
 
     def version(self, epoch: int) -> int:
-        """Which version of the images an epoch shows: the number of the first epoch that shows it."""
+        """The version of the images in an epoch: the number of the first epoch with this version."""
         return epoch if self.versions is None else epoch % self.versions
 
     def generator(self, epoch: int) -> torch.Generator:
-        """The generator of the order, crops and flips of an epoch, on the CPU whatever the images' device."""
+        """The generator for the order, crops and flips of an epoch; always on the CPU."""
         key = np.random.SeedSequence((self.seed, epoch)).generate_state(1, np.uint64)[0]
         return torch.Generator().manual_seed(int(key) >> 1)
 
 
 @dataclass(frozen=True)
 class EvalOrder:
-    """Every row once and in order; batch i belongs to rank ``i % world``, the last may be short.
+    """Every row once and in order; rank ``i % world`` reads batch i, and the last batch may be short.
 
     Raises:
-        ValueError: a batch size below 1, or no such rank.
+        ValueError: a batch size below 1, or a rank out of range.
     """
 
     images: int
@@ -138,18 +138,18 @@ class EvalOrder:
         return len(self._firsts())
 
     def spans(self, start: int) -> Iterator[slice]:
-        """Rows, one slice a batch, from this rank's batch ``start`` on."""
+        """The rows of each batch of this rank, from its batch ``start`` on."""
         _check_start(start, len(self))
         for first in self._firsts()[start:]:
             yield slice(first, min(first + self.batch_size, self.images))
 
 
 Shown = tuple[slice, Tensor]
-"""Rows, and their images (B, 3, H, W): B is the same for every batch; a short one repeats its last image."""
+"""The rows of a batch, and its images (B, 3, H, W), padded to the batch size by repeating the last image."""
 
 
 def filled(rows: slice, size: int) -> Tensor:
-    """The rows of a slice, the last one repeated until there are ``size``, (size,)."""
+    """The rows of a slice, padded to ``size`` by repeating the last one, (size,)."""
     return torch.arange(rows.start, rows.start + size).clamp(max=rows.stop - 1)
 
 
@@ -157,9 +157,9 @@ def classmates(y: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
     """For each row another row of its class, drawn uniformly; the row itself if its class has no other.
 
     Args:
-        y: (N,) ids, on the CPU.
-        rows: (M,) rows.
-        generator: of the draw.
+        y: (N,) class ids of all rows, on the CPU.
+        rows: (M,) rows for which to draw.
+        generator: for the draws.
     """
     by_class = y.argsort(stable=True)
     sizes = torch.bincount(y)
@@ -167,7 +167,7 @@ def classmates(y: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
     place = torch.empty_like(by_class)
     place[by_class] = torch.arange(len(y)) - first[y[by_class]]
     size = sizes[y[rows]]
-    # A step of 1 to size - 1 around the ring of the class never comes back to where it began.
+    # A cyclic shift by 1 to size - 1 within the class always leads to another row.
     step = 1 + (torch.rand(len(rows), generator=generator, dtype=torch.float64) * (size - 1)).long()
     return by_class[first[y[rows]] + (place[rows] + step) % size]
 
@@ -177,8 +177,8 @@ def view_rows(
 ) -> Iterator[Tensor]:
     """The rows of the images in each view, one or two tensors (M,).
 
-    The second is drawn when it is asked for, so what is drawn for the first view in between does
-    not depend on whether there is a second.
+    A generator function: the second view is drawn after the caller has drawn the crops of the first,
+    which are therefore the same with and without a second view.
     """
     yield rows
     if second_view is not None:

@@ -46,11 +46,10 @@ def unpickle(content: bytes, file: str) -> object:
 
     Args:
         content: the pickle.
-        file: what the messages call it.
+        file: its name, for messages.
 
     Raises:
-        ValueError: it names a global other than what arrays need (which is not called), or it is no
-            pickle.
+        ValueError: the pickle names a global that arrays do not need (it is not called), or is damaged.
     """
     try:
         return _Restricted(io.BytesIO(content), encoding="bytes").load()

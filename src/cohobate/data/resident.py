@@ -22,14 +22,14 @@ class Normalise:
     The result is in channels_last memory: the pixels are not moved.
 
     Args:
-        dataset: whose mean and standard deviation.
+        dataset: with the mean and standard deviation.
         width: W.
         device: of the images.
     """
 
     def __init__(self, dataset: Dataset, width: int, device: torch.device) -> None:
         mean, std = (torch.tensor(v, dtype=torch.float64) for v in (dataset.mean, dataset.std))
-        # For a whole line at once: an innermost axis of 3 does not vectorise.
+        # Repeated for a whole line: an operation over an innermost axis of 3 is not vectorised.
         self._scale = (1 / (255 * std)).float().repeat(width).to(device)
         self._shift = (-mean / std).float().repeat(width).to(device)
 
@@ -44,14 +44,14 @@ class Crops:
 
     A crop is H lines that each begin at some pixel, so a batch of crops is one gather of lines.
     Gathering pixels, or mirroring after the gather, is slower; the mirrored copy is paid in memory.
-    Neighbours share their padding: what pads one line on the right pads the next on the left, and
-    the same above and below.
+    Neighbours share their padding: the zeros to the right of a line are also those to the left of the
+    next, and likewise above and below.
 
     Args:
         x: (N, H, W, 3), uint8.
         crop: zero pixels on each side.
         flip: whether crops are mirrored at random.
-        device: where the images are kept.
+        device: on which the images are stored.
     """
 
     def __init__(self, x: Tensor, crop: int, flip: bool, device: torch.device) -> None:
@@ -74,7 +74,7 @@ class Crops:
         top, left = torch.randint(2 * self.crop + 1, (2, len(rows)), generator=generator).unbind()
         if self.flip:
             mirrored = torch.randint(2, (len(rows),), generator=generator)
-            # Left of the same pixels, counted from the other side.
+            # The same pixels begin at this column in the mirrored image.
             left = torch.where(mirrored == 1, 2 * self.crop - left, left)
             rows = rows + mirrored * self.n
         return rows * self.image + top * self.line + left
@@ -116,7 +116,7 @@ class ResidentTrain:
         return self._order.versions
 
     def version(self, epoch: int) -> int:
-        """Which version of the images an epoch shows."""
+        """The version of the images in an epoch."""
         return self._order.version(epoch)
 
     def in_order(self, version: int, size: int, rank: int = 0, world: int = 1) -> Iterator[Shown]:
@@ -146,7 +146,7 @@ class ResidentTrain:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """First pixels of an epoch's crops, and the draws of AutoAugment and Cutout, view by view.
 
-        A version belongs to the image that is shown, an epoch's own draw to the place in the batch.
+        With a fixed number of versions the draws of a view belong to the row of its image, else to the item.
         """
         shown = view_rows(self._second_view, self._y, index, generator)
         version = self.version(epoch)
@@ -174,7 +174,7 @@ class ResidentTrain:
 
 @final
 class ResidentEval:
-    """Batches of images in memory, as they are and in order."""
+    """Evaluation batches of images in memory, without augmentation, in the order of the split."""
 
     def __init__(self, split: Images, dataset: Dataset, order: EvalOrder, device: torch.device) -> None:
         self._x, self._y = split.x.to(device), split.y.to(device)

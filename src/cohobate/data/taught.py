@@ -1,4 +1,4 @@
-"""A frozen teacher's logits, computed once where its images repeat."""
+"""Stored logits of a frozen teacher, for training images that repeat."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from ..core import Batch, Method, Term
 from .loaders import TrainLoader
 
 LIMIT = 8 * 2**30
-"""Bytes of logits that are kept at most."""
+"""Largest size of the stored logits, in bytes."""
 
 
 class Taught:
     """A loader whose batches carry the logits of the teacher (``Batch.taught``).
 
-    The images must come in a fixed number of versions (``augmentations``). A version is computed
-    whole, row after row in batches of one size, when an epoch first shows it: what is served depends
-    on nothing else, so that a run which goes on after a stop is served the same to the bit. Each
-    rank computes its share. With the size of the training batches the logits are also those that the
-    step would have computed, as far as the device's kernels do not look at the neighbours.
+    The images must come in a fixed number of versions (``augmentations``). The logits of a
+    whole version are computed in the first epoch with this version, in the order of the rows and in
+    batches of one size. They depend on nothing else, so a resumed run uses bit-identical logits. Each
+    rank computes a part. They equal the logits computed within a training step if ``batch_size`` is that
+    of the step, and the device's kernels treat each image independently of the rest of the batch.
 
     Memory: 4 bytes x versions x images x classes, on the device. Files are decoded once more for
     each version.
@@ -31,11 +31,11 @@ class Taught:
         teacher: images (B, 3, H, W) -> the teacher's logits (B, K), float32, under the run's precision
             and layout.
         shape: (images of the training split, classes).
-        device: where the logits are kept.
+        device: on which the logits are stored.
         batch_size: images of a batch on this rank.
-        rank: this process.
-        world: processes.
-        total: sums a tensor over all processes; the identity where there is one.
+        rank: number of this process.
+        world: number of processes.
+        total: sums a tensor over all processes; the identity for a single one.
     """
 
     def __init__(
@@ -72,10 +72,10 @@ class Taught:
             if logits.shape[1:] != table.shape[1:]:
                 raise ValueError(
                     f"the teacher's logits are {tuple(logits.shape)}, the data has {self.shape[1]} classes; "
-                    "only logits of (batch, classes) can be kept, go on with --cache-teacher off"
+                    "only logits of (batch, classes) can be stored; go on with --cache-teacher off"
                 )
             table[rows] = logits[: rows.stop - rows.start]
-        # Rows of the other ranks are zero here, so that the sum is exact.
+        # The rows that other ranks compute are zero in this table, so the sum is exact.
         return self.total(table)
 
 
@@ -86,14 +86,14 @@ def obstacle(
     unlabelled: bool = False,
     mixing: str = "none",
 ) -> str | None:
-    """Why the logits of a method's teacher cannot be kept; None if they can.
+    """Why the logits of a method's teacher cannot be stored; None if they can.
 
     Args:
-        method: what learns.
-        augmentations: different versions of each image, as :func:`train_loader` takes them.
+        method: trained with the teacher.
+        augmentations: number of versions of each image, as in :func:`train_loader`.
         shape: (images of the training split, classes).
-        unlabelled: whether there are images that are no rows of the training split.
-        mixing: how images are mixed in pairs.
+        unlabelled: whether batches contain images that are no rows of the training split.
+        mixing: ``"mixup"``, ``"cutmix"`` or ``"none"``.
     """
     if method.reads_logits_of is None:
         terms = {type(m).__name__ for m in method.modules() if isinstance(m, Term) and not m.logits_only}
@@ -113,6 +113,6 @@ def obstacle(
     if size > LIMIT:
         return (
             f"{versions} versions x {images} images x {classes} classes x 4 bytes are {size / 2**30:.1f} "
-            f"GiB, at most {LIMIT / 2**30:.0f} are kept; give fewer --augmentations"
+            f"GiB, at most {LIMIT / 2**30:.0f} are stored; give fewer --augmentations"
         )
     return None

@@ -1,4 +1,4 @@
-"""Images that are learned from without their labels: where they come from, and how they join a batch."""
+"""Unlabelled training images: how they are read, and how they are appended to a batch."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def unlabelled(spec: str, root: Path, like: Dataset) -> Split:
     Args:
         spec: a name of :data:`cohobate.data.sets.SETS` (its training images), or a folder of
             images, sorted into folders or not (what is below ``train`` if there is such a folder).
-        root: where the files of a name are.
-        like: whose size they must have; the images of a folder are resized to it.
+        root: folder with the files of the named data sets.
+        like: data set whose image size is required; the images of a folder are resized to it.
 
     Raises:
         ValueError: images of another size, no image, an unknown name, damaged data.
@@ -39,7 +39,7 @@ def fitting(split: Split, like: Dataset, name: str = "the unlabelled images") ->
     """The same images without labels, if they are of the size of ``like``.
 
     Raises:
-        ValueError: they are not.
+        ValueError: they are of another size.
     """
     (_, *own), (_, *wanted) = split.shape, like.shape
     if own != wanted:
@@ -51,18 +51,18 @@ def fitting(split: Split, like: Dataset, name: str = "the unlabelled images") ->
 
 
 class WithUnlabelled:
-    """Batches of labelled images, followed by unlabelled ones: more for the teacher's terms to compare.
+    """Batches of labelled images followed by unlabelled ones, for terms between student and teacher.
 
-    The labels of those are -100, which the cross-entropy does not count; ``index`` is None, for they
-    are no rows of the training split, and so is ``taught``. Batch norm sees the larger batch, the
+    The labels of the unlabelled images are -100, which the cross-entropy ignores; ``index`` is None, as
+    they are no rows of the training split, and so is ``taught``. Batch norm sees the larger batch, the
     unlabelled images included, and its statistics are those of the mixture.
 
     The unlabelled images run through epochs of their own: micro-batch i of epoch e gets number
     ``e * len(labelled) + i`` of them, so that a start in the middle gives the tail.
 
     Args:
-        labelled: the run's batches.
-        unlabelled: as many views, on the same device.
+        labelled: batches of the training split.
+        unlabelled: batches with the same number of views, on the same device.
     """
 
     def __init__(self, labelled: Loader, unlabelled: Loader) -> None:
@@ -78,7 +78,7 @@ class WithUnlabelled:
                 yield Batch(views, torch.cat([batch.y, other.y]))
 
     def _others(self, position: int) -> Generator[Batch]:
-        """Unlabelled batches from this number on, without end."""
+        """Unlabelled batches from number ``position`` on, epoch after epoch without end."""
         epoch, start = divmod(position, len(self.unlabelled))
         while True:
             yield from self.unlabelled.epoch(epoch, start)

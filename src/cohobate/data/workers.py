@@ -28,14 +28,14 @@ Box = tuple[int, int, int, int]
 
 
 def random_box(width: int, height: int, rng: np.random.Generator, aspect: float = 1.0) -> Box:
-    """A box of 8 to 100 percent of the area, anywhere inside a picture.
+    """A random box of 8 to 100 percent of the area of a picture.
 
-    Ten attempts; then the largest central box whose width over height is within the bounds.
+    After ten draws of a box that does not fit: the largest central box with a permitted aspect ratio.
 
     Args:
         width, height: of the picture, in pixels.
-        rng: of the draw.
-        aspect: width over height of what the network sees; the box has 3/4 to 4/3 of it.
+        rng: generator of the draws.
+        aspect: width over height of the network's input; that of the box is 3/4 to 4/3 times as large.
     """
     for _ in range(10):
         area = width * height * rng.uniform(*SCALE)
@@ -57,7 +57,7 @@ def central_box(width: int, height: int, w: int, h: int) -> Box:
 def augmented(
     picture: Image.Image, size: tuple[int, int], flip: bool, rng: np.random.Generator
 ) -> Image.Image:
-    """A random box, resized to ``size`` (height, width), and mirrored half of the time if it may be."""
+    """A random box resized to ``size`` (height, width), and mirrored at random if ``flip``."""
     height, width = size
     box = random_box(*picture.size, rng, width / height)
     picture = picture.crop(box).resize((width, height), Image.Resampling.BILINEAR)
@@ -66,7 +66,7 @@ def augmented(
 
 
 def centred(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Resized so that it covers 256/224 of ``size`` (height, width), then ``size`` from the middle."""
+    """The picture resized to cover 256/224 of ``size`` (height, width), then its central crop of ``size``."""
     h, w = size
     width, height = picture.size
     scale = max(round(h * 256 / 224) / height, round(w * 256 / 224) / width)
@@ -77,11 +77,11 @@ def centred(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker reads for one item of a batch.
+    """One item of a batch, for a worker to read.
 
     Attributes:
-        drawn: for each view, the row of the training split that keys its random draws.
-        shown: for each view, the row of the image that it shows.
+        drawn: for each view, the row of the training split that seeds its random draws.
+        shown: for each view, the row of its image.
     """
 
     drawn: tuple[int, ...]
@@ -90,11 +90,16 @@ class Job:
 
 @final
 class Reader(TorchDataset[Tensor]):
-    """Reads a job in a worker: the views of one item, uint8 (V, H, W, 3).
+    """Reads one item of a batch in a worker process: :class:`Job` -> its views, uint8 (V, H, W, 3).
 
-    Every draw is keyed by (seed, epoch, row, view), so neither the number of workers nor the
-    order of the jobs changes anything. ``key`` is (seed, epoch) to train, or (seed, version of the
-    images); None leaves them as they are. ``distortion`` is AutoAugment's; Cutout comes later.
+    The random draws of a view are seeded by (seed, epoch, row, view), so they depend neither on the number
+    of workers nor on the order of the jobs.
+
+    Args:
+        files: paths and size of the images.
+        flip: whether images may be mirrored.
+        key: (seed, epoch), or (seed, version) where versions repeat; None: no augmentation.
+        distortion: its AutoAugment is applied here, its Cutout after normalisation.
     """
 
     def __init__(
@@ -128,18 +133,18 @@ def _pixels(picture: Image.Image) -> Tensor:
 
 
 def stack(items: Sequence[Tensor]) -> Tensor:
-    """Items of a batch (V, H, W, 3) -> the batch (B, V, H, W, 3)."""
+    """B items (V, H, W, 3) -> the batch (B, V, H, W, 3)."""
     return torch.stack(list(items))
 
 
 @dataclass(frozen=True)
 class Jobs:
-    """The jobs of each batch, made as they are asked for.
+    """The jobs of each batch, made when the batch is requested.
 
     Attributes:
-        drawn: for each view, the rows that key the draws, (M,).
+        drawn: for each view, the rows that seed the random draws, (M,).
         shown: for each view, the rows of the images, (M,).
-        places: positions of each batch in them.
+        places: for each batch, its positions in ``drawn`` and ``shown``.
     """
 
     drawn: Sequence[Tensor]
@@ -162,20 +167,21 @@ def _read(reader: Reader, jobs: Iterable[list[Job]], workers: int, device: torch
         num_workers=workers,
         collate_fn=stack,
         pin_memory=device.type == "cuda",
-        # Its own generator: the default would draw from the global one and move dropout's stream.
+        # By default the loader draws its seed from the global generator, which would change dropout.
         generator=torch.Generator().manual_seed(0),
     )
     try:
         for pixels in loader:
             yield pixels.to(device, non_blocking=True)
     except Exception as error:
-        # The frames of the loader would keep its workers alive; theirs are in the message as text.
+        # A traceback refers to the loader's frames and would keep its workers alive; the traceback in the
+        # worker is part of the message.
         raise error.with_traceback(None) from error.__cause__
 
 
 @final
 class WorkersTrain:
-    """Training batches of files. The workers of an epoch end with it."""
+    """Training batches of image files; worker processes live for one epoch."""
 
     def __init__(
         self,
@@ -213,7 +219,7 @@ class WorkersTrain:
             yield rows, self._shown(pixels[:, 0], version, 0, filled(rows, size))
 
     def _shown(self, pixels: Tensor, version: int, view: int, rows: Tensor) -> Tensor:
-        """(B, H, W, 3) -> normalised (B, 3, H, W), with Cutout's square; ``rows`` key the draws."""
+        """(B, H, W, 3) -> normalised (B, 3, H, W), with Cutout's square; ``rows`` seed the draws."""
         x = self._normalise(pixels)
         if self._distortion.side == 0:
             return x
@@ -228,7 +234,8 @@ class WorkersTrain:
         generator = self._order.generator(epoch)
         index = torch.randperm(len(self._split), generator=generator)
         shown = list(view_rows(self._second_view, self._split.y, index, generator))
-        # A version belongs to the image that is shown, an epoch's own draw to the place in the batch.
+        # With a fixed number of versions the draws of a view are seeded by the row of its image, else by the
+        # row of the item.
         drawn = [index] * len(shown) if self.versions is None else shown
         spans = list(self._order.spans(start))
         y, rows = (t.to(self._device) for t in (self._split.y[index], index))
@@ -245,7 +252,7 @@ class WorkersTrain:
 
 @final
 class WorkersEval:
-    """Batches of files, centred and in order."""
+    """Evaluation batches of image files, cropped in the centre, in the order of the split."""
 
     def __init__(
         self, split: Files, dataset: Dataset, order: EvalOrder, device: torch.device, workers: int

@@ -1,8 +1,8 @@
-"""Files that survive a kill at any moment: safetensors with JSON in the header, no pickle.
+"""Checkpoints that survive a kill at any moment: safetensors with JSON in the header, no pickle.
 
-A file is written beside its final name, flushed to the disk and renamed, so that a name always
-holds a whole file. ``last`` gives way to ``previous`` before it is replaced: if it cannot be read,
-the one before it can.
+A file is written under a temporary name, flushed to the disk and renamed, so a file of the final name is
+always complete. Before ``last`` is replaced it is renamed to ``previous``, which is read if ``last`` is
+damaged.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from .errors import RunError
 
 
 class State(NamedTuple):
-    """Everything that a run needs to go on.
+    """The content of a checkpoint.
 
     Attributes:
         tensors: name -> tensor, on the CPU.
-        facts: what JSON can hold.
+        facts: values that JSON can represent.
     """
 
     tensors: dict[str, Tensor]
@@ -34,10 +34,10 @@ class State(NamedTuple):
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file so that it is never there in part.
+    """Write a file completely or not at all.
 
     Raises:
-        RunError: the disk is full, or the folder cannot be written; what was there is untouched.
+        RunError: the disk is full, or the folder cannot be written; an older file stays as it is.
     """
     temporary = path.with_name(path.name + ".tmp")
     try:
@@ -51,7 +51,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     except OSError as error:
         raise RunError(
             f"cannot write {path} ({len(data) / 2**20:.1f} MiB): {error.strerror}; "
-            "what was saved before is intact: make room or make the folder writable, then run the same "
+            "files saved before are intact: make room or make the folder writable, then run the same "
             "command again"
         ) from error
 
@@ -77,7 +77,7 @@ def read_state(path: Path) -> State:
     """Read a checkpoint.
 
     Raises:
-        RunError: the file is missing, cut or no checkpoint.
+        RunError: the file is missing, truncated, or not a checkpoint.
     """
     data = _bytes(path)
     tensors = _tensors(path, data)
@@ -85,7 +85,7 @@ def read_state(path: Path) -> State:
         length = int.from_bytes(data[:8], "little")
         facts = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["facts"])
     except (KeyError, ValueError) as error:
-        raise RunError(f"{path} holds tensors but is no cohobate checkpoint") from error
+        raise RunError(f"{path} is a safetensors file but not a checkpoint of cohobate") from error
     return State(tensors, facts)
 
 
@@ -100,7 +100,7 @@ def _tensors(path: Path, data: bytes) -> dict[str, Tensor]:
     try:
         return load(data)
     except SafetensorError as error:
-        raise RunError(f"{path} is cut or is no safetensors file ({error})") from error
+        raise RunError(f"{path} is truncated or not a safetensors file ({error})") from error
 
 
 class Store:
@@ -116,13 +116,13 @@ class Store:
         return self.folder / f"epoch-{number:04d}.safetensors"
 
     def save(self, state: State) -> None:
-        """Replace ``last``; the one it replaces becomes ``previous``."""
-        fresh = self.folder / "next.safetensors"
-        write_state(fresh, state)
+        """Write ``last``; the former ``last`` becomes ``previous``."""
+        new = self.folder / "next.safetensors"
+        write_state(new, state)
         try:
             if self.last.exists():
                 self.last.replace(self.previous)
-            fresh.replace(self.last)
+            new.replace(self.last)
             _sync_folder(self.folder)
         except OSError as error:
             raise RunError(f"cannot rename checkpoints in {self.folder}: {error.strerror}") from error
@@ -143,7 +143,7 @@ class Store:
 
 
 def flatten_optimizer(state: Mapping[int, Mapping[str, Any]], prefix: str) -> dict[str, Tensor]:
-    """``optimizer.state_dict()["state"]`` as named tensors."""
+    """``optimizer.state_dict()["state"]`` as tensors named ``<prefix><parameter>.<entry>``."""
     return {
         f"{prefix}{index}.{name}": torch.as_tensor(value)
         for index, entry in state.items()

@@ -1,4 +1,4 @@
-"""What can stop a run."""
+"""Exceptions that end a run."""
 
 from __future__ import annotations
 

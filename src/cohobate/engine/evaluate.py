@@ -1,4 +1,4 @@
-"""Evaluation of whatever is predicted: the pass over a loader. What is counted lies in ``measures/``."""
+"""Evaluation: the pass of a method over a loader. The measures themselves are in ``measures/``."""
 
 from __future__ import annotations
 

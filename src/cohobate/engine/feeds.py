@@ -1,4 +1,4 @@
-"""What a plan reads: images, and how predictions on them are measured."""
+"""The images that a plan trains on, and the measures of predictions on them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Feeds(NamedTuple):
     Attributes:
         train: a phase's method and settings -> its loader.
         measures: of predictions on ``val``, ``test`` and ``plain_train``.
-        val: held out for choosing, or None.
-        test: read when called, or None where there is no test split.
-        plain_train: the training images as they are, for ``log_train``.
+        val: the validation split, or None.
+        test: reads the test split; None if there is none.
+        plain_train: reads the training images without augmentation, for ``log_train``.
     """
 
     train: Callable[[Method, Settings], Loader]
@@ -39,6 +39,6 @@ class Feeds(NamedTuple):
 
 
 def updates(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
-    """The micro-batches of one update, together."""
+    """Lists of ``size`` micro-batches, one list for each update."""
     while group := list(islice(batches, size)):
         yield group

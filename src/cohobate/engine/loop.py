@@ -1,4 +1,4 @@
-"""The training loop. It trains every method in the same way and has no branch on which one it is."""
+"""The training loop: the same for every method, without a branch on the kind of method."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ from .snapshot import Moving, pack, unpack
 from .standing import Standing, require_finite
 
 LOOK_EVERY = 50
-"""Steps between two looks at what the device computes, where a look waits for it (GPU, DDP)."""
+"""Steps between two checks of the losses where reading a value waits for the device (GPU, DDP)."""
 
 
 class Trainer:
-    """One phase: a method, what optimises it, and where it stands.
+    """Trains one phase: holds its method, optimizers, loader and progress.
 
     Args:
         phase: from the plan.
         feeds: the images, and how predictions on them are measured.
-        settings: of the run; the phase may override them.
-        device: where the method is trained.
-        store: where the checkpoints go.
-        metrics: file of one JSON line an epoch.
-        earlier: records of the phases before.
+        settings: of the run; those of the phase override them.
+        device: on which the method is trained.
+        store: writes and reads the checkpoints.
+        metrics: file to which a line of JSON is written for each epoch.
+        earlier: records of the epochs of earlier phases.
         display: shows the progress.
-        stopper: reasons to stop.
+        stopper: says when to stop, and why.
     """
 
     def __init__(
@@ -75,7 +75,8 @@ class Trainer:
         self._load()
 
         self.compiled = self.settings.compile == "on"
-        # A graph writes the gradients where it wrote them before: nothing else may hold them.
+        # A CUDA graph writes gradients to the same memory in each replay, so gradients must neither be
+        # accumulated nor held by DDP.
         alone = self.settings.accumulate == 1 and distributed.world() == 1
         self.replayed = self.compiled and device.type == "cuda" and alone
         if self.compiled and not self.finished:
@@ -85,7 +86,7 @@ class Trainer:
 
     @property
     def done(self) -> int:
-        """Finished updates."""
+        """Number of finished updates of the phase."""
         return self.standing.epoch * self.steps + self.standing.step
 
     @property
@@ -93,7 +94,7 @@ class Trainer:
         return self.standing.epoch >= self.settings.epochs
 
     def _share(self, update: int) -> float:
-        """How far into the phase an update is, 0 to 1."""
+        """The fraction of the phase that lies before an update, 0 to 1."""
         return update / (self.settings.epochs * self.steps)
 
     # ------------------------------------------------------------ training
@@ -102,8 +103,8 @@ class Trainer:
         """Train to the end of the phase; returns its measurements.
 
         Raises:
-            Stopped: at a checkpoint, by a signal or the time given.
-            NonFiniteLoss: a term is no longer a number.
+            Stopped: by a signal or at the end of the allowed time; a checkpoint is written before.
+            NonFiniteLoss: a loss term is NaN or infinite.
             RunError: out of memory, or a checkpoint cannot be written.
         """
         if not self.finished:
@@ -224,11 +225,11 @@ class Trainer:
         self.display.epoch(self.done, record, self.settings.epochs, self.feeds.measures)
 
     def measure(self, loader: Loader) -> Measured:
-        """Every read-out over a loader, with the weights as they are."""
+        """Measures of every read-out over a loader, with the current weights."""
         return self.feeds.measures.of_method(self.method, loader, self.device, self.settings.precision)
 
     def _keep(self, record: dict[str, Any]) -> None:
-        """Write the weights of the best epoch on the validation split, and of the epochs asked for."""
+        """Write the weights if the epoch is the best on the validation split, or one of ``keep_epochs``."""
         measures, standing = self.feeds.measures, self.standing
         if "val" in record:
             new = measures.headline_of(record["val"])
@@ -245,7 +246,7 @@ class Trainer:
             write_state(path, State(self.method.state_dict(), facts))
 
     def load_best(self) -> None:
-        """Put the best weights by the validation split into the method."""
+        """Load the weights of the best epoch on the validation split into the method."""
         self.method.load_state_dict(read_state(self.store.best).tensors)
 
     def _show(self) -> None:

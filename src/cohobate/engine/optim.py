@@ -54,7 +54,7 @@ class MovingAverage:
 
     Args:
         method: its floating tensors are averaged.
-        decay: share of the old average kept in each update.
+        decay: weight of the old average in each update, 0 to 1.
     """
 
     def __init__(self, method: nn.Module, decay: float) -> None:
@@ -68,7 +68,7 @@ class MovingAverage:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """The method computes with the averages inside."""
+        """Within the context the method has the averaged weights."""
         self._swap()
         try:
             yield

@@ -1,4 +1,4 @@
-"""A phase on its device: settings, memory layout, compilation, several processes, too little memory."""
+"""Prepares a phase for its device: settings, memory layout, compilation, DDP; errors of memory."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def in_parallel(method: Method, device: torch.device) -> nn.Module:
 
 
 def out_of_memory(error: RuntimeError) -> bool:
-    """Whether an error says so: a GPU's allocator has a type for it, the CPU's only a message."""
+    """Whether an error means too little memory: GPU errors have a type of their own, CPU errors a message."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def smaller_batch(settings: Settings) -> str:
-    """The message of a run whose batch does not fit, and which batch to try."""
+    """The message for a batch that does not fit in memory, with batch sizes to try."""
     size, accumulate = settings.batch_size, settings.accumulate
     return (
         f"out of memory at batch size {size} in {accumulate} part(s); try --batch-size "

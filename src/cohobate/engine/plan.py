@@ -19,7 +19,7 @@ from .signals import Stopper
 
 
 class Files(Protocol):
-    """Where a run is written.
+    """The files of a run.
 
     Attributes:
         path: the folder, in which each phase has its own.

@@ -44,7 +44,7 @@ class Display:
             print(f"{self.title} {message}".strip(), file=sys.stderr, flush=True)
 
     def begin(self, phase: str, steps: int, done: int) -> None:
-        """A phase of ``steps`` updates begins, ``done`` of them already behind."""
+        """Start the bar of a phase of ``steps`` updates, ``done`` of which are finished."""
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -53,12 +53,12 @@ class Display:
             self.remaining,
             TextColumn("left"),
             console=self.console,
-            # No sample of the speed is too old: without a terminal they come once an epoch.
+            # Speed is estimated from samples of any age: without a terminal there is one an epoch.
             speed_estimate_period=float("inf"),
             disable=not self.live,
         )
         self.task = self.bar.add_task(f"{self.title} {phase}".strip(), total=steps, completed=done, text="")
-        # The time that the first updates take counts from here.
+        # The first sample of the speed starts here.
         self.bar.advance(self.task, 0)
         self.bar.start()
 

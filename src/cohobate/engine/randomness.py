@@ -20,7 +20,7 @@ def seed_all(seed: int) -> None:
 
 
 def random_state() -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The random state of this process: (tensors, what JSON can hold)."""
+    """The random state of this process: tensors, and values that JSON can represent."""
     tensors = {"torch": torch.get_rng_state()}
     if torch.cuda.is_available():
         tensors["cuda"] = torch.cuda.get_rng_state()
@@ -31,7 +31,7 @@ def random_state() -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def restore(tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-    """Go on from what :func:`random_state` returned."""
+    """Restore a state that :func:`random_state` returned."""
     torch.set_rng_state(tensors["torch"])
     if "cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["cuda"])
@@ -43,7 +43,7 @@ def restore(tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
 
 @contextmanager
 def unchanged() -> Iterator[None]:
-    """What is drawn inside leaves what is drawn afterwards as it would have been."""
+    """Restore the random state at the end of the context: draws inside do not affect later draws."""
     state = random_state()
     try:
         yield

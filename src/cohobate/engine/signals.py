@@ -11,7 +11,7 @@ from types import FrameType
 
 
 class Stopper:
-    """Whether the run should stop, and why.
+    """Tells whether the run should stop, and why.
 
     Args:
         minutes: from now; None for no limit.

@@ -1,4 +1,4 @@
-"""Where a phase stands, as tensors and JSON, and back."""
+"""Conversion of a phase in training to a checkpoint's tensors and JSON, and back."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from .standing import Standing
 
 
 class Moving(NamedTuple):
-    """Everything that training changes.
+    """The objects whose state training changes.
 
     Attributes:
-        method: its parameters and buffers.
-        optimizers: their moments.
+        method: parameters and buffers.
+        optimizers: momentum buffers and moments.
         ema: moving average of the method's weights, or None.
-        standing: where the phase stands.
+        standing: progress of the phase.
     """
 
     method: Method
@@ -37,7 +37,10 @@ class Moving(NamedTuple):
 
 
 def pack(moving: Moving) -> State:
-    """Everything that a phase needs to go on. Every process calls it; the first one has it all."""
+    """The state from which a phase can be resumed; every process must call this function.
+
+    The state is the same on all ranks, and holds the random states of every rank.
+    """
     method, optimizers, ema, standing = moving
     tensors = {f"method.{k}": v for k, v in method.state_dict().items()}
     for i, optimizer in enumerate(optimizers):
@@ -56,7 +59,7 @@ def pack(moving: Moving) -> State:
         "seconds": standing.seconds,
         "history": standing.history,
         "best": standing.best,
-        # The order of the terms is the order of their sum in the record: kept as it was.
+        # The terms in the order in which they are summed, which rounding depends on.
         "terms": list(standing.totals),
         "teachers": fingerprints(method),
         "random": [random_facts for _, random_facts in processes],
@@ -65,7 +68,7 @@ def pack(moving: Moving) -> State:
 
 
 def _own(method: Method, standing: Standing) -> dict[str, Tensor]:
-    """What may differ between processes in the middle of an epoch, besides their random states."""
+    """Tensors that may differ between processes within an epoch, besides their random states."""
     own = {f"totals.{k}": v.cpu() for k, v in standing.totals.items()}
     if distributed.world() > 1:
         own |= {f"buffers.{k}": v.cpu() for k, v in method.named_buffers()}
@@ -73,16 +76,16 @@ def _own(method: Method, standing: Standing) -> dict[str, Tensor]:
 
 
 def unpack(moving: Moving, state: State, device: torch.device, folder: Path) -> None:
-    """Put a phase where it stood.
+    """Restore the state of a phase.
 
     Args:
-        moving: overwritten.
-        state: what :func:`pack` returned.
+        moving: objects to restore, in place.
+        state: result of :func:`pack`.
         device: of the method.
-        folder: that the state was read from, for the message.
+        folder: from which the state was read, for the message.
 
     Raises:
-        RunError: it was learning from another frozen teacher.
+        RunError: the state belongs to another frozen teacher.
     """
     method, optimizers, ema, standing = moving
     tensors, facts = state

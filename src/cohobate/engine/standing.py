@@ -1,4 +1,4 @@
-"""Where a phase stands, and the check that its losses are numbers."""
+"""The progress of a phase, and the check that its losses are finite."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .errors import NonFiniteLoss
 
 @dataclass
 class Standing:
-    """Where a phase stands.
+    """The progress of a phase.
 
     Attributes:
         name: of the phase.
@@ -47,18 +47,18 @@ class Standing:
         return {name: total.item() / count for name, total in self.totals.items()}
 
     def next_epoch(self) -> None:
-        """The current epoch is finished."""
+        """Go to the next epoch: step, seconds and totals start from zero."""
         self.epoch, self.step, self.seconds, self.totals = self.epoch + 1, 0, 0.0, {}
 
 
 def require_finite(losses: Mapping[str, Tensor], standing: Standing, steps: int, last: Path) -> None:
-    """Check that every loss term is a number.
+    """Check that every loss term is finite.
 
     Args:
         losses: loss term -> its value, ().
-        standing: where the phase stands.
+        standing: progress of the phase.
         steps: updates of an epoch.
-        last: file of the newest checkpoint, there or not.
+        last: file of the newest checkpoint, which need not exist.
 
     Raises:
         NonFiniteLoss: a term is NaN or infinite.

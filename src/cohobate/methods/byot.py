@@ -120,24 +120,27 @@ class BYOT(Method):
         exits: Sequence[Exit],
         *,
         alpha: Annotated[
-            float, Ge(0), Le(1), Doc("alpha, share of the soft loss in what the shallow classifiers learn.")
+            float, Ge(0), Le(1), Doc("alpha, share of the KL term in the loss of the shallow classifiers.")
         ] = 0.3,
-        beta: Annotated[float, Ge(0), Doc("lambda, factor of the hint.")] = BETA,
+        beta: Annotated[float, Ge(0), Doc("lambda, factor of the hint loss.")] = BETA,
         temperature: Temperature = 3.0,
-        scaled: Annotated[bool, Doc("The soft loss is multiplied by T^2.")] = False,
+        scaled: Annotated[bool, Doc("Multiply the KL term by T^2.")] = False,
         hint_at: Annotated[
             Place,
-            Doc("What the hint compares: maps, pooled features, or those after a linear layer."),
+            Doc(
+                "What the hint compares: feature maps, pooled features, or pooled features after a linear "
+                "layer."
+            ),
         ] = "map",
         hint: Annotated[
             Reduction,
             Doc(
-                "Squared differences: summed over channels and averaged over the rest, averaged over all, "
-                "summed over all, or the root of that sum."
+                "Squared differences of the hint: squared, summed over channels and averaged over images "
+                "and positions; mean, averaged over all; sum, summed over all; norm, the root of that sum."
             ),
         ] = "squared",
         unhinted: Annotated[
-            tuple[int, ...], Doc("Shallow classifiers without a hint, numbered from 1.")
+            tuple[int, ...], Doc("Shallow classifiers that get no hint, numbered from 1; by default none.")
         ] = (),
         ce_weight: Annotated[
             float | None, Ge(0), Doc("Factor of the shallow classifiers' cross-entropy; none: 1 - alpha.")

@@ -21,11 +21,13 @@ Kind = Literal["dense", "separable"]
 Bottleneck = Annotated[
     Kind,
     Doc(
-        "Layers that bring a stage to the deepest one's shape: three convolutions, or depth-wise separable "
-        "pairs, one for each halving."
+        "Layers that bring a stage to the shape of the deepest one: dense, three convolutions; separable, "
+        "pairs of depth-wise separable convolutions, each pair halving the map."
     ),
 ]
-Attended = Annotated[bool, Doc("Stages are first multiplied by an attention map of their own.")]
+Attended = Annotated[
+    bool, Doc("Multiply each stage by an attention map computed from it before the bottleneck.")
+]
 
 
 def bottleneck_of(

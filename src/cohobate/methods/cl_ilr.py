@@ -52,7 +52,7 @@ def rescaled(value: Any, heads: int) -> Any:
 
 
 class CLILR(Method):
-    """Branches learn from each other's mean, the gradient rescaled where they meet (Song and Chai, 2018).
+    """Branches learn from each other's mean, the gradient of the trunk rescaled (Song and Chai, 2018).
 
     beta CE + (1 - beta) T^2 KL(the others' consensus || head), summed over the heads.
 
@@ -69,12 +69,15 @@ class CLILR(Method):
         group: Group,
         *,
         beta: Annotated[
-            float, Ge(0), Le(1), Doc("beta, share of the cross-entropy; the KL term has 1 - beta.")
+            float,
+            Ge(0),
+            Le(1),
+            Doc("beta, share of the cross-entropy in the loss; the KL term has 1 - beta."),
         ] = 0.5,
         temperature: Temperature = 2.0,
         detach: Detach = True,
         rescale: Annotated[
-            bool, Doc("The trunk gets the mean gradient of the branches; off: their sum.")
+            bool, Doc("Give the trunk the mean of the branches' gradients; off: their sum.")
         ] = True,
     ) -> None:
         super().__init__()

@@ -119,7 +119,7 @@ def moved(old: Tensor, new: Tensor, momentum: float) -> Tensor:
 
 
 class CRD(Term):
-    """Contrast with a memory of all images (Tian et al., 2020).
+    """Contrastive loss over a memory of all training images (Tian et al., 2020).
 
     Contrastive distillation of the pooled features, with a memory of the whole training set.
     The memory is part of the state: 2 x M x dim numbers in each checkpoint.
@@ -148,9 +148,9 @@ class CRD(Term):
         teacher_dim: int,
         labels: Tensor,
         *,
-        dim: Annotated[int, Ge(1), Doc("Dimensions of the embedding that both networks share.")] = 128,
+        dim: Annotated[int, Ge(1), Doc("Dimensions of the space that both networks are embedded in.")] = 128,
         negatives: Annotated[
-            int, Ge(1), Doc("N, images of other classes that are drawn for each image.")
+            int, Ge(1), Doc("N, number of images of other classes that are drawn for each image.")
         ] = 16384,
         temperature: Annotated[float, Gt(0), Doc("tau, temperature of the critic.")] = 0.07,
         memory_momentum: Annotated[

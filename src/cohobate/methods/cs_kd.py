@@ -36,7 +36,7 @@ from .kd import softened_kl
 
 
 class CSKD(Method):
-    """The prediction for another image of the class is the soft label (Yun et al., 2020).
+    """The prediction for another image of the same class is the target (Yun et al., 2020).
 
     CE(x) + lambda T^2 KL(P(.|x') || P(.|x)), x' another image of the class of x.
     Terms: ``ce`` and ``kl``.
@@ -66,7 +66,7 @@ class CSKD(Method):
         temperature: Temperature = 4.0,
         statistics: Annotated[
             Literal["both", "first"],
-            Doc("Images of a pair that move the batch-norm statistics: both, or the first alone."),
+            Doc("Images of a pair that update the batch-norm statistics: both, or the first alone."),
         ] = "both",
     ) -> None:
         super().__init__()

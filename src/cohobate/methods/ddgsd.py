@@ -122,18 +122,21 @@ class DDGSD(Method):
             Ge(0),
             Doc(
                 "mu, weight of the distance between the versions' mean features (the paper: 1e-4 to 5e-4); "
-                "0: none, for networks that do not show the features before the classifier."
+                "0: no such term, for networks that do not return the features before the classifier."
             ),
         ] = 5e-4,
         ce_weight: Annotated[
-            float, Ge(0), Doc("Factor of each version's cross-entropy; 0.5: their mean.")
+            float, Ge(0), Doc("Factor of the cross-entropy of each version; 0.5: the mean of the two.")
         ] = 1.0,
         detach: Annotated[
-            bool, Doc("The version that teaches is a constant; off: both move in both KL terms.")
+            bool, Doc("Stop the gradient at the target of each KL term; off: it flows into both versions.")
         ] = True,
         average: Annotated[
             Average,
-            Doc("Features are averaged over the images; all: over images and features (a port)."),
+            Doc(
+                "Mean features of the mu term: averaged over images; all: over images and features (as in a "
+                "public port)."
+            ),
         ] = "images",
     ) -> None:
         super().__init__()

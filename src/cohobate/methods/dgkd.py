@@ -44,10 +44,16 @@ class DGKD(Method):
         *,
         temperature: Temperature = 4.0,
         weight: Annotated[
-            float, Ge(0), Le(1), Doc("lambda, share of the guidance; 1 - lambda is the cross-entropy's.")
+            float,
+            Ge(0),
+            Le(1),
+            Doc("lambda, share of the KL terms in the loss; the cross-entropy has 1 - lambda."),
         ] = 0.9,
         drop: Annotated[
-            float, Ge(0), Lt(1), Doc("Probability that a guide is left out of a mini-batch.")
+            float,
+            Ge(0),
+            Lt(1),
+            Doc("Probability that the teacher or an assistant is left out of a mini-batch."),
         ] = 0.0,
     ) -> None:
         super().__init__()

@@ -114,7 +114,7 @@ def _rows(logits: Tensor) -> Tensor:
 
 
 class DIST(Term):
-    """Correlations between and within classes (Huang et al., 2022).
+    """Correlations of the predictions between and within classes (Huang et al., 2022).
 
     beta L_inter + gamma L_intra between the softened predictions of student and teacher.
     """

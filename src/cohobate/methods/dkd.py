@@ -116,7 +116,7 @@ def _require_shapes(student: Tensor, teacher: Tensor, ids: Tensor) -> None:
 
 
 class DKD(Term):
-    """Target and other classes decoupled (Zhao et al., 2022).
+    """KD with separate terms for the true class and the others (Zhao et al., 2022).
 
     alpha TCKD + beta NCKD between the logits of student and teacher, times a linear ramp.
 
@@ -131,11 +131,11 @@ class DKD(Term):
         self,
         *,
         alpha: Annotated[
-            float, Ge(0), Doc("Factor of TCKD, the KL between the target class and all others together.")
+            float, Ge(0), Doc("alpha, factor of TCKD: KL between the true class and all others together.")
         ] = 1.0,
-        beta: Annotated[float, Ge(0), Doc("Factor of NCKD, the KL among the non-target classes.")] = 8.0,
+        beta: Annotated[float, Ge(0), Doc("beta, factor of NCKD: KL among the other classes.")] = 8.0,
         temperature: Temperature = 4.0,
-        ramp: Annotated[float, Ge(0), Le(1), Doc("Share of the run over which the term rises from 0.")] = 20
+        ramp: Annotated[float, Ge(0), Le(1), Doc("Share of the run over which the loss rises from 0.")] = 20
         / 240,
         weight: Weight = 1.0,
     ) -> None:

@@ -100,12 +100,12 @@ class DML(Method):
         target: Annotated[
             Target,
             Doc(
-                "What teaches a network: each of the others, or one target, the mean of their probabilities "
-                "(DML_e) or of their logits."
+                "Target of the KL terms of a network: each of the others, the mean of their probabilities "
+                "(DML_e), or the mean of their logits."
             ),
         ] = "each",
         in_turns: Annotated[
-            bool, Doc("One network is updated at a time, as in the paper's algorithm 1; off: all together.")
+            bool, Doc("Update one network at a time, as in the paper's algorithm 1; off: all together.")
         ] = False,
         detach: Detach = True,
     ) -> None:

@@ -72,8 +72,8 @@ class FeatureFusion(nn.Module):
             tuple[Annotated[int, Ge(1)], ...] | None,
             MinLen(1),
             Doc(
-                "Channels of each 3x3 convolution of the fusion module; none: two as wide as a branch, 128 "
-                "at most."
+                "Channels of each 3x3 convolution of the fusion module; none: two convolutions with the "
+                "channels of a branch, 128 at most."
             ),
         ] = None,
     ) -> None:
@@ -173,13 +173,28 @@ class Diversified(Method):
         gamma: Annotated[
             float | None,
             Ge(0),
-            Doc("gamma, weight of the CD loss; none: as large at the start as 5e-8 makes `outer`."),
+            Doc(
+                "gamma, weight of the CD loss; none: the weight that makes it as large at the start as 5e-8 "
+                "does with --product outer."
+            ),
         ] = None,
-        product: Annotated[Product, Doc("Reading of the product |W_i^T W_j| in eq. 5.")] = "classes",
-        norm: Annotated[Norm, Doc("What makes a number of that product.")] = "sum",
+        product: Annotated[
+            Product,
+            Doc(
+                "Reading of |W_i^T W_j| in eq. 5: inner products of the classes' weights, the matrix over "
+                "features, or all products of the flattened weights."
+            ),
+        ] = "classes",
+        norm: Annotated[
+            Norm,
+            Doc(
+                "Number that stands for the matrix |W_i^T W_j| in eq. 5: the sum or the mean of its absolute "
+                "entries, or its Frobenius norm."
+            ),
+        ] = "sum",
         pairs: Annotated[
             Literal["all", "peers"],
-            Doc("Classifiers that eq. 5 compares: the leader's too, or the peers' alone."),
+            Doc("Classifiers that eq. 5 compares: all, or those of the peers without the leader's."),
         ] = "all",
     ) -> None:
         super().__init__()

@@ -84,7 +84,7 @@ class Regressor(nn.Module):
 
 
 class FitNet(Term):
-    """A regressed hint from the middle (Romero et al., 2015).
+    """The middle stage of the student, regressed to the teacher's (Romero et al., 2015).
 
     The hint of one pair of stages (:func:`hint_pair`).
 
@@ -102,8 +102,8 @@ class FitNet(Term):
         stage: Annotated[
             int | None,
             Doc(
-                "Number of the pair of stages that is compared, from 0 (shallowest), or from the end if "
-                "negative; by default the middle one."
+                "Stage that is compared, counted from 0 (shallowest), or from the end if negative; by "
+                "default the middle one."
             ),
         ] = None,
         weight: Weight = 100.0,

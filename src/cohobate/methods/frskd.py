@@ -75,7 +75,7 @@ class AttentionNorm(Term):
 
     @checked
     def __init__(
-        self, *, weight: Annotated[float, Ge(0), Doc("beta of eq. 5, weight of the features.")] = 0.1
+        self, *, weight: Annotated[float, Ge(0), Doc("beta of eq. 5, weight of the feature term.")] = 0.1
     ) -> None:
         super().__init__()
         self.weight = weight
@@ -98,7 +98,7 @@ class Refined(nn.Module):
 
 
 class FRSKD(Method):
-    """A self-teacher on the network's own feature maps refines them and its soft labels (Ji et al., 2021).
+    """A self-teacher on the network's feature maps gives refined maps and soft labels (Ji et al., 2021).
 
     Classifier and self-teacher learn from the labels, the classifier from its self-teacher too.
     Terms: ``ce``, ``ce_self_teacher``, ``kd`` and, with a feature term, ``feature``.
@@ -119,18 +119,23 @@ class FRSKD(Method):
         self_teacher: nn.Module,
         feature: Term | None,
         *,
-        alpha: Annotated[float, Ge(0), Doc("alpha of eq. 5, weight of the soft labels.")] = 2.0,
+        alpha: Annotated[float, Ge(0), Doc("alpha of eq. 5, weight of the KL term.")] = 2.0,
         temperature: Temperature = 4.0,
         soft_labels: Annotated[
             SoftLabels,
             Doc(
-                "Eq. 4: K^2 KL(self-teacher || classifier), or as printed, reversed and without K^2 (K is "
-                "the temperature)."
+                "Form of eq. 4: code, K^2 KL(self-teacher || classifier), as in the authors' code; paper, "
+                "as printed: reversed and without K^2. K is the temperature."
             ),
         ] = "code",
-        start: Annotated[float, Ge(0), Le(1), Doc("Share of the run before alpha and beta count.")] = 0.0,
+        start: Annotated[
+            float, Ge(0), Le(1), Doc("Share of the run during which alpha and beta are 0.")
+        ] = 0.0,
         ramp: Annotated[
-            float, Ge(0), Le(1), Doc("Share of the run, after the start, over which alpha and beta rise.")
+            float,
+            Ge(0),
+            Le(1),
+            Doc("Share of the run, after --start, over which alpha and beta rise from 0."),
         ] = 0.0,
     ) -> None:
         super().__init__()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..core import Classifier, Group, Mean, Output, cross_entropy
 from ..core.options import Doc
 
-Detach = Annotated[bool, Doc("Targets of the KL terms are constants; off: those terms move them too.")]
+Detach = Annotated[bool, Doc("Stop the gradient at the targets of the KL terms; off: it flows into them.")]
 
 
 def peer_names(count: int) -> tuple[str, ...]:

@@ -74,7 +74,10 @@ class Standardised(Term):
         *,
         correction: Annotated[
             Literal[0, 1],
-            Doc("The standard deviation divides by the number of classes less this; the public code: 1."),
+            Doc(
+                "Standard deviation of the logits: 1, divided by the number of classes less 1, as in the "
+                "public code; 0, by the number of classes."
+            ),
         ] = 1,
     ) -> None:
         super().__init__()

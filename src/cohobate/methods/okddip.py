@@ -45,7 +45,7 @@ from .group import check_several, peer_names, predictors, readouts, stack_logits
 from .kd import softened_kl
 from .one import RAMP, Ramp, ramp_up, summed_kl, weighted
 
-Beta = Annotated[float, Ge(0), Doc("beta, weight of the leader's KL term, second level.")]
+Beta = Annotated[float, Ge(0), Doc("beta, weight of the KL term of the leader (second level).")]
 
 
 @float32
@@ -79,7 +79,7 @@ class SelfAttention(nn.Module):
         features: int,
         *,
         reduced: Annotated[
-            int | None, Ge(1), Doc("d, numbers that the features are projected to; none: D / 8.")
+            int | None, Ge(1), Doc("d, dimensions that the attention projects features to; none: D / 8.")
         ] = None,
     ) -> None:
         super().__init__()
@@ -136,20 +136,22 @@ class TwoLevel(Method):
         group: Group,
         attention: nn.Module,
         *,
-        alpha: Annotated[float, Ge(0), Doc("alpha, weight of the peers' KL terms, first level.")] = 1.0,
+        alpha: Annotated[
+            float, Ge(0), Doc("alpha, weight of the KL terms of the peers (first level).")
+        ] = 1.0,
         beta: Beta = 1.0,
         temperature: Temperature = 3.0,
         ramp: Ramp = RAMP,
         detach: Annotated[
             bool,
             Doc(
-                "Targets are constants, except for the weights that the attention gives; off: the KL terms "
-                "move the networks that teach too."
+                "Stop the gradient at the logits in the targets of the KL terms, not at the weights that the "
+                "attention gives them; off: it flows into both."
             ),
         ] = True,
         leader_target: Annotated[
             Literal["peers", "all"],
-            Doc("Networks whose mean logits teach the leader, eq. 7: its peers, or all, the leader too."),
+            Doc("Networks whose mean logits are the target of the leader (eq. 7): its peers, or all."),
         ] = "peers",
     ) -> None:
         super().__init__()

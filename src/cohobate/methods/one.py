@@ -43,7 +43,9 @@ from .kd import softened_kl
 RAMP = 80 / 300
 """Share of the run over which the distillation rises."""
 
-Ramp = Annotated[float, Ge(0), Le(1), Doc("Share of the run over which the KL terms rise from 0.")]
+Ramp = Annotated[
+    float, Ge(0), Le(1), Doc("Share of the run, at its start, over which the KL terms rise from 0.")
+]
 
 
 @float32
@@ -159,7 +161,7 @@ class ONE(Method):
         group: Group,
         gate: nn.Module,
         *,
-        weight: Annotated[float, Ge(0), Doc("Factor of the KL terms.")] = 1.0,
+        weight: Annotated[float, Ge(0), Doc("Factor of the KL terms in the loss.")] = 1.0,
         temperature: Temperature = 3.0,
         ramp: Ramp = RAMP,
         detach: Detach = True,

@@ -132,9 +132,12 @@ class ReviewKD(Term):
         mid_channels: Annotated[
             int | None,
             Ge(1),
-            Doc("Channels of the fusions; by default those of the student's pooled features, at most 512."),
+            Doc(
+                "Channels of the fusion modules; by default those of the student's pooled features, at most "
+                "512."
+            ),
         ] = None,
-        ramp: Annotated[float, Ge(0), Le(1), Doc("Share of the run over which the term rises from 0.")] = 20
+        ramp: Annotated[float, Ge(0), Le(1), Doc("Share of the run over which the loss rises from 0.")] = 20
         / 240,
         weight: Weight = 5.0,
     ) -> None:

@@ -110,10 +110,10 @@ class RKD(Term):
         self,
         *,
         distance_weight: Annotated[
-            float, Ge(0), Doc("lambda_D, factor of the loss of the distances between two images.")
+            float, Ge(0), Doc("lambda_D, factor of the loss over distances between two images.")
         ] = 25.0,
         angle_weight: Annotated[
-            float, Ge(0), Doc("lambda_A, factor of the loss of the angles between three images.")
+            float, Ge(0), Doc("lambda_A, factor of the loss over angles between three images.")
         ] = 50.0,
         weight: Weight = 1.0,
     ) -> None:

@@ -100,7 +100,7 @@ def learners(stages: Sequence[Tensor], skip: int = 0) -> list[tuple[Tensor, Tens
 
 
 class SAD(Method):
-    """Each stage looks where the next deeper one looks (Hou et al., 2019).
+    """The attention map of each stage follows that of the next deeper one (Hou et al., 2019).
 
     CE + gamma sum_m |Psi(A_m) - Psi(A_(m+1))|^2, the second constant.
     Terms: ``ce`` and ``sad``, which is 0 until it begins.
@@ -122,22 +122,22 @@ class SAD(Method):
         weight: Annotated[
             float,
             Ge(0),
-            Doc("gamma, weight of the attention maps' squared difference; with `pool` sum take 0.1."),
+            Doc("gamma, weight of the squared difference of the attention maps; give 0.1 with --pool sum."),
         ] = 1000.0,
         start: Annotated[
             float,
             Ge(0),
             Lt(1),
-            Doc("Share of the run after which the term begins: maps must first form."),
+            Doc("Share of the run before the attention term begins."),
         ] = START,
         pool: Annotated[
             Pool,
             Doc(
-                "How the squares of the channels become one map; sum: as printed, maps of a single bright "
-                "position."
+                "How the squared channels become one map: their mean, or their sum as printed, which leaves "
+                "one bright position a map."
             ),
         ] = "mean",
-        skip: Annotated[int, Ge(0), Doc("Number of the first stages that take no part.")] = 0,
+        skip: Annotated[int, Ge(0), Doc("Number of shallow stages that the attention term leaves out.")] = 0,
     ) -> None:
         super().__init__()
         self.network = network

@@ -56,14 +56,16 @@ class SelfGuidance(Method):
         weight: Annotated[
             float, Ge(0), Doc("lambda of eq. 5, weight of the KL term; the paper tries 0 to 3.")
         ] = 0.25,
-        temperature: Annotated[float, Gt(0), Doc("tau, softens both predictions.")] = 3.0,
-        detach: Annotated[bool, Doc("The full network is a constant in the KL term.")] = True,
+        temperature: Annotated[float, Gt(0), Doc("tau, temperature that softens both predictions.")] = 3.0,
+        detach: Annotated[
+            bool, Doc("Stop the gradient at the full network in the KL term; off: it flows into it.")
+        ] = True,
         backward_full: Annotated[
-            bool, Doc("The full network learns from its own cross-entropy (table 6).")
+            bool, Doc("Train the full network by its own cross-entropy; off: not (table 6).")
         ] = True,
         statistics: Annotated[
             Literal["full", "both"],
-            Doc("Passes that update the batch-norm statistics: that of the full network, or both."),
+            Doc("Passes that update the batch-norm statistics: full network only, or both."),
         ] = "full",
     ) -> None:
         super().__init__()

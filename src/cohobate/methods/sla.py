@@ -151,7 +151,7 @@ class Aggregated(nn.Module):
 
 
 class SLASD(Method):
-    """Labels of class and rotation; their aggregated prediction teaches (Lee et al., 2020).
+    """The prediction aggregated over four rotations teaches the classifier (Lee et al., 2020).
 
     Joint cross-entropy of the turned images, and T^2 KL(aggregated || own classifier) beside its own.
     Terms: ``ce`` (own classifier, images as they came), ``ce_joint`` (mean over all turns), ``kl``.
@@ -171,11 +171,13 @@ class SLASD(Method):
         network: nn.Module,
         joint: nn.Module,
         *,
-        weight: Annotated[float, Ge(0), Doc("Factor of the KL term from the aggregated prediction.")] = 1.0,
+        weight: Annotated[float, Ge(0), Doc("Factor of the KL term to the aggregated prediction.")] = 1.0,
         temperature: Temperature = 1.0,
         beta: Annotated[float, Ge(0), Doc("beta, factor of the deployed classifier's cross-entropy.")] = 1.0,
         joint_weight: Annotated[
-            float, Ge(0), Doc("Factor of the joint cross-entropy, a mean; 4: the sum of the turns.")
+            float,
+            Ge(0),
+            Doc("Factor of the joint cross-entropy, a mean over the four rotations; 4: their sum."),
         ] = 1.0,
     ) -> None:
         super().__init__()

@@ -44,23 +44,21 @@ from ..core.options import Doc, Ge, Le, Temperature, checked
 from .kd import softened_kl
 
 Alpha = Annotated[
-    float, Ge(0), Le(1), Doc("Share of the cross-entropy, eqs. 1 to 5; 1 - alpha is that of the KL terms.")
+    float, Ge(0), Le(1), Doc("alpha, share of the cross-entropy in eqs. 1 to 5; the KL terms have 1 - alpha.")
 ]
 Rho = Annotated[
     float | Sequence[float] | None,
     Ge(0),
     Le(1),
-    Doc("Weight of the first of two SL-teachers, eq. 6; by default all weights are equal."),
+    Doc("rho of eq. 6, weight of the first of two SL-teachers; by default all weights are equal."),
 ]
 TeacherWeight = Annotated[
     float,
     Ge(0),
-    Doc("lambda of eq. 7, factor of the student's loss with the teacher; 0: SL-teachers only (table 4)."),
+    Doc("lambda of eq. 7, factor of the loss to the teacher; 0: SL-teachers only (table 4)."),
 ]
-SLWeight = Annotated[
-    float, Ge(0), Doc("eta of eq. 7, factor of the student's loss with the fused SL-teachers.")
-]
-Fuse = Annotated[Literal["logits", "probabilities"], Doc("What eq. 6 averages over the SL-teachers.")]
+SLWeight = Annotated[float, Ge(0), Doc("eta of eq. 7, factor of the loss to the fused SL-teachers.")]
+Fuse = Annotated[Literal["logits", "probabilities"], Doc("Outputs of the SL-teachers that eq. 6 averages.")]
 Losses = dict[str, Tensor]
 
 

@@ -55,7 +55,7 @@ def _similarities(maps: Tensor) -> Tensor:
 
 
 class SP(Term):
-    """Which images of a batch are alike (Tung and Mori, 2019).
+    """Similarities between the images of a batch (Tung and Mori, 2019).
 
     Difference of the pairwise similarities in the deepest stages of student and teacher.
     """

@@ -25,7 +25,7 @@ Survival = Annotated[
     float | Sequence[float],
     Gt(0),
     Le(1),
-    Doc("p_L, survival probability of the last block; those of the others fall linearly from 1 to it."),
+    Doc("p_L, survival probability of the last block; from the first on they fall linearly from 1 to p_L."),
 ]
 
 

@@ -28,21 +28,22 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 ENTRIES = ("model", "state_dict", "model_state_dict", "net", "network", "student")
-"""Where a file may keep its weights; the first there is counts. Averaged ones are not taken unasked."""
+"""Keys under which a file may hold its weights; the first one present is read. Keys of averaged weights
+are left out on purpose."""
 
 WRAPPERS = ("module.", "_orig_mod.")
-"""What DataParallel and ``torch.compile`` put before every key."""
+"""Prefixes that DataParallel and ``torch.compile`` add to every key."""
 
 
 class Report(NamedTuple):
-    """What went where.
+    """The result of loading a file of weights.
 
     Attributes:
         path: the file.
-        layout: whose names the file has, of :data:`LAYOUTS`.
+        layout: naming scheme of the file's keys, a key of :data:`LAYOUTS`.
         matched: tensors loaded.
         renamed: key in the file -> key of the network, where they differ.
-        kept: counters of batch norms (``num_batches_tracked``) that an old file lacks: left as they were.
+        kept: batch-norm counters (``num_batches_tracked``) that an old file lacks; the network keeps its own.
     """
 
     path: Path
@@ -53,21 +54,21 @@ class Report(NamedTuple):
 
     def __str__(self) -> str:
         renamed = f": {len(self.renamed)} renamed" if self.renamed else ""
-        kept = f"; {len(self.kept)} batch-norm counters are not in the file" if self.kept else ""
-        return f"loaded {self.matched} tensors of {self.path.name} ({self.layout}{renamed}){kept}"
+        missing = f"; {len(self.kept)} batch-norm counters are not in the file" if self.kept else ""
+        return f"loaded {self.matched} tensors of {self.path.name} ({self.layout}{renamed}){missing}"
 
 
 def load_weights(network: nn.Module, path: Path | str) -> Report:
     """Weights of a file into a network, every one of them.
 
     Args:
-        network: any; neither what wraps it matters (DataParallel, compile) nor what wrapped the file's.
-        path: ``.safetensors``, or what ``torch.save`` wrote: weights, by themselves or under one of
-            :data:`ENTRIES`.
+        network: any; it or the network of the file may be wrapped by DataParallel or ``torch.compile``.
+        path: ``.safetensors``, or a file of ``torch.save`` with the weights, by themselves or under one
+            of :data:`ENTRIES`.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is cut, holds Python objects or no weights, or they do not match the
+        ValueError: the file is truncated, holds Python objects or no weights, or they do not match the
             network, which is as it was.
     """
     path = Path(path)
@@ -90,7 +91,7 @@ def _read(path: Path) -> Any:
             try:
                 return load(file.read())
             except SafetensorError as error:
-                raise ValueError(f"{path} is cut, or is no safetensors file ({error})") from error
+                raise ValueError(f"{path} is truncated or not a safetensors file ({error})") from error
         try:
             return torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # bytes that are cut make torch raise almost anything
@@ -101,7 +102,7 @@ def _read(path: Path) -> Any:
                     "safetensors.torch.save_model(network, ...), and load that"
                 ) from error
             reason = str(error).partition(". ")[0] or type(error).__name__
-            raise ValueError(f"{path} is cut, or is no file of torch.save ({reason})") from error
+            raise ValueError(f"{path} is truncated or not a file of torch.save ({reason})") from error
 
 
 def _find(held: Any, path: Path) -> dict[str, Tensor]:
@@ -148,11 +149,11 @@ LAYOUTS: dict[str, tuple[Rule, ...]] = {
         (r"^(linear|classifier)\.(0\.)?", "fc."),
     ),
 }
-"""Whose names -> what makes ours of them, applied one after the other."""
+"""Naming scheme -> substitutions that turn its keys into ours, applied one after the other."""
 
 
 class _Fit(NamedTuple):
-    """How well a layout explains a file."""
+    """The keys of a file, renamed from one layout, compared with those of the network."""
 
     layout: str
     source: dict[str, str]  # key of the network -> key in the file
@@ -204,4 +205,4 @@ def _why(fit: _Fit) -> str:
         "unknown to the network": fit.unknown,
         "of another shape": [f"{key}: file {a} network {b}" for key, (a, b) in fit.reshaped.items()],
     }
-    return "; ".join(f"{len(keys)} {what} ({', '.join(keys[:3])})" for what, keys in listed.items() if keys)
+    return "; ".join(f"{len(keys)} {fault} ({', '.join(keys[:3])})" for fault, keys in listed.items() if keys)

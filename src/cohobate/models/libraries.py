@@ -24,7 +24,7 @@ def build_library(
         library: one of :data:`cohobate.models.registry.LIBRARIES`.
         name: as the library knows it.
         classes: K; a pretrained classifier for another number is replaced by a new one.
-        shape: (C, H, W) of the images it will see; by default what it was made for.
+        shape: (C, H, W) of the images; by default the size that the network was made for.
         options: of the library's own function; ``pretrained=True`` downloads its weights.
 
     Raises:
@@ -93,7 +93,7 @@ def _known(library: str, name: str, names: list[str]) -> None:
 
 
 def _made(library: str, name: str, make: Any, *args: Any, **options: Any) -> Any:
-    """What ``make`` returns; its troubles with options and downloads in one line."""
+    """Call ``make``; its errors about options and downloads become one line."""
     try:
         return make(*args, **options)
     except (TypeError, AssertionError) as error:

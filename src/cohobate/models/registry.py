@@ -1,4 +1,4 @@
-"""What a network is called: the built-in names, and how a name and its options are written.
+"""Names of networks: the built-in ones, and the syntax of a name with options.
 
 No torch here: a network's file is imported when the network is made.
 """

@@ -25,13 +25,13 @@ def check_values(method: str, option: str, values: Sequence[Any]) -> list[Any]:
     if option == "seed":
         raise ValueError("--seed cannot be swept: --seeds 0,1,2 trains every value with each seed")
     if option in Bookkeeping.model_fields:
-        raise ValueError(f"{flag(option)} cannot be swept: it does not change what is learned")
+        raise ValueError(f"{flag(option)} cannot be swept: it does not change the trained weights")
     if takes_several(fields[option].annotation):
         raise ValueError(f"{flag(option)} takes several values itself, so it cannot be swept")
     if not values:
-        raise ValueError(f"no value of {flag(option)} is given")
+        raise ValueError(f"{flag(option)} has no value; a sweep needs one or more")
     if any(isinstance(value, str) and not value.strip() for value in values):
         raise ValueError(f"a value of {flag(option)} is empty: {','.join(map(str, values))!r}")
     may_be_none = NoneType in get_args(fields[option].annotation)
-    given = [None if may_be_none and str(value).lower() == "none" else value for value in values]
-    return list(dict.fromkeys(some_options(method, {option: value})[option] for value in given))
+    values = [None if may_be_none and str(value).lower() == "none" else value for value in values]
+    return list(dict.fromkeys(some_options(method, {option: value})[option] for value in values))

@@ -20,7 +20,7 @@ TERMS = {
     "crd": "methods.crd:CRD",
     "reviewkd": "methods.reviewkd:ReviewKD",
 }
-"""What student and teacher are compared in; terms add up, ``kd+at``."""
+"""Loss terms between student and teacher; they can be added, ``kd+at``."""
 
 TAUGHT = {
     "fitnet_stages": "recipes.plans:fitnet_stages",
@@ -29,7 +29,7 @@ TAUGHT = {
     "dgkd": "recipes.plans:dgkd",
     "born_again": "recipes.plans:born_again",
 }
-"""Other methods that learn from a teacher which is given."""
+"""Other methods that need a teacher."""
 
 TEACHERLESS = {
     "stochastic_depth": "methods.stochastic_depth:StochasticDepth",
@@ -76,7 +76,7 @@ def term_names(name: str) -> list[str]:
 
 
 def term_options(names: Sequence[str]) -> Iterator[tuple[str, str, str, Option]]:
-    """Option as it is typed (``at_weight`` among several terms), its term, its name there, what it is."""
+    """Of each option: its flag (``at_weight`` among several terms), term, name there, declaration."""
     for name in names:
         for inner, option in declaration(TERMS[name]).options.items():
             yield inner if len(names) == 1 else f"{name}_{inner}", name, inner, option

@@ -1,4 +1,4 @@
-"""FRSKD: the network, the self-teacher on its stages, and what they compare."""
+"""FRSKD: the network, the self-teacher on its stages, and the feature loss between them."""
 
 from __future__ import annotations
 
@@ -32,19 +32,27 @@ def frskd(
     beta: Annotated[
         float | None,
         Ge(0),
-        Doc("beta of eq. 5, weight of the features; none: 100 for at, its own for the rest."),
+        Doc(
+            "beta of eq. 5, weight of the feature term; none: 100 for at and fitnet, 0.1 for at_norm, 0.001 "
+            "for overhaul."
+        ),
     ] = None,
     features: Annotated[
         Literal["at", "at_norm", "fitnet", "overhaul", "none"],
-        Doc("What is compared: attention maps, their norm as printed, or table 5's; none."),
+        Doc(
+            "How the feature maps are compared: at, attention maps; at_norm, eq. 3 as printed; fitnet and "
+            "overhaul, as in table 5; none: only the soft labels are used."
+        ),
     ] = "at",
-    sla: Annotated[bool, Doc("FRSKD + SLA: rotations, labels of class and rotation.")] = False,
+    sla: Annotated[
+        bool, Doc("FRSKD + SLA: train on four rotations of each image, with labels of class and rotation.")
+    ] = False,
     **options: Annotated[
         Any,
         PassedOn("methods.frskd:FRSKD", "models.dense.bifpn:SelfTeacher", "methods.frskd_sla:FRSKDSLA"),
     ],
 ) -> Plan:
-    """A self-teacher on the network's own feature maps refines them and its soft labels (Ji et al., 2021)."""
+    """A self-teacher on the network's feature maps gives refined maps and soft labels (Ji et al., 2021)."""
     network = job.network()
     output = job.look(network)
     if features == "overhaul":
@@ -60,7 +68,7 @@ def frskd(
 
 
 def feature_term(features: str, beta: float, teacher: SelfTeacher) -> Term | None:
-    """What compares the stages of classifier and self-teacher; None where nothing does.
+    """The feature loss between the stages of classifier and self-teacher; None without one.
 
     Args:
         features: its name.

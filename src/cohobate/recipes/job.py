@@ -1,4 +1,4 @@
-"""What a recipe is handed: networks for the data at hand."""
+"""The networks, data and options of a run, for a recipe."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def _not_here(spec: str) -> nn.Module:
 
 @dataclass(frozen=True)
 class Job:
-    """What a method is made from (:class:`cohobate.core.Given`).
+    """The networks, data and options from which a method is made (:class:`cohobate.core.Given`).
 
     Attributes:
         training: the options of the run.
-        dataset: its images, divided.
+        dataset: its images, with the validation split held out.
         say: prints a line for the user.
-        trained: a network by name that has learned plainly from these images.
-        first: of several processes, the value that the first one has.
-        apart: what is done in this context leaves the random numbers that follow as they are.
+        trained: name of a model -> this network, trained on these images by the baseline.
+        first: a value -> the value of the first process.
+        apart: a context in which random draws do not affect later ones.
     """
 
     training: Training
@@ -75,7 +75,7 @@ class Job:
         self.say(str(load_weights(network, path)))
 
     def look(self, network: nn.Module) -> Output:
-        """What a network returns for two of the images."""
+        """The output of a network for two random images."""
         return look(network, self.shape).output
 
     def teacher(self) -> Frozen:

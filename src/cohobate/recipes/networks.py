@@ -21,8 +21,8 @@ from ..runs.deployed import Deployed, read_deployed
 def make_network(spec: str, classes: int, shape: Shape) -> nn.Module:
     """A network by name, or by a function of the user's own (``file.py:function:option=value``).
 
-    A user's network that returns plain logits is adapted: its stages are found, its residual blocks
-    gated (:func:`cohobate.adapt`).
+    A user's network that returns plain logits is adapted: it gets stages, and gates on its residual
+    blocks (:func:`cohobate.adapt`).
 
     Raises:
         ValueError: an unknown name or option; the user's function returns no module; images that the
@@ -59,8 +59,8 @@ def load(path: Path | str, classes: int | None = None) -> nn.Module:
         classes: refuse a network that predicts another number of classes.
 
     Raises:
-        RunError: the file is missing, cut, or no deployed network.
-        ValueError: other classes than asked for.
+        RunError: the file is missing, truncated, or no deployed network.
+        ValueError: the network predicts another number of classes.
     """
     return rebuilt(read_deployed(path), classes)
 

@@ -30,7 +30,7 @@ def own_group(name: str) -> type[Group]:
         if option in Training.model_fields:
             raise ValueError(f"option {option!r} of {name} is an option of every run; rename it")
     fields: dict[str, Any] = {key: _field(option) for key, option in recipe.declaration.options.items()}
-    return create_model("Own", __base__=Group, __doc__="What only this method has.", **fields)
+    return create_model("Own", __base__=Group, __doc__="Options of this method alone.", **fields)
 
 
 def _field(option: Option) -> tuple[Any, Any]:
@@ -66,52 +66,52 @@ def own_options(name: str) -> list[str]:
     return list(own_group(name).model_fields)
 
 
-def options(name: str, given: Mapping[str, Any]) -> Training:
+def options(name: str, values: Mapping[str, Any]) -> Training:
     """Checked options of a method.
 
     Raises:
         ValueError: an unknown option (with the nearest), one that is missing, a value out of range, or one
             about a teacher where the method takes none.
     """
-    _refuse_teacher(name, given)
-    return checked(name, options_model(name), given)
+    _refuse_teacher(name, values)
+    return checked(name, options_model(name), values)
 
 
-def recorded_options(name: str, given: Mapping[str, Any]) -> Training:
-    """Options as a run's folder recorded them, less what it says of a teacher that it did not have."""
+def recorded_options(name: str, values: Mapping[str, Any]) -> Training:
+    """Checked options from a run's folder; options of the teacher are dropped for a method without one."""
     if not find(name).needs_teacher:
-        given = {key: value for key, value in given.items() if key not in Teacher.model_fields}
-    return checked(name, options_model(name), given)
+        values = {key: value for key, value in values.items() if key not in Teacher.model_fields}
+    return checked(name, options_model(name), values)
 
 
-def some_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Checked options that need not be all that the method requires: the rest is still to come.
+def some_options(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Checked options of a method, of which required ones may still be missing.
 
     Raises:
         ValueError: as :func:`options`.
     """
-    _refuse_teacher(name, given)
+    _refuse_teacher(name, values)
     missing: dict[str, Any] = {
         key: (field.annotation, None)
         for key, field in own_group(name).model_fields.items()
-        if field.is_required() and key not in given
+        if field.is_required() and key not in values
     }
     partial = create_model("Options", __base__=options_model(name), **missing)
-    return checked(name, partial, given).model_dump(exclude_unset=True)
+    return checked(name, partial, values).model_dump(exclude_unset=True)
 
 
-def for_method(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Options shared by several methods, as one of them takes them: without a teacher if it has none."""
+def for_method(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Shared options for one method: those of the teacher are at their defaults if it takes none."""
     if find(name).needs_teacher:
-        return dict(given)
-    return {**given, **{key: value for key, value in defaults(Teacher).items() if key in given}}
+        return dict(values)
+    return {**values, **{key: value for key, value in defaults(Teacher).items() if key in values}}
 
 
-def _refuse_teacher(name: str, given: Mapping[str, Any]) -> None:
+def _refuse_teacher(name: str, values: Mapping[str, Any]) -> None:
     if find(name).needs_teacher:
         return
     for key, default in defaults(Teacher).items():
-        if given.get(key) and given[key] != default:
+        if values.get(key) and values[key] != default:
             raise ValueError(f"{name} takes no teacher; leave {flag(key)} out")
 
 

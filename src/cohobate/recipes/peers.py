@@ -1,4 +1,4 @@
-"""Networks that teach each other: made side by side, or as branches of one network. No teacher is given."""
+"""Recipes of online distillation: peers as separate networks, or as branches of one; without a teacher."""
 
 from __future__ import annotations
 
@@ -23,19 +23,28 @@ from ..models.surgery.probe import look
 from ..models.surgery.stages import find_head
 from .job import Job
 
-Tails = Annotated[int, Ge(2), Doc("Tails of the network.")]
-Branches = Annotated[int, Ge(2), Doc("Tails of the network, that of the leader included.")]
+Tails = Annotated[int, Ge(2), Doc("Number of branches of the network, each with a classifier.")]
+Branches = Annotated[
+    int, Ge(2), Doc("Number of branches of the network (or of separate networks), the leader included.")
+]
 Place = Annotated[
     int | str | None,
-    Doc("Stages that the branches share, or the module to part after; none: as in the paper."),
+    Doc(
+        "Number of stages that the branches share, or the path of the module after which they part; none: as "
+        "in the paper."
+    ),
 ]
-Others = Annotated[tuple[str, ...], Doc("Models of the other networks; by default --model again.")]
+Others = Annotated[
+    tuple[str, ...], Doc("Models of the other networks, as --model takes them; by default --model for all.")
+]
 
 
 def dml(
     job: Job,
     *,
-    peers: Annotated[int | None, Ge(2), Doc("Networks; by default 2, or as many as named.")] = None,
+    peers: Annotated[
+        int | None, Ge(2), Doc("Number of networks; by default 2, or one more than --others names.")
+    ] = None,
     others: Others = (),
     **options: Annotated[Any, PassedOn("methods.dml:DML")],
 ) -> Plan:
@@ -62,7 +71,7 @@ def cl_ilr(
     at: Place = None,
     **options: Annotated[Any, PassedOn("methods.cl_ilr:CLILR")],
 ) -> Plan:
-    """Branches learn from each other's mean, the gradient rescaled where they meet (Song and Chai, 2018)."""
+    """Branches learn from each other's mean, the gradient of the trunk rescaled (Song and Chai, 2018)."""
     group, _ = branched(job, branches, at, split=1)
     yield Phase("train", CLILR(group, **options))
 
@@ -73,13 +82,15 @@ def okddip(
     branches: Branches = 4,
     at: Place = None,
     separate_networks: Annotated[
-        bool, Doc("Networks of their own instead of branches (network-based).")
+        bool, Doc("Train separate networks instead of branches of one (the paper's network-based form).")
     ] = False,
     others: Others = (),
-    alpha: Annotated[float, Ge(0), Doc("Weight of the KL terms of both levels.")] = 1.0,
+    alpha: Annotated[
+        float, Ge(0), Doc("alpha, weight of the KL terms of the peers and of the leader.")
+    ] = 1.0,
     **options: Annotated[Any, PassedOn("methods.okddip:TwoLevel", without=("beta", "leader_target"))],
 ) -> Plan:
-    """Peers with a self-attended teacher each, who teach a leader (Chen et al., 2020)."""
+    """Peers learn from self-attended ensembles and teach a leader (Chen et al., 2020)."""
     if others and not separate_networks:
         raise ValueError("branches are of one model; others needs --separate-networks")
     group: Group
@@ -173,7 +184,7 @@ def _diversified(job: Job, method: Diversified) -> Diversified:
 
 
 def branched(job: Job, branches: int, at: int | str | None, split: int) -> tuple[Branched, Output]:
-    """The run's network with several tails, the last ``split`` stages by default; and what it gives."""
+    """The run's network with tails of by default its last ``split`` stages; and the network's Output."""
     network = job.network()
     output = job.look(network)
     place = max(1, len(output.stages) - split) if at is None else at
@@ -184,7 +195,7 @@ def separate(job: Job, count: int | None, others: Sequence[str]) -> Separate:
     """The run's network and others beside it, each with weights of its own.
 
     Raises:
-        ValueError: as many networks as asked for are not named.
+        ValueError: ``count`` is not the number of named networks.
     """
     if others and count not in (None, 1 + len(others)):
         raise ValueError(f"--model and {len(others)} others make {1 + len(others)} networks, not {count}")
@@ -197,13 +208,13 @@ def classifiers(job: Job, group: Branched) -> list[nn.Module]:
     """The last layer of each branch.
 
     Raises:
-        ValueError: the logits are not what a linear layer gives.
+        ValueError: the logits are not the output of a linear layer.
     """
     network = group.alone(0)
     head = find_head(look(network, job.shape))
     if head is None:
         raise ValueError(
-            f"the CD loss compares classifiers, and the logits of {job.training.model} are not what one "
-            "linear layer gives; take the method without it (gate, sa, ffm)"
+            f"the CD loss compares classifiers, and the logits of {job.training.model} are not the output "
+            "of one linear layer; take the method without it (gate, sa, ffm)"
         )
     return [tail.get_submodule(head) for tail in group.tails]

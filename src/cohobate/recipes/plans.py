@@ -21,7 +21,9 @@ from .job import Job
 from .teachers import untrained
 from .terms import Pair
 
-Assistants = Annotated[tuple[str, ...], MinLen(1), Doc("Models between teacher and student, large to small.")]
+Assistants = Annotated[
+    tuple[str, ...], MinLen(1), Doc("Models between teacher and student in size, from large to small.")
+]
 KDOptions = Annotated[Any, PassedOn("methods.kd:KD", "methods.distillation:Distillation")]
 
 
@@ -33,12 +35,15 @@ def fitnet_stages(
     job: Job,
     *,
     hint_share: Annotated[
-        float, Gt(0), Lt(1), Doc("Share of the epochs that the first stage, the hint, takes.")
+        float,
+        Gt(0),
+        Lt(1),
+        Doc("Share of the epochs that the first phase takes, which trains by the hint alone."),
     ] = 1 / 6,
-    hint_weight: Annotated[float, Ge(0), Doc("Factor of the hint.")] = 1.0,
+    hint_weight: Annotated[float, Ge(0), Doc("Factor of the hint loss in the first phase.")] = 1.0,
     **options: KDOptions,
 ) -> Plan:
-    """The hint alone up to the middle, then KD (Romero et al., 2015, two stages)."""
+    """A hint trains the student up to its middle stage, then KD trains all of it (Romero et al., 2015)."""
     teacher, student = job.teacher(), job.network()
     pair = Pair.of(student, teacher.network, job.dataset)
     epochs = job.training.epochs
@@ -63,7 +68,7 @@ def takd(job: Job, *, assistants: Assistants, **options: KDOptions) -> Plan:
 def dgkd(
     job: Job, *, assistants: Assistants, **options: Annotated[Any, PassedOn("methods.dgkd:DGKD")]
 ) -> Plan:
-    """As takd, each guided by all of those before it (Son et al., 2021)."""
+    """Teacher, assistants, student: each taught by all of those before it (Son et al., 2021)."""
     guides = [job.teacher()]
     for number, name in enumerate(assistants, 1):
         assistant = job.build(name)
@@ -75,7 +80,9 @@ def dgkd(
 def born_again(
     job: Job,
     *,
-    generations: Annotated[int, Ge(1), Doc("Students in a row, each taught by the last.")] = 3,
+    generations: Annotated[
+        int, Ge(1), Doc("Number of students trained in sequence, each taught by the one before it.")
+    ] = 3,
     **options: Annotated[
         Any,
         PassedOn(
@@ -96,17 +103,18 @@ def born_again(
 def slkd(
     job: Job,
     *,
-    sl_teachers: Annotated[int, Ge(1), Doc("Untrained copies of the teacher.")] = 2,
+    sl_teachers: Annotated[int, Ge(1), Doc("Number of SL-teachers, untrained copies of the teacher.")] = 2,
     form: Annotated[
         Literal["parallel", "sequential", "per_step"],
-        Doc("sequential: SL-teachers first (tables 5, 6); per_step: first in each step."),
+        Doc(
+            "When the SL-teachers are updated: parallel, with the student; sequential, in a phase before the "
+            "student (tables 5, 6); per_step, before the student in each step."
+        ),
     ] = "parallel",
-    sl_lr: Annotated[
-        float | None, Gt(0), Doc("Learning rate of the SL-teachers; by default the student's.")
-    ] = None,
+    sl_lr: Annotated[float | None, Gt(0), Doc("Learning rate of the SL-teachers; by default --lr.")] = None,
     **options: Annotated[Any, PassedOn("methods.slkd:SLKD")],
 ) -> Plan:
-    """Untrained copies of the teacher learn beside the student, who follows them (Liu et al., 2023)."""
+    """Untrained copies of the teacher learn beside the student and guide it (Liu et al., 2023)."""
     teacher, student = job.teacher(), job.network()
     learners = untrained(job, sl_teachers)
     rates = {} if sl_lr is None else {"groups": {"sl_teachers": {"lr": sl_lr}}}

@@ -1,4 +1,4 @@
-"""A method by name: its options, what it does, and its plan."""
+"""A method by name: its options, its description and its plan."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Recipe:
 
     Attributes:
         name: as it is typed.
-        declaration: its options, and what it does.
-        needs_teacher: whether it learns from a teacher that is given.
+        declaration: its options and its description.
+        needs_teacher: whether it learns from a teacher of the run (``--teacher``).
     """
 
     name: str
@@ -32,7 +32,7 @@ class Recipe:
 
     @property
     def summary(self) -> str:
-        """What the method does, and whether it needs a teacher."""
+        """A sentence on the method, and whether it needs a teacher."""
         first = " ".join(self.declaration.doc.partition("\n\n")[0].split())
         return f"{first} Needs --teacher." if self.needs_teacher else first
 
@@ -86,6 +86,6 @@ def _declared_terms(names: Sequence[str]) -> Declaration:
     terms = [declaration(TERMS[name]) for name in names]
     share = min(term.constants.get("ce_weight", 1.0) for term in terms)
     ce_weight = declaration("methods.distillation:Distillation").options["ce_weight"]
-    options = {option: what for option, _, _, what in term_options(names)}
+    options = {option: declared for option, _, _, declared in term_options(names)}
     docs = [term.doc.partition("\n\n")[0].rstrip(".") for term in terms]
     return Declaration(f"{' + '.join(docs)}.", options | {"ce_weight": ce_weight._replace(default=share)})

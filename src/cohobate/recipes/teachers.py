@@ -1,4 +1,4 @@
-"""Teachers: found or trained once and kept, averaged, shown the images as they know them."""
+"""Teachers: loaded, or trained once and stored; averaged; their input renormalised where needed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def teacher(job: Job) -> Frozen:
     """The teacher of a run, frozen; the mean of several.
 
     Raises:
-        ValueError: none was given, or one has other classes.
+        ValueError: the run has no teacher, or one that predicts other classes.
         RunError: a file cannot be read.
     """
     specs = job.training.teacher
@@ -39,16 +39,16 @@ def teacher(job: Job) -> Frozen:
 
 
 def _one(spec: str, job: Job) -> nn.Module:
-    """A network that is ready to teach, shown images normalised as it knows them."""
-    spec, given = _statistics(spec)
+    """A trained network, behind a change of normalisation if it was trained with other statistics."""
+    spec, statistics = _statistics(spec)
     if (deployed := _deployed(spec)) is not None:
-        return _shown(rebuilt(deployed, job.classes), given or deployed.statistics, spec, job)
+        return _shown(rebuilt(deployed, job.classes), statistics or deployed.statistics, spec, job)
     if without(spec, "weights", "pretrained")[0] != spec:
         network = job.build(spec)
         theirs = pretrained_for(network, job.classes) if parse(spec)[1].get("pretrained") else None
         if theirs is not None or without(spec, "weights")[1]:
-            return _shown(network, given or theirs, spec, job)
-    if given is not None:
+            return _shown(network, statistics or theirs, spec, job)
+    if statistics is not None:
         raise ValueError(f"mean and std are of a teacher that has its weights; {spec} learns from our images")
     return job.trained(spec)
 
@@ -57,7 +57,7 @@ def untrained(job: Job, count: int) -> list[nn.Module]:
     """Fresh networks of the teacher's architecture.
 
     Raises:
-        ValueError: there are several teachers, or the one that was given cannot be built by name.
+        ValueError: there are several teachers, or a teacher that cannot be built by name.
     """
     if len(job.training.teacher) > 1:
         listed = ", ".join(job.training.teacher)
@@ -70,7 +70,7 @@ def untrained(job: Job, count: int) -> list[nn.Module]:
 
 
 def _statistics(spec: str) -> tuple[str, Any]:
-    """A spec without ``mean`` and ``std``, and their values where they are given."""
+    """A spec without ``mean`` and ``std``, and their values, or None."""
     rest, mean = without(spec, "mean")
     rest, std = without(rest, "std")
     if len(mean) != len(std):

@@ -22,7 +22,7 @@ from .job import Job
 
 @dataclass(frozen=True)
 class Pair:
-    """What a term is made for (:class:`cohobate.core.Between`)."""
+    """The outputs and labels for which a term is made (:class:`cohobate.core.Between`)."""
 
     student: Output
     teacher: Output
@@ -32,7 +32,7 @@ class Pair:
 
     @classmethod
     def of(cls, student: nn.Module, teacher: nn.Module, dataset: Dataset) -> Pair:
-        """Look at what both networks return for two of the images."""
+        """Run both networks on two random images."""
 
         shape = dataset.shape
         outputs = look(student, shape).output, look(teacher, shape).output
@@ -44,12 +44,12 @@ class Pair:
         return list(stage_norms(self.network, self.shape))
 
 
-def built(pair: Pair, names: Sequence[str], given: Mapping[str, Any]) -> dict[str, Term]:
+def built(pair: Pair, names: Sequence[str], options: Mapping[str, Any]) -> dict[str, Term]:
     """The terms, each with its own options."""
     own: dict[str, dict[str, Any]] = {name: {} for name in names}
     for option, name, inner, _ in term_options(names):
-        if option in given:
-            own[name][inner] = given[option]
+        if option in options:
+            own[name][inner] = options[option]
     return {name: imported(TERMS[name]).between(pair, **own[name]) for name in names}
 
 
@@ -60,9 +60,9 @@ def make_terms(
 
     Args:
         name: of one term, or of several joined by ``+`` (`cohobate list methods`).
-        student: returns an Output with what the terms read.
+        student: returns an Output with the features that the terms compare.
         teacher: the same; a plain network, or Frozen.
-        dataset: what the student will learn from, its validation split held out (:func:`cohobate.hold_out`)
+        dataset: for training the student, its validation split held out (:func:`cohobate.hold_out`)
             where a term remembers its images (``crd``).
         **options: as on the command line: ``weight=0.5`` of one term, ``at_weight=0.5`` among several.
 

@@ -1,4 +1,4 @@
-"""The network that a run deployed: its weights, and what its file says of it."""
+"""The network that a run deployed: its weights, and the facts in the header of its file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Deployed(NamedTuple):
     Attributes:
         path: of the file.
         tensors: the network's state dictionary.
-        facts: what the header says.
+        facts: content of the header: model, classes, normalisation.
     """
 
     path: Path
@@ -44,7 +44,7 @@ class Deployed(NamedTuple):
 
     @property
     def shape(self) -> Shape:
-        """(C, H, W) of the images that it was made for; files of before have a side in pixels."""
+        """(C, H, W) of the images that it was made for; older files have a side in pixels."""
         if "shape" in self.facts:
             channels, height, width = self.facts["shape"]
             return channels, height, width
@@ -55,7 +55,7 @@ def read_deployed(path: Path | str) -> Deployed:
     """Read a ``deployed*.safetensors`` file; of a run's folder the one of its last weights.
 
     Raises:
-        RunError: the file is missing, cut, or no network that can be built again from a name.
+        RunError: the file is missing, truncated, or no network that can be built again from a name.
     """
     path = Path(path)
     path = RunFolder(path).deployed if path.is_dir() else path

@@ -1,4 +1,4 @@
-"""A run's folder: what it is called, whose it is, how it was made."""
+"""A run's folder: its name, the run that it belongs to, and the provenance written there."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .layout import RunFolder
 
 
 def default_root(config: Training) -> Path:
-    """``runs/<data>-<model>``, for what is trained on the same data with the same model."""
+    """``runs/<data>-<model>``, for runs on the same data with the same model."""
     return Path("runs") / plain(f"{Path(config.data).name}-{config.model}")
 
 
@@ -41,7 +41,7 @@ def plain(text: str) -> str:
 
 
 def recorded(method: str, config: Training) -> dict[str, Any]:
-    """What ``run.yaml`` holds."""
+    """The content of ``run.yaml``."""
     return {"method": method, **config.model_dump(mode="json")}
 
 
@@ -60,18 +60,18 @@ def claim(
     notes: tuple[str, ...],
     headline: Metric,
 ) -> None:
-    """Make the folder this run's own, or find that it is.
+    """Record in the folder that it belongs to this run, or check that it does.
 
     Raises:
         RunError: it belongs to another configuration, to other data, or (unless ``resume`` is
             ``anyway``) to another torch, number of threads or number of processes.
     """
     wanted, environment = recorded(method, config), _environment()
-    # Every process looks before the first one writes.
+    # All processes check whether the files exist before the first process writes them.
     has_config, has_provenance = folder.config.exists(), folder.provenance.exists()
     distributed.barrier()
     if has_config:
-        # An option that a run of before did not know was at what is now its default.
+        # An option that did not exist when the folder was written counts as at its default.
         known = type(config).model_construct().model_dump(mode="json", warnings=False)
         before = _identity({**known, **read_config(folder.config)})
         _compare(folder.path, before, _identity(wanted), "another configuration")
@@ -94,16 +94,16 @@ def claim(
 def _identity(config: dict[str, Any]) -> dict[str, Any]:
     passing = set(Bookkeeping.model_fields)
     if not config.get("teacher"):
-        # How a teacher would be trained says nothing of a run that has none.
+        # Options of training a teacher do not matter for a run without a teacher.
         passing |= {key for key in config if key.startswith("teacher_")}
     return {key: value for key, value in config.items() if key not in passing}
 
 
-def _compare(folder: Path, before: dict[str, Any], now: dict[str, Any], what: str, hint: str = "") -> None:
+def _compare(folder: Path, before: dict[str, Any], now: dict[str, Any], owner: str, hint: str = "") -> None:
     keys = [k for k in [*before, *(k for k in now if k not in before)] if before.get(k) != now.get(k)]
     if keys:
         listed = "\n".join(f"  {k}: {before.get(k)!r} there, {now.get(k)!r} asked for" for k in keys)
-        raise RunError(f"{folder} belongs to {what}:\n{listed}\ngive another --out, or remove it{hint}")
+        raise RunError(f"{folder} belongs to {owner}:\n{listed}\ngive another --out, or remove it{hint}")
 
 
 def _environment() -> dict[str, Any]:
@@ -139,7 +139,7 @@ def _processor() -> str:
 
 
 def _commit() -> str | None:
-    """The commit of the source tree that runs; None if it is installed, even below somebody's repository."""
+    """The commit of the source tree that runs; None if it is installed, even inside another repository."""
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(Path(__file__).parent), *arguments]

@@ -21,7 +21,7 @@ class Kept(NamedTuple):
 
     Attributes:
         path: of the file.
-        why: they are there: "kept", "best" or "last".
+        why: reason for storing them: "kept" (``keep_epochs``), "best" or "last".
     """
 
     path: Path
@@ -29,48 +29,48 @@ class Kept(NamedTuple):
 
 
 def states_of(folder: Path) -> dict[int, Kept]:
-    """Epoch -> the weights of the whole method after it; those kept on purpose win."""
+    """Epoch -> file of the method's weights after it; a file of ``keep_epochs`` comes before the others."""
     store = Store(folder)
-    found: dict[int, Kept] = {}
+    states: dict[int, Kept] = {}
     if store.last.exists():
         facts = read_state(store.last).facts
         if facts["step"] == 0:
-            found[facts["epoch"]] = Kept(store.last, "last")
+            states[facts["epoch"]] = Kept(store.last, "last")
     if store.best.exists():
-        found.setdefault(read_state(store.best).facts["epoch"], Kept(store.best, "best"))
+        states.setdefault(read_state(store.best).facts["epoch"], Kept(store.best, "best"))
     for path in folder.glob("epoch-*.safetensors"):
         if number := re.fullmatch(r"epoch-(\d+)", path.stem):
-            found[int(number[1])] = Kept(path, "kept")
-    return dict(sorted(found.items()))
+            states[int(number[1])] = Kept(path, "kept")
+    return dict(sorted(states.items()))
 
 
 def wanted_states(
     folder: Path, states: Mapping[int, Kept], epochs: Sequence[int], say: Callable[[str], None]
 ) -> dict[int, Kept]:
-    """The weights of these epochs; of none in particular, those kept on purpose, else the last.
+    """The weights of the named epochs; without epochs, all of ``keep_epochs``, or else the last.
 
     Args:
         folder: of the run, for messages.
-        states: what it holds.
-        epochs: whose weights.
-        say: told that the last is taken.
+        states: all weights in the folder (:func:`states_of`).
+        epochs: numbers of the epochs; may be empty.
+        say: prints a note if the last weights are returned instead of those of ``keep_epochs``.
 
     Raises:
-        RunError: an epoch that was not kept.
+        RunError: the weights of an epoch were not stored.
     """
     missing = [epoch for epoch in dict.fromkeys(epochs) if epoch not in states]
     if missing:
-        there = ", ".join(f"{epoch} ({kept.why})" for epoch, kept in states.items())
+        stored = ", ".join(f"{epoch} ({state.why})" for epoch, state in states.items())
         asked = ",".join(map(str, missing))
         raise RunError(
             f"{folder} did not keep the weights of epoch {asked.replace(',', ', ')}; it has those of epoch "
-            f"{there}. A run keeps them when it is trained with --keep-epochs {asked}"
+            f"{stored}. A run keeps them when it is trained with --keep-epochs {asked}"
         )
     if epochs:
         return {epoch: states[epoch] for epoch in epochs}
-    kept = {epoch: state for epoch, state in states.items() if state.why == "kept"}
-    if kept:
-        return kept
+    on_purpose = {epoch: state for epoch, state in states.items() if state.why == "kept"}
+    if on_purpose:
+        return on_purpose
     epoch, state = max(states.items(), key=lambda item: item[0])
     say(
         f"note: no epochs were kept, so this is epoch {epoch}, the {state.why} one; "
@@ -79,21 +79,21 @@ def wanted_states(
     return {epoch: state}
 
 
-def load_kept(method: Method, kept: Kept) -> dict[str, Any]:
-    """Put the weights of an epoch into the whole method, self-teacher included; returns their facts.
+def load_kept(method: Method, state: Kept) -> dict[str, Any]:
+    """Load the weights of an epoch into a method, all of its networks included; returns the facts.
 
     Raises:
-        RunError: they are of another method or network.
+        RunError: the weights belong to another method or network.
     """
-    tensors, facts = read_state(kept.path)
-    if kept.why == "last":
-        # Of a run with a moving average, that is what was measured and deployed.
+    tensors, facts = read_state(state.path)
+    if state.why == "last":
+        # A run with a moving average is measured and deployed with the averages.
         under = {prefix: _under(prefix, tensors) for prefix in (PREFIX, "ema.")}
         tensors = under[PREFIX] | under["ema."]
     try:
         method.load_state_dict(tensors)
     except RuntimeError as error:
-        raise RunError(f"{kept.path} holds the weights of another method or network: {error}") from error
+        raise RunError(f"{state.path} holds the weights of another method or network: {error}") from error
     return facts
 
 

@@ -1,4 +1,4 @@
-"""The files of a run's folder: the only place that knows their names."""
+"""The names of the files in a run's folder, which no other module spells out."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class RunFolder(NamedTuple):
 
     @property
     def config(self) -> Path:
-        """What was asked for."""
+        """The method and the options of the run."""
         return self.path / "run.yaml"
 
     @property
     def provenance(self) -> Path:
-        """Where, when and by what the run was made."""
+        """Machine, time and versions of the run."""
         return self.path / "provenance.json"
 
     @property
@@ -52,5 +52,5 @@ class RunFolder(NamedTuple):
 
     @property
     def finished(self) -> bool:
-        """Whether the run has come to its end."""
+        """Whether the run has finished."""
         return self.result.exists()

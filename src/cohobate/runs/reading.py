@@ -1,7 +1,7 @@
-"""Run folders read back: what the engine and the recipes wrote, checked.
+"""Reads and checks run folders.
 
-A folder holds the configuration, the metrics (one line an epoch), the provenance (where and by what the run
-was made) and, only once the run has finished, the result; :mod:`cohobate.runs.layout` names the files.
+A folder holds the configuration, the metrics (one line an epoch), the provenance (machine, time and
+versions) and, once the run has finished, the result; :mod:`cohobate.runs.layout` names the files.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class Run:
 
     Attributes:
         folder: where it lies.
-        config: the options it was given.
+        config: its method and options.
         metrics: one mapping an epoch; empty before the first epoch is over.
         result: sizes, costs and measurements; None as long as the run has not finished.
-        provenance: where, when and by what it was made; empty where nothing is recorded.
+        provenance: machine, time and versions; empty where nothing is recorded.
         headline: the metric by which runs are compared and the best epoch is chosen.
     """
 
@@ -148,7 +148,7 @@ def read_run(folder: Path) -> Run:
 
     Raises:
         FileNotFoundError: there is no such folder, or it holds no configuration.
-        ValueError: a file in it cannot be what the engine writes; the message names the file.
+        ValueError: a file does not have the form that the engine writes; the message names the file.
     """
     files = RunFolder(folder)
     if not folder.is_dir():

@@ -1,4 +1,4 @@
-"""AutoAugment and Cutout: what is done to a training image after its crop and flip.
+"""AutoAugment and Cutout, which change a training image after its crop and flip.
 
 Ekin D. Cubuk, Barret Zoph, Dandelion Mane, Vijay Vasudevan, Quoc V. Le. AutoAugment: Learning
 Augmentation Strategies from Data. CVPR 2019. arXiv 1805.09501. Policies: its tables of the appendix.
@@ -198,8 +198,9 @@ def autoaugment(x: Tensor, draws: Tensor, policy: str) -> Tensor:
 
 
 def _applied(x: Tensor, which: Tensor, amount: Tensor) -> Tensor:
-    """To each image its operation; none beyond the last one."""
-    # Sorted, so that what is one operation's is one slice, and the device is sent three tensors.
+    """Apply to each image the operation of its number; the number after the last leaves it unchanged."""
+    # Sorted by operation: the images of each operation are one slice, and only three tensors are sent to
+    # the device.
     order = which.argsort(stable=True)
     back, amounts = order.argsort().to(x.device), amount[order].to(x.device)
     parts = list(
@@ -219,7 +220,7 @@ def cutout(x: Tensor, draws: Tensor, side: int) -> Tensor:
     Args:
         x: (B, C, H, W), normalised; it may be overwritten.
         draws: (B, 2) of 0 to 1: row and column of its centre.
-        side: in pixels; what lies outside the image is clipped.
+        side: of the square in pixels; it is clipped at the border of the image.
     """
     size = torch.tensor(x.shape[-2:], dtype=draws.dtype)
     first = ((draws * size).long() - side // 2).to(x.device)
@@ -234,9 +235,9 @@ def cutout(x: Tensor, draws: Tensor, side: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Distortion:
-    """AutoAugment and Cutout, either or neither, and what they draw.
+    """AutoAugment, Cutout, both or neither, and their random draws.
 
-    Their draws are their own: crops, flips and order are drawn as they are without them.
+    These come from generators of their own, so crops, flips and order do not depend on them.
 
     Args:
         policy: of AutoAugment.

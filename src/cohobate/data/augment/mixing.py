@@ -34,7 +34,7 @@ from ...core import Batch, Loader
 from ..order import MIXING, own_draws
 
 ALPHA = {"mixup": 0.2, "cutmix": 1.0}
-"""Of the Beta distribution, where none is given."""
+"""Default alpha of the Beta distribution."""
 
 
 def mixup(batch: Batch, lam: float, partner: Tensor, classes: int) -> Batch:
@@ -59,7 +59,7 @@ def mixup(batch: Batch, lam: float, partner: Tensor, classes: int) -> Batch:
 
 
 def cutmix(batch: Batch, lam: float, partner: Tensor, centre: tuple[int, int], classes: int) -> Batch:
-    """A box of each image is replaced by what its partner has there; labels by the share of pixels.
+    """Replace a box of each image by that of its partner; labels are weighted by the share of pixels.
 
     Args:
         batch: ids (B,), which become one-hot, or probabilities (B, K).
@@ -92,7 +92,7 @@ def cutmix(batch: Batch, lam: float, partner: Tensor, centre: tuple[int, int], c
 def box(lam: float, height: int, width: int, centre: tuple[int, int]) -> tuple[int, int, int, int]:
     """First row, end of the rows, first column, end of the columns of CutMix's box.
 
-    Its sides are sqrt(1 - lam) of the image's, whole pixels, and what lies outside is clipped.
+    Its sides are sqrt(1 - lam) times those of the image, in whole pixels, clipped at the border.
 
     Source: CutMix, equation 2 (r_w and r_h).
     """

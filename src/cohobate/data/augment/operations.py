@@ -1,4 +1,4 @@
-"""What AutoAugment does to pixels: each operation on a batch of images, every image its own amount.
+"""The operations of AutoAugment on a batch of images, with an amount for each image.
 
 All are functions of images, uint8 (B, H, W, 3), and amounts, float64 (B,), and give new images; those
 that have no amount leave it unread. They are Pillow's operations to the bit (``ImageOps``, ``ImageEnhance``,
@@ -14,7 +14,7 @@ GREY = 128
 """Of pixels that come from outside the image."""
 
 RED, GREEN, BLUE, HALF = 19595, 38470, 7471, 1 << 15
-"""Luma of ITU-R 601-2 in units of 2^-16, and what rounds it."""
+"""Luma of ITU-R 601-2 in units of 2^-16, and the offset that rounds it."""
 
 # ---------------------------------------------------------------- where pixels come from
 
@@ -58,10 +58,10 @@ def rotate(x: Tensor, amount: Tensor) -> Tensor:
     )
 
 
-def _matrix(amount: Tensor, **given: Tensor) -> Tensor:
-    """(B, 6) of an affine map, the identity but for what is given."""
+def _matrix(amount: Tensor, **entries: Tensor) -> Tensor:
+    """(B, 6) matrix of an affine map: the identity, with these entries replaced."""
     identity = {"a": 1.0, "b": 0.0, "c": 0.0, "d": 0.0, "e": 1.0, "f": 0.0}
-    return torch.stack([given.get(k, torch.full_like(amount, v)) for k, v in identity.items()], 1)
+    return torch.stack([entries.get(k, torch.full_like(amount, v)) for k, v in identity.items()], 1)
 
 
 def warp(x: Tensor, matrix: Tensor) -> Tensor:
@@ -144,7 +144,7 @@ def blend(zero: Tensor, one: Tensor, amount: Tensor) -> Tensor:
 
 
 def posterize(x: Tensor, amount: Tensor) -> Tensor:
-    """Only so many of the highest bits are kept."""
+    """Keep only this number of the highest bits of each value."""
     dropped = (2 ** (8 - amount)).to(torch.uint8) - 1
     return x & ~dropped.view(-1, 1, 1, 1)
 

@@ -17,11 +17,11 @@ SETS: dict[str, str] = {
     "cifar10": "CIFAR-10: 60,000 images, 32x32, 10 classes; the published files or archive",
     "cifar100": "CIFAR-100: 60,000 images, 32x32, 100 classes; the published files or archive",
 }
-"""Name of a data set, which is that of its file -> what it is, in a line."""
+"""Name of a data set, which is that of its file -> its description in a line."""
 
 
 class Source(Protocol):
-    """What the file of a data set offers."""
+    """The interface of the module of a data set."""
 
     def load(self, root: Path) -> Dataset:
         """The data set, from the folder where data sets lie.

@@ -53,7 +53,7 @@ class Form:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a form was found: a folder, or an archive."""
+    """A form of the data set on disk: the folder or archive that holds it."""
 
     form: Form
     path: Path
@@ -97,7 +97,7 @@ def load_cifar(name: str, forms: Sequence[Form], root: Path) -> Dataset:
     """One of the variants; training batches that are not there go into the notes.
 
     Args:
-        name: what reports call it.
+        name: its name in reports.
         forms: in which it is published.
         root: the folder that holds a published folder or archive, or that folder itself.
 
@@ -194,8 +194,10 @@ def _from_pickle(file: str, content: bytes, key: str) -> tuple[np.ndarray, np.nd
     record = unpickle(content, file)
     pixels, labels = _entry(record, "data", file), _entry(record, key, file)
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape[1:] != (PIXELS,):
-        what = f"{pixels.dtype} {pixels.shape}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
-        raise ValueError(f"{file}: data must be uint8 of shape (N, {PIXELS}), got {what}")
+        received = (
+            f"{pixels.dtype} {pixels.shape}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
+        )
+        raise ValueError(f"{file}: data must be uint8 of shape (N, {PIXELS}), got {received}")
     if not isinstance(labels, list) or not all(isinstance(label, int) for label in labels):
         raise ValueError(f"{file}: {key} must be a list of integers")
     return pixels, np.array(labels, np.int64)

@@ -51,7 +51,7 @@ def one_of(option: str, value: object, kind: Any) -> None:
 
 
 class Block(Protocol):
-    """A layer that returns its output and what it was before the last ReLU."""
+    """A layer that returns its output after and before its last ReLU."""
 
     outputs: int
 
@@ -59,7 +59,7 @@ class Block(Protocol):
 
 
 def walk(stages: nn.ModuleList, x: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """Run ``x`` through stages of :class:`Block`; what each ends with, after and before its last ReLU."""
+    """Run ``x`` through stages of :class:`Block`; their outputs after and before the last ReLU."""
     ends = []
     for stage in stages:
         for block in cast(Iterable[Block], stage):
@@ -92,7 +92,7 @@ def make_shortcut(kind: Shortcut, inputs: int, outputs: int, stride: int) -> nn.
 
 
 class Basic(nn.Module):
-    """Two 3x3 convolutions. Returns the block's output and what it was before the last ReLU."""
+    """Two 3x3 convolutions. Returns the output after and before the last ReLU."""
 
     def __init__(self, inputs: int, width: int, stride: int, shortcut: Shortcut) -> None:
         super().__init__()

@@ -42,10 +42,10 @@ from ...core import Output
 from ...core.options import Doc, Ge, Gt, checked
 from ..backbones.resnet import conv1x1, initialise
 
-Depth = Annotated[int, Ge(1), Doc("Depth-wise separable convolutions of a node of the pyramid.")]
+Depth = Annotated[int, Ge(1), Doc("Number of depth-wise separable convolutions at each node of the pyramid.")]
 Upsampling = Annotated[
     Literal["bilinear", "nearest"],
-    Doc("How the pyramid enlarges its maps: as printed, or as in the authors' code."),
+    Doc("How the pyramid enlarges its feature maps: bilinear, as printed, or nearest, as in the code."),
 ]
 EPSILON = 1e-6
 
@@ -227,11 +227,15 @@ class SelfTeacher(nn.Module):
         *,
         pyramid: Annotated[
             Literal["bifpnc", "bifpn"],
-            Doc("bifpnc: channels grow with depth; bifpn: all levels as wide as the deepest (table 6)."),
+            Doc(
+                "Channels of the pyramid: bifpnc, growing with depth; bifpn, those of the deepest (table 6)."
+            ),
         ] = "bifpnc",
-        width: Annotated[float, Gt(0), Doc("w, channels of the self-teacher per channel of a stage.")] = 2.0,
+        width: Annotated[
+            float, Gt(0), Doc("w, channels of the self-teacher for each channel of a stage.")
+        ] = 2.0,
         levels: Annotated[
-            int | None, Ge(2), Doc("Deepest stages that the self-teacher refines; none: all.")
+            int | None, Ge(2), Doc("Number of deepest stages that the self-teacher refines; none: all.")
         ] = None,
         **options: Any,
     ) -> Self:

@@ -1,8 +1,8 @@
-"""Any network gives an Output: stages tapped by hooks, or by timm's own feature interface.
+"""Makes any network return an Output: stages come from hooks, or from timm's feature interface.
 
 Choices. Stages that are not named are the last four resolutions of the network's body, or, where the
 resolution never changes (transformers), four blocks spread evenly. The dry pass runs on two images,
-in evaluation and in training mode; what it cannot vouch for is refused by name.
+in evaluation and in training mode; a stage, head or gate that fails its checks is refused by name.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ IMAGENET: Shape = (3, 224, 224)
 
 
 class Tap:
-    """A hook that keeps what its module returned, or (before the module) was given, until it is read.
+    """A hook that holds its module's output, or as a pre-hook its first input, until :meth:`read`.
 
-    An object, not a closure: a copy of the network copies it too.
+    An object, not a closure, so that a copy of the network gets a copy of it.
     """
 
     def __init__(self, path: str) -> None:
@@ -35,7 +35,8 @@ class Tap:
         self.value = inputs[0] if output is None else output
 
     def __getstate__(self) -> dict[str, Any]:
-        # Nobody read a pass that broke, or one of the bare network; its tensors cannot be copied.
+        # After a failed pass, or one of the network without its adapter, the value was not read: a tensor of
+        # the autograd graph, which cannot be copied.
         return {**vars(self), "value": None}
 
     def read(self) -> Tensor:
@@ -77,8 +78,8 @@ class Adapted(nn.Module):
     Attributes:
         network: the network itself.
         stage_names: where its stages come from.
-        head: path of the classifier, None if none was found (there is no ``pooled`` then).
-        gateless: why its residual branches have no gates, None where they have.
+        head: path of the classifier; None if there is no such linear layer, and so no ``pooled``.
+        gateless: why its residual branches have no gates; None if they have gates.
     """
 
     def __init__(
@@ -121,11 +122,12 @@ def adapt(
         stages: paths of the modules whose outputs are the stages, shallow to deep; or, for timm,
             numbers of its feature levels. Found automatically for timm, torchvision, numbered
             ``layer1 ...`` and sequential bodies.
-        head: path of the classifier, whose input is ``pooled``; found where its output is the logits.
+        head: path of the classifier, whose input is ``pooled``; by default the linear layer whose output
+            is the logits.
         gates: paths of the modules that end a residual branch (its last norm or convolution), input
             to output. Found automatically for torchvision's and timm's residual networks.
-        shape: (C, H, W) of the images to try it on; by default what a timm network was made for, else
-            3 x 224 x 224.
+        shape: (C, H, W) of the images on which it is run; by default the input size of a timm network,
+            else 3 x 224 x 224.
 
     Raises:
         ValueError: a path that does not exist (with the nearest), runs never or more than once in a
@@ -160,7 +162,7 @@ def adapt(
 
 
 def made_for(network: nn.Module) -> Shape:
-    """(C, H, W) of the images that a network was made for, where it says so (timm), else ImageNet's."""
+    """(C, H, W) of the images that a network was made for, by its ``pretrained_cfg`` or else ImageNet's."""
     size = getattr(network, "pretrained_cfg", {}).get("input_size", IMAGENET)
     return size[0], size[1], size[2]
 
@@ -181,7 +183,7 @@ def _stop_overwriting(network: nn.Module, names: Sequence[str], shape: Shape, pa
 
 
 def _overwritten(network: nn.Module, names: Sequence[str], passes: Sequence[Pass]) -> str | None:
-    """A stage that later code changes in place, in one of the passes: dropout does so in training only."""
+    """Name of a stage that later code changes in place; in-place dropout does so in training mode only."""
     stages = {network.get_submodule(name): name for name in names}
     calls = [call for seen in passes for call in seen.calls if call.overwritten]
     return next((stages[call.module] for call in calls if call.module in stages), None)

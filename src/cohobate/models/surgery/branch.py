@@ -1,13 +1,14 @@
-"""One trunk and several tails: a network whose last part is there several times over.
+"""A network split into one shared trunk and several tails, each a version of its last stages.
 
-The trunk is cut off by :mod:`.cutting`, for built-in and for adapted networks alike; a branch is the
-trunk and one tail, and is deployed as the network it came from.
+:mod:`.cutting` separates trunk and tail, for built-in and for adapted networks alike. A branch is the
+trunk and one tail; it is deployed as the network that it was made from.
 
-Choices. The first tail keeps the network's weights. Every other one takes its part of the whole network
-drawn anew: ``reset_parameters`` of every module that has it, then, for the networks of this package,
-their own initialisation; what neither touches (a bare ``nn.Parameter``, say) gets its own numbers in
-another order. So pretrained weights stay in the trunk and in the first tail only, unless ``fresh=False``
-copies them to all.
+Choices. The first tail keeps the weights of the network. For each other tail the whole network is
+initialised anew, and the tail takes its share of the new weights: ``reset_parameters`` of every module
+that has this method runs first, then, for the networks of this package, their own initialisation. The
+values of a parameter that neither of the two changes (a bare ``nn.Parameter``, say) are permuted. So
+pretrained weights stay in the trunk and in the first tail only, unless ``fresh=False`` copies them to
+every tail.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from .cutting import cut, fill, stage_names, tensors
 from .probe import mode, noise
 
 Fresh = bool | Callable[[nn.Module], object]
-"""Whether tails draw new weights; a function draws those of a whole network, in place."""
+"""Whether tails get new weights; a function initialises a whole network in place."""
 
 
 class Branched(Group):
@@ -35,8 +36,9 @@ class Branched(Group):
     Parameters keep the paths of the source network, behind ``trunk.`` or ``tails.0.``, ``tails.1.`` ...
 
     Attributes:
-        trunk: images (B, C, H, W) -> the tuple of values that cross the cut.
+        trunk: images (B, C, H, W) -> tuple of the values that the tails take.
         tails: each takes those values and returns an :class:`Output`, the trunk's stages included.
+        shared: number of stages that the trunk computes.
     """
 
     def __init__(
@@ -59,10 +61,10 @@ class Branched(Group):
         return tuple(tail(*values) for tail in self.tails)
 
     def alone(self, i: int) -> nn.Module:
-        """Branch i as a plain network: class and keys of the source, weights of trunk and tail, copied.
+        """Branch i as a plain network: the class and keys of the source, copies of the branch's weights.
 
         Raises:
-            ValueError: there is no such tail.
+            ValueError: ``i`` is not the number of a tail.
         """
         if not 0 <= i < len(self.tails):
             raise ValueError(f"the tails are numbered from 0 to {len(self.tails) - 1}, got {i}")
@@ -77,20 +79,20 @@ class Branched(Group):
 
 
 class Size(NamedTuple):
-    """Learned numbers, and multiply-accumulates of one image."""
+    """Number of parameters, and of multiply-accumulates for one image."""
 
     parameters: int
     macs: int
 
 
 class Point(NamedTuple):
-    """A place where a network may branch; no sizes where it may not.
+    """The end of a stage, as a place for :func:`branch` to cut the network.
 
     Attributes:
-        at: stages that the trunk keeps.
-        stage: name of the last of them.
-        sizes: of the trunk and of one tail.
-        refusal: why the network cannot be cut here, None where it can.
+        at: number of stages in the trunk.
+        stage: name of the last of these stages.
+        sizes: of the trunk and of one tail; None where the network cannot be cut.
+        refusal: why the network cannot be cut here; None where it can.
     """
 
     at: int
@@ -106,22 +108,22 @@ def branch(
     shape: Shape = (3, 32, 32),
     fresh: Fresh = True,
 ) -> Branched:
-    """A trunk and ``tails`` independent versions of the rest of the network, which is left as it was.
+    """A trunk and ``tails`` independent versions of the rest of the network; the network is not changed.
 
     Args:
         network: built in, adapted, or any other that returns an :class:`Output`.
         at: how many stages the trunk keeps, 1 to all but one; or the path of the module after whose
             output to cut (in an adapted network, the path that the user's own network has for it).
-        tails: how many, one or more.
-        shape: (C, H, W) of the images on which to compare it with the uncut network.
-        fresh: whether all tails but the first draw new weights, from torch's global generator, or begin
-            as copies. A function instead is given a copy of the whole network for each of them, and
-            draws its weights in place.
+        tails: number of tails, one or more.
+        shape: (C, H, W) of the images on which the branched network is compared with ``network``.
+        fresh: True: all tails but the first get new weights, drawn from torch's global generator.
+            False: they are copies. A function is called once for each of them, with a copy of the
+            whole network whose weights it initialises in place.
 
     Raises:
-        ValueError: no stages, no such stage or module; code that torch.fx would have to record decides
-            by data; a parameter or buffer serves on both sides of the cut; nothing is left to train
-            behind it; the cut network does not do what the uncut one does.
+        ValueError: the network has no stages, or not this stage or module; code that torch.fx must trace
+            branches on the values of tensors; a parameter or buffer is used in trunk and tail; the tail
+            has no parameters; or the outputs of the cut network differ from those of ``network``.
     """
     if tails < 1:
         raise ValueError(f"a network branches into one tail or more, got tails={tails}")
@@ -134,7 +136,7 @@ def branch(
 
 
 def _shared(trunk: nn.Module, tail: nn.Module, images: Tensor) -> int:
-    """How many of the stages that a tail shows are the trunk's."""
+    """Number of stages in a tail's Output that the trunk computed."""
     with torch.no_grad(), mode(trunk, False), mode(tail, False):
         values = trunk(images)
         stages = tail(*values).stages
@@ -142,7 +144,7 @@ def _shared(trunk: nn.Module, tail: nn.Module, images: Tensor) -> int:
 
 
 def branch_points(network: nn.Module, shape: Shape = (3, 32, 32)) -> list[Point]:
-    """What :func:`branch` would make of each stage but the last.
+    """The places where :func:`branch` can cut: the end of every stage but the last.
 
     Raises:
         ValueError: the network has no stages, or does not take images of ``shape`` = (C, H, W).
@@ -160,8 +162,11 @@ def _point(network: nn.Module, at: int, stage: str, shape: Shape) -> Point:
 
 
 def _measured(part: nn.Module, *values: Any) -> tuple[Any, Size]:
-    """The output of a part of a network in evaluation mode, and the part's size; the part is changed."""
-    # The counter trips over a parameter that wants a gradient and is handed to a module.
+    """The output of a part of a network in evaluation mode, and its size.
+
+    The part stays in evaluation mode, and its parameters without gradients.
+    """
+    # FlopCounterMode fails on a parameter with requires_grad that is an argument of a module.
     part.eval().requires_grad_(False)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         result = part(*values)
@@ -180,7 +185,7 @@ def _redrawn(network: nn.Module, fresh: Fresh) -> nn.Module:
         fresh(network)
         return network
     before = {path: parameter.clone() for path, parameter in network.named_parameters()}
-    # Inner modules first: one that resets its children too has the last word.
+    # Inner modules first: a module that resets its children too overrides what they drew.
     for module in reversed(list(network.modules())):
         reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
         if reset is not None:
@@ -195,6 +200,6 @@ def _redrawn(network: nn.Module, fresh: Fresh) -> nn.Module:
 
 
 def _built_in(network: nn.Module) -> bool:
-    """Whether its class is one of ``backbones/``."""
+    """Whether the class of the network is defined in ``backbones/``."""
     backbones = initialise.__module__.rpartition(".")[0]
     return type(network).__module__.startswith(f"{backbones}.")

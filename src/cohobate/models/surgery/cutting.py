@@ -1,11 +1,12 @@
-"""Cuts a network in two, by the graph that torch.fx records of it.
+"""Cuts a network into a trunk and a tail, by its torch.fx graph.
 
-The trunk is what the place of the cut depends on, the tail all the rest; what the rest uses of the
-trunk crosses the cut as a tuple.
+The trunk consists of the nodes that the value at the cut depends on, the tail of all others. The trunk
+returns a tuple: the values that the tail uses.
 
-Choices. What the network shows of the trunk without a further module (the ReLU before a stage, say) is
-the trunk's to compute. Trunk and tail are compared with the uncut network on two images, in evaluation
-and in training mode, batch-norm statistics included; whatever differs is refused.
+Choices. A stage or other part of the Output that follows from the trunk by functions alone, without a
+module (a ReLU, say), is computed in the trunk. Trunk and tail are compared with the uncut network on two
+images, in evaluation and in training mode, batch-norm statistics included; a network for which they
+differ is refused.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ from .recording import Recorder, own, record
 
 
 def cut(network: nn.Module, at: int | str, shape: Shape) -> tuple[fx.GraphModule, fx.GraphModule]:
-    """Trunk (images -> values that cross) and tail (those values -> Output): copies, with its weights.
+    """Trunk (images -> tuple of values) and tail (these values -> Output), with copies of the weights.
 
-    Paths within both are those of the network.
+    The modules of both have the paths that they have in the network.
 
     Args:
-        network: left as it is.
-        at: number of stages that the trunk keeps, or path of the module after whose output to cut.
-        shape: (C, H, W) of the images to try it on.
+        network: not changed.
+        at: number of stages in the trunk, or path of the module after whose output to cut.
+        shape: (C, H, W) of the images on which it is run.
 
     Raises:
         ValueError: see :func:`cohobate.models.surgery.branch.branch`.
@@ -55,14 +56,14 @@ def cut(network: nn.Module, at: int | str, shape: Shape) -> tuple[fx.GraphModule
 
 
 def title(network: nn.Module) -> str:
-    """The class of a network, of an adapted one that of the user's."""
+    """Name of the network's class; for an adapted network, that of the class inside the adapter."""
     return type(network.network if isinstance(network, Adapted) else network).__name__
 
 
 def tensors(*parts: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by path; one that has several paths is there under each.
+    """Parameters and buffers by path; a shared one is listed under each of its paths.
 
-    Paths, unlike state-dict keys, do not change in wrappers.
+    Unlike state-dict keys, these paths do not depend on :func:`cohobate.core.keep_keys`.
     """
     by_path: dict[str, Tensor] = {}
     for part in parts:
@@ -73,7 +74,7 @@ def tensors(*parts: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def fill(network: nn.Module, values: Mapping[str, Tensor]) -> None:
-    """Copy the values that have the same paths."""
+    """Copy values into the parameters and buffers of the same paths."""
     for path, tensor in tensors(network).items():
         if path in values:
             tensor.copy_(values[path])
@@ -86,7 +87,7 @@ def stage_names(network: nn.Module, shape: Shape) -> list[str]:
     """Names of the stages: those of an adapted network's modules, else numbers.
 
     Raises:
-        ValueError: it has none.
+        ValueError: the network has no stages.
     """
     count = len(look(network, shape).output.stages)
     if not count:
@@ -112,7 +113,7 @@ def _numbered(network: nn.Module, at: int, shape: Shape) -> str:
 
 
 def _located(network: nn.Module, at: str, shape: Shape) -> str:
-    """The path of a module that runs once, as the whole network knows it."""
+    """The full path of the module ``at``, which must run exactly once."""
     prefix = "network." if isinstance(network, Adapted) else ""
     ran = [call.path for call in look(network, shape).calls if call.path.startswith(prefix) and call.path]
     path = prefix + at
@@ -143,12 +144,14 @@ def _last(recorder: Recorder, at: int | str, path: str | None) -> list[fx.Node]:
         stages = recorder.shown.stages
         nodes = [] if isinstance(stages, fx.Proxy) else _nodes(stages[int(at) - 1])
     if not nodes:
-        raise ValueError("what it gives is not a tensor, nor a tuple of them, that torch.fx could tell apart")
+        raise ValueError(
+            "its output is not a tensor or a tuple of tensors in the torch.fx graph; name another module"
+        )
     return nodes
 
 
 def _nodes(value: Any) -> list[fx.Node]:
-    """The nodes of all stand-ins in a value."""
+    """The nodes of all proxies in a value."""
     if isinstance(value, fx.Proxy):
         return [value.node]
     values = value.values() if isinstance(value, dict) else value if isinstance(value, tuple | list) else ()
@@ -171,14 +174,14 @@ def _split(
     first.output(tuple(before[node] for node in crossing))
     trunk, tail = _module(network, first, "Trunk"), _module(network, rest, "Tail")
     for module in tail.modules():
-        # Every tail is given the same values: none may overwrite them.
+        # All tails read the same values, so no tail may overwrite them.
         if getattr(module, "inplace", False) is True:
             module.inplace = False  # type: ignore[assignment]
     return trunk, tail
 
 
 def _trunk_nodes(graph: fx.Graph, last: Sequence[fx.Node]) -> set[fx.Node]:
-    """What the cut depends on, and what the Output shows of it that takes no further module."""
+    """The nodes that ``last`` depends on, and parts of the Output that follow without a module."""
     *_, shown, output = graph.nodes
     of_trunk = _ancestors([*last, next(iter(graph.nodes))])
     for node in shown.all_input_nodes:
@@ -188,8 +191,8 @@ def _trunk_nodes(graph: fx.Graph, last: Sequence[fx.Node]) -> set[fx.Node]:
     used, reached = _ancestors([output]), False
     for node in graph.nodes:
         reached |= node in last
-        # An unused result stays with what it comes from: the second of a pair, or an in-place operation
-        # before the cut.
+        # A node whose result is not used stays with its inputs: the second item of a pair, or an in-place
+        # operation before the cut.
         lost = node not in used and node.op.startswith("call_") and of_trunk.issuperset(node.all_input_nodes)
         if lost and (not reached or node.target is operator.getitem):
             of_trunk.add(node)
@@ -209,7 +212,7 @@ def _ancestors(nodes: Iterable[fx.Node]) -> set[fx.Node]:
 
 
 def _module(network: nn.Module, graph: fx.Graph, name: str) -> fx.GraphModule:
-    """A module that runs the graph; a copy, as a module without parameters may serve on both sides."""
+    """A module that runs the graph; a copy, since trunk and tail may share modules without parameters."""
     module = fx.GraphModule(network, graph, name)
     for path, part in module.named_modules():
         part.training = network.get_submodule(path).training
@@ -220,21 +223,24 @@ def _module(network: nn.Module, graph: fx.Graph, name: str) -> fx.GraphModule:
 
 
 def _check_apart(network: nn.Module, trunk: fx.GraphModule, tail: fx.GraphModule) -> None:
-    """Raises ValueError if a parameter or buffer serves both, or if nothing to train is left to the tail."""
+    """Raises ValueError if trunk and tail share a parameter or buffer, or the tail has no parameters."""
     if not any(True for _ in tail.parameters()):
-        raise ValueError("no parameter comes after it, so tails could not differ")
+        raise ValueError("no parameter comes after it, so all tails would be the same; cut earlier")
     known = tensors(network)
     trunks = {id(known[path]) for path in tensors(trunk) if path in known}
     lent = [str(node.target) for node in trunk.graph.output_node().all_input_nodes if node.op == "get_attr"]
     for path in [*tensors(tail), *lent]:
         if path in known and id(known[path]) in trunks:
             holder, _, name = own(network, path).rpartition(".")
-            what = f"module {holder} (its {name})" if holder else f"parameter {name}"
-            raise ValueError(f"the {what} serves on both sides, so tails would not be independent")
+            shared = f"module {holder} (its {name})" if holder else f"parameter {name}"
+            raise ValueError(
+                f"the {shared} is used both before and after the cut, so tails would not be independent; "
+                "cut elsewhere"
+            )
 
 
 def _check_same(network: nn.Module, trunk: fx.GraphModule, tail: fx.GraphModule, shape: Shape) -> None:
-    """Raises ValueError unless trunk and tail do what the network does."""
+    """Raises ValueError unless trunk and tail together compute what the network computes."""
     x = noise(network, shape)
     uncut, trunk, tail = deepcopy((network, trunk, tail))
     enliven(uncut)
@@ -248,7 +254,7 @@ def _check_same(network: nn.Module, trunk: fx.GraphModule, tail: fx.GraphModule,
         if wrong:
             when = "training" if training else "evaluation"
             raise ValueError(
-                f"in {when} mode its {own(network, wrong)} would not be that of the uncut network; what "
+                f"in {when} mode its {own(network, wrong)} would not be that of the uncut network; code that "
                 "depends on self.training belongs in a module of its own (nn.Dropout, not F.dropout)"
             )
 
@@ -256,7 +262,7 @@ def _check_same(network: nn.Module, trunk: fx.GraphModule, tail: fx.GraphModule,
 def _pair(
     uncut: nn.Module, trunk: nn.Module, tail: nn.Module, x: Tensor
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """What a pass through uncut and cut network gives, and what it leaves in parameters and buffers."""
+    """Outputs, parameters and buffers of the uncut and of the cut network after one forward pass each."""
     with _same_chance(x):
         expected = as_output(uncut(x.clone()))
     with _same_chance(x):
@@ -264,7 +270,9 @@ def _pair(
         versions = _versions(values)
         output = tail(*values)
     if versions != _versions(values):
-        raise ValueError("the code after it overwrites what the tails share; change that in-place operation")
+        raise ValueError(
+            "an in-place operation after it overwrites the trunk's output, which all tails read; replace it"
+        )
     return tensors(uncut) | _items(expected), tensors(trunk, tail) | _items(output)
 
 

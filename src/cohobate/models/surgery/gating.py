@@ -32,7 +32,7 @@ ENDS = {
 
 
 class ThroughGate:
-    """A hook that sends a module's output through its gate. An object, so that copies copy it."""
+    """A hook that sends a module's output through its gate; an object, so that a network's copy copies it."""
 
     def __call__(self, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
         gated: Tensor = module.get_submodule("gate")(output)
@@ -40,12 +40,12 @@ class ThroughGate:
 
 
 def add_gates(network: nn.Module, named: Sequence[str] | None, shape: Shape) -> str | None:
-    """Gate every residual branch that is found, or those that end in the ``named`` modules.
+    """Gate the residual branches that end in the ``named`` modules; None: all of known block classes.
 
-    Networks that have gates of their own are left alone.
+    A network with gates of its own is not changed.
 
     Returns:
-        Why branches that were found have no gates, None where they have (or there are none).
+        Why the branches of known classes have no gates; None if they have, or if there are none.
 
     Raises:
         ValueError: a named module does not exist, does not run exactly once or does not end its

@@ -1,4 +1,4 @@
-"""A network that learned from images normalised in another way, shown ours."""
+"""Renormalises its input for a network that was trained with another mean and standard deviation."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Statistics = tuple[Channels, Channels]
 
 
 class Renormalised(nn.Module):
-    """``network``, whose images had other statistics: (x * ours + mean - theirs) / their deviation.
+    """``network`` behind a change of normalisation: (x * std + mean - their_mean) / their_std.
 
     Args:
         network: images -> Output or logits.
-        ours: of the images it will be given.
-        theirs: of the images it learned from.
+        ours: statistics by which its input is normalised.
+        theirs: statistics by which its training images were normalised.
     """
 
     scale: Tensor
@@ -42,9 +42,9 @@ class Renormalised(nn.Module):
 
 
 def pretrained_for(network: nn.Module, classes: int) -> Statistics | None:
-    """How a library's pretrained network wants its images normalised, if it predicts these classes.
+    """The statistics by which the input of a library's pretrained network must be normalised.
 
-    None for another number of classes: its classifier is a new one then, and still has to learn.
+    None for another number of classes: its classifier is new then, and not trained yet.
     """
     if not isinstance(network, Adapted):
         return None

@@ -1,4 +1,4 @@
-"""Which batch norms the stages of a network come from, found by a dry pass."""
+"""The batch norm that produces each stage of a network, determined by a dry pass."""
 
 from __future__ import annotations
 
@@ -10,39 +10,40 @@ from .probe import Call, look, same_memory
 
 
 def stage_norms(network: nn.Module, shape: Shape) -> tuple[_BatchNorm, ...]:
-    """The batch norm of each stage whose weight and bias tell how the stage is before its last ReLU.
+    """The batch norm whose weight and bias determine the distribution of each stage before its last ReLU.
 
-    It is the one that gives those features. Where none does, because a residual block adds to it, it
-    is the last one of the stage with their shape: that of the last block's residual branch.
+    Its output is the preactivation of the stage. Where no norm's output is, because a residual block adds
+    the shortcut, it is the last norm of the stage with an output of that shape: the norm of the last
+    block's residual branch.
 
     Args:
-        network: returns :class:`cohobate.Output` with ``preacts``; it is left as it was.
+        network: returns :class:`cohobate.Output` with ``preacts``; it is not changed.
         shape: (C, H, W) of the images.
 
     Returns:
         One for each stage, shallow to deep.
 
     Raises:
-        ValueError: the network has no preacts, or a stage is no single norm's (ShuffleNets put theirs
-            together from parts).
+        ValueError: the network has no preacts, or a stage does not come from a single norm (ShuffleNets
+            concatenate or shuffle the channels of several).
     """
     seen = look(network, shape)
     stages, preacts = seen.output.stages, seen.output.preacts
     name = type(network).__name__
     if not preacts:
         raise ValueError(
-            f"{name} does not say what its stages are before their last ReLU; take a built-in network "
+            f"{name} does not return its stages before their last ReLU; take a built-in network "
             "(`cohobate list models`) or give Output.preacts from your own"
         )
     norms = []
     start = 0
     for number, (stage, preact) in enumerate(zip(stages, preacts, strict=True)):
         end = _first_reader(stage, seen.calls)
-        norm = _giver(preact, seen.calls) or _last_of_shape(preact, seen.calls[start:end])
+        norm = _norm_with_output(preact, seen.calls) or _last_of_shape(preact, seen.calls[start:end])
         if norm is None or norm.weight is None:
             raise ValueError(
                 f"{name}: stage {number} before its last ReLU, {tuple(preact.shape[1:])}, comes from no "
-                "single batch norm with weight and bias; take another teacher, or measure what you need"
+                "single batch norm with weight and bias; take another teacher, or measure its margins"
             )
         norms.append(norm)
         start = end
@@ -50,18 +51,18 @@ def stage_norms(network: nn.Module, shape: Shape) -> tuple[_BatchNorm, ...]:
 
 
 def _first_reader(stage: Tensor, calls: list[Call]) -> int:
-    """Where the first module comes that was given the stage: all of the stage ran before it."""
+    """Index of the first call whose input is the stage: the calls of the stage itself come before it."""
     readers = (i for i, call in enumerate(calls) if call.inputs and same_memory(call.inputs[0], stage))
     return next(readers, len(calls))
 
 
-def _giver(preact: Tensor, calls: list[Call]) -> _BatchNorm | None:
+def _norm_with_output(preact: Tensor, calls: list[Call]) -> _BatchNorm | None:
     norms = [c.module for c in calls if isinstance(c.module, _BatchNorm) and same_memory(c.output, preact)]
     return norms[0] if norms else None
 
 
 def _last_of_shape(preact: Tensor, calls: list[Call]) -> _BatchNorm | None:
-    # The norm of a shortcut may run later, but no gate takes what it gives.
+    # The norm of a shortcut may run later, but its output is no input of a gate.
     gated = [call.inputs[0] for call in calls if isinstance(call.module, Gate)]
     norms = [c for c in calls if isinstance(c.module, _BatchNorm) and c.output.shape == preact.shape]
     branches = [c for c in norms if any(same_memory(c.output, x) for x in gated)]

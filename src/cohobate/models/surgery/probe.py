@@ -1,4 +1,4 @@
-"""A dry pass through a network, and what it saw: which modules ran, how often, and what they gave."""
+"""A dry pass through a network, which records the modules that ran, in order, with their outputs."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Call:
 
 @dataclass
 class Pass:
-    """What one pass saw.
+    """The modules that ran in one forward pass, and the output.
 
     Attributes:
         output: of the network.
@@ -67,9 +67,9 @@ class Pass:
 
 
 def look(network: nn.Module, shape: Shape, *, training: bool = False) -> Pass:
-    """Run two noise images of ``shape`` through the network, which is left as it was.
+    """Run two noise images of ``shape`` through the network, and record the pass.
 
-    Running statistics, other buffers and the random state are kept.
+    Running statistics, other buffers, the mode and the random state stay as they were.
 
     Raises:
         ValueError: the network does not take such images, or returns no Output and no tensor.
@@ -103,14 +103,14 @@ class _Watch:
 
 
 def noise(network: nn.Module, shape: Shape) -> Tensor:
-    """Two images, the same ones whenever asked, (2, C, H, W), as the network's parameters are stored."""
+    """Two images (2, C, H, W), the same in every call, of the device and type of the network's parameters."""
     like = next(network.parameters(), torch.zeros(()))
     return torch.randn(2, *shape, generator=torch.Generator().manual_seed(0)).to(like.device, like.dtype)
 
 
 def _forward(network: nn.Module, images: Tensor) -> Output:
     name = type(network).__name__
-    # In training mode any buffer may move, not only those of batch norm.
+    # In training mode any buffer may change, not only those of batch norm.
     buffers = {path: buffer.clone() for path, buffer in network.named_buffers(remove_duplicate=False)}
     try:
         return as_output(functional_call(network, buffers, (images,), tie_weights=False))
@@ -123,7 +123,7 @@ def _forward(network: nn.Module, images: Tensor) -> Output:
 
 
 def same_memory(one: Any, two: Any) -> bool:
-    """Whether two tensors are one, perhaps seen in another shape."""
+    """Whether two tensors are the same memory, perhaps in different shapes."""
     if not isinstance(one, Tensor) or not isinstance(two, Tensor):
         return False
     return one.data_ptr() == two.data_ptr() and one.numel() == two.numel()
@@ -131,7 +131,7 @@ def same_memory(one: Any, two: Any) -> bool:
 
 @torch.no_grad()
 def enliven(network: nn.Module) -> None:
-    """Make scales and biases random: a branch that starts at zero would hide a difference."""
+    """Make scales and biases random: a branch whose scale is still zero would hide a difference."""
     generator = torch.Generator().manual_seed(0)
     for parameter in network.parameters():
         if parameter.numel() and (parameter.dim() < 2 or parameter.min() == parameter.max()):

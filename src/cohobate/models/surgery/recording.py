@@ -1,8 +1,9 @@
-"""What a network computes, as a torch.fx graph.
+"""The computation of a network, as a torch.fx graph.
 
-Choices. Recording looks into as few modules as it can: the network itself, those around a tapped stage
-or the place of a cut, those that return more than one tensor, and those whose parts also run without
-them. All others stay as they are, and so does what they decide by data, by chance or by ``training``.
+Choices. As few modules as possible are traced into: the network itself, those that contain a tapped stage
+or the place of a cut, those that return more than one tensor, and those whose submodules also run on their
+own. Every other module is one node of the graph, so it may branch on data, on random numbers or on
+``training``.
 """
 
 from __future__ import annotations
@@ -20,16 +21,16 @@ from .probe import look, mode
 
 
 def own(network: nn.Module, path: str) -> str:
-    """A path as the user's network knows it: an adapted one is a child of its adapter."""
+    """A path within the user's network, which is a child of its adapter if it is adapted."""
     return path.removeprefix("network").removeprefix(".") if isinstance(network, Adapted) else path
 
 
 class Recorder(fx.Tracer):
-    """Looks into the ``opened`` modules only, and remembers what each module returned.
+    """Traces into the ``opened`` modules only, and records the output of each module.
 
     Attributes:
-        returned: path -> what the module gave.
-        shown: what the network gave.
+        returned: path of a module -> its output, proxies for tensors.
+        shown: output of the network.
     """
 
     shown: Output
@@ -40,7 +41,7 @@ class Recorder(fx.Tracer):
         self.returned: dict[str, Any] = {}
 
     def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> Any:
-        """A network is given images; further arguments keep their defaults."""
+        """The images are the only input; further arguments of ``forward`` keep their defaults."""
 
         def show(root: nn.Module, x: fx.Proxy) -> Output:
             shown = root_fn(root, x)
@@ -54,7 +55,7 @@ class Recorder(fx.Tracer):
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
         path = self.path_of_module(m)
-        # What is not opened does not run now, nor do its hooks.
+        # A leaf module does not run while tracing, nor do its hooks: the taps are called here.
         leaf = self.is_leaf_module(m, path)
         for tap in _taps(m._forward_pre_hooks) if leaf else ():
             tap(m, args)
@@ -66,12 +67,12 @@ class Recorder(fx.Tracer):
 
 
 def _taps(hooks: Mapping[int, Any]) -> dict[Any, int]:
-    """The hooks that read stages."""
+    """The hooks that are taps, with their keys."""
     return {hook: key for key, hook in hooks.items() if isinstance(hook, Tap)}
 
 
 def record(network: nn.Module, path: str | None, shape: Shape) -> Recorder:
-    """The graph of the network, which loses its taps: they would keep features alive.
+    """Trace a network, and remove its taps, which would keep features in memory.
 
     Raises:
         ValueError: the code of an opened module cannot be recorded.
@@ -80,12 +81,12 @@ def record(network: nn.Module, path: str | None, shape: Shape) -> Recorder:
     try:
         with mode(network, training=False):
             tracer.trace(network)
-    except Exception as error:  # the network's code ran on stand-ins for tensors: it may raise anything
+    except Exception as error:  # the network's code ran on proxies for tensors: it may raise anything
         inside = own(network, next(reversed(tracer.module_stack.values()), ("",))[0])
-        what = "decides by what a tensor holds or by its size" if isinstance(error, TraceError) else "fails"
+        fault = "branches on a tensor's values or size" if isinstance(error, TraceError) else "fails"
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         code = f"the code of {inside}" if inside else "its forward"
-        raise ValueError(f"{code} {what}, where torch.fx has to record it ({reason})") from error
+        raise ValueError(f"{code} {fault}, where torch.fx has to trace it ({reason})") from error
     for module in network.modules():
         for hooks in (module._forward_hooks, module._forward_pre_hooks):
             for key in _taps(hooks).values():
@@ -94,7 +95,7 @@ def record(network: nn.Module, path: str | None, shape: Shape) -> Recorder:
 
 
 def _to_open(network: nn.Module, path: str | None, shape: Shape) -> set[str]:
-    """Paths of the modules to look into: a dry pass tells what runs inside what."""
+    """Paths of the modules to trace into, from a dry pass that shows which modules run inside others."""
     inner = {p for p, m in network.named_modules() if _taps(m._forward_hooks) or _taps(m._forward_pre_hooks)}
     opened: set[str] = set()
     stack: list[str] = []

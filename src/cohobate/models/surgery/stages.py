@@ -1,4 +1,4 @@
-"""Where the stages and the classifier of a network are, and whether what was named can serve."""
+"""Locates the stages and the classifier of a network, and checks the modules that a user names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .probe import Call, Pass, same_memory
 
 MOST = 4
-"""Number of stages that are taken where none are named."""
+"""Number of stages by default."""
 
 NUMBERED = re.compile(r"(layer|stage|block|denseblock)s?_?\d+")
 """Children that are stages by their names: torchvision's layer1 ... layer4, and their like."""
@@ -23,7 +23,7 @@ POOLING = (
     nn.AvgPool2d, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Dropout, nn.Dropout2d,
     nn.Flatten, nn.Identity,
 )  # fmt: skip
-"""What may follow a stage's last layer without being part of it."""
+"""Modules that may follow the last layer of a stage and are not part of it."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def timm_levels(network: Any) -> Levels | None:
 
 
 def find_stages(network: nn.Module, seen: Pass) -> list[str]:
-    """Where a convolutional network's body has its stages, at most the last four; empty if it is none.
+    """Paths of a convolutional network's stages, at most the last four; empty for other networks.
 
     The body is the network or, step by step, its child with the most parameters among those that
     give feature maps. Its stages are the outermost numbered children, else the last children before
@@ -148,7 +148,9 @@ def check_head(network: nn.Module, head: str | None, seen: Pass) -> None:
     (call,) = _run_once(network, [head], seen, "head")
     value = call.inputs[0] if call.inputs else None
     if not isinstance(value, Tensor) or value.dim() != 2:
-        raise ValueError(f"head {head!r} is given {_described(value)}, not one vector an image, (B, D)")
+        raise ValueError(
+            f"the input of head {head!r} is {_described(value)}, not one vector an image, (B, D)"
+        )
 
 
 def check_stages(network: nn.Module, names: Sequence[str], seen: Pass) -> None:
@@ -170,22 +172,25 @@ def check_maps(names: Sequence[str], maps: Sequence[object]) -> None:
             )
 
 
-def _run_once(network: nn.Module, names: Sequence[str], seen: Pass, what: str) -> list[Call]:
+def _run_once(network: nn.Module, names: Sequence[str], seen: Pass, role: str) -> list[Call]:
+    """The call of each named module, which must run exactly once; ``role`` is its name in messages."""
     modules = dict(network.named_modules(remove_duplicate=False))
     calls = []
     for name in names:
         if not name or name not in modules:
             near = difflib.get_close_matches(name, [m for m in modules if m], n=3, cutoff=0.0)
             raise ValueError(
-                f"{type(network).__name__} has no module {name!r} for a {what}; the nearest are "
+                f"{type(network).__name__} has no module {name!r} for a {role}; the nearest are "
                 f"{', '.join(near)}"
             )
         ran = [call for call in seen.calls if call.module is modules[name]]
         if not ran:
-            raise ValueError(f"{what} {name!r} never runs in a pass, so nothing can be read from it")
+            raise ValueError(
+                f"{role} {name!r} never runs in a pass, so it has no output; name another module"
+            )
         if len(ran) > 1:
             raise ValueError(
-                f"{what} {name!r} runs {len(ran)} times in a pass: it is shared, so it is no single place; "
+                f"{role} {name!r} runs {len(ran)} times in a pass: it is shared, so it is no single place; "
                 "name a module around one of its runs"
             )
         calls.append(ran[0])
