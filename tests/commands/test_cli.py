@@ -379,7 +379,7 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(["train", "self_guidance", "--help"])
     printed = capsys.readouterr().out
-    for symbol in ("lambda of eq. 5", "tau, softens", "p_L, survival", "table 6"):
+    for symbol in ("lambda of eq. 5", "tau, temperature that softens", "p_L, survival", "table 6"):
         assert symbol in re.sub(r"[\s│]+", " ", printed)
 
 
