@@ -40,6 +40,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(version("cohobate"))
         return
     name, rest = arguments[:1] or ["--help"], arguments[1:]
+    if not name[0].startswith("-") and name[0] not in COMMANDS:
+        print(f"error: unknown command {name[0]!r}; the commands are {', '.join(COMMANDS)}", file=sys.stderr)
+        sys.exit(2)
     commands = {command: _command(file, rest) for command, file in COMMANDS.items()}
     try:
         tyro.extras.subcommand_cli_from_dict(commands, prog="cohobate", description=ABOUT, args=name)

@@ -95,6 +95,31 @@ def test_a_value_that_the_network_cannot_take_stops_a_sweep() -> None:
     assert not Path("runs").exists()
 
 
+def test_a_method_that_is_not_whole_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.py").write_text(
+        "import cohobate\n"
+        "from cohobate.core import as_output, cross_entropy\n"
+        "class Half(cohobate.Method):\n"
+        "    def __init__(self, network):\n"
+        "        super().__init__()\n"
+        "        self.network = network\n"
+        "    def forward(self, batch, turn=0):\n"
+        "        return {'ce': cross_entropy(as_output(self.network(batch.x)).logits, batch.y)}\n"
+    )
+    said = refused(capsys, "train", "mine.py:Half", *QUICK)
+    assert "Half.readouts is missing" in said
+    assert "predictors() and readouts(x)" in said
+
+
+def test_what_is_wrong_comes_before_whose_folder_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    main([*TAUGHT])
+    said = refused(capsys, "train", "kd", "--out", "run", *QUICK)
+    assert "needs a teacher" in said
+    said = refused(capsys, *TAUGHT, "--weight", "0.5")
+    assert "weight: 0.9 there, 0.5 asked for" in said
+    assert "teacher_seed" not in said
+
+
 def test_a_run_that_goes_on_is_not_tried_out_again(monkeypatch: pytest.MonkeyPatch) -> None:
     command = ["train", "baseline", "--quiet", *QUICK, "--epochs", "3"]
     main([*command, "--out", "whole"])

@@ -105,7 +105,7 @@ def reader() -> Read:
 
 def check(runs: Sequence[tuple[Prepared, int, Any]]) -> None:
     """Check each configuration that has still to begin, once whatever its seeds, before any is trained."""
-    begun = {id(each): True for each, _, folder in runs if folder.config.exists()}
+    begun = {id(each): True for each, _, folder in runs if each.has_begun(folder)}
     for each in {id(each): each for each, _, _ in runs}.values():
         if id(each) not in begun:
             each.check()

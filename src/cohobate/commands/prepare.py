@@ -1,8 +1,8 @@
 """Preparation of a run: data, options and method, checked before anything is written or trained.
 
 Every error that can be detected early is raised here: :func:`prepare` reads the data and settles what
-``auto`` stands for; :meth:`Prepared.check` builds the first phase and its loader and runs the method once on a
-batch.
+``auto`` stands for; :meth:`Prepared.check` builds the first phase and its loader and runs the method, and its
+read-outs, once on a batch.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from ..engine.randomness import unchanged
 from ..recipes.job import Job
 from ..recipes.options import label, own_options
 from ..recipes.recipe import find
+from ..runs.folder import is_of
+from ..runs.layout import RunFolder
 from .feeds import extra_images, make_feeds, read_data
 from .teachers import teacher_run
 
@@ -110,6 +112,10 @@ class Prepared:
         phase: Phase = begin(self.make_plan(job), self.config.seed)
         return phase
 
+    def has_begun(self, folder: RunFolder) -> bool:
+        """Whether the folder belongs to this run already, so that there is nothing to check."""
+        return folder.config.exists() and is_of(folder, self.method, self.config)
+
     def check(self) -> None:
         """Build the first phase and its loader, and run its method once on a batch, as a step does.
 
@@ -123,6 +129,10 @@ class Prepared:
         self.feeds().train(phase.method, settings)
         try:
             self._step(phase.method.train(), settings)
+        except NotImplementedError as error:
+            raise ValueError(
+                f"{error} is missing: a method defines forward(batch, turn), predictors() and readouts(x)"
+            ) from error
         except RuntimeError as error:
             if out_of_memory(error):
                 raise RunError(smaller_batch(settings)) from error
@@ -131,9 +141,12 @@ class Prepared:
     def _step(self, method: Method, settings: Settings) -> None:
         batch = next(iter(self.feeds(trial=True).train(method, settings).epoch(0)))
         batch = batch._replace(progress=torch.tensor(0.5, device=self.device))
-        for turn in range(method.turns):
-            with autocast(self.device, settings.precision):
+        with autocast(self.device, settings.precision):
+            for turn in range(method.turns):
                 method(batch, turn)
+            with torch.no_grad():
+                method.eval().readouts(batch.x[:2])
+        method.predictors()
 
 
 def prepare(method: str, config: Training, read: Read = read_data) -> Prepared:

@@ -43,7 +43,7 @@ def run(prepared: Prepared, folder: RunFolder, *, checked: bool = False, quiet: 
     display = Display(f"{prepared.label} seed {prepared.config.seed}", quiet or distributed.rank() > 0)
     for note in prepared.dataset.notes:
         display.say(f"note: {note}")
-    if not checked and not folder.config.exists():
+    if not checked and not prepared.has_begun(folder):
         prepared.check()
     trained = partial(_trained, prepared, display)
     prepared = _with_precision(prepared, folder, display, trained)

@@ -66,15 +66,12 @@ def claim(
         RunError: it belongs to another configuration, to other data, or (unless ``resume`` is
             ``anyway``) to another torch, number of threads or number of processes.
     """
-    wanted, environment = recorded(method, config), _environment()
+    environment = _environment()
     # All processes check whether the files exist before the first process writes them.
     has_config, has_provenance = folder.config.exists(), folder.provenance.exists()
     distributed.barrier()
     if has_config:
-        # An option that did not exist when the folder was written counts as at its default.
-        known = type(config).model_construct().model_dump(mode="json", warnings=False)
-        before = _identity({**known, **read_config(folder.config)})
-        _compare(folder.path, before, _identity(wanted), "another configuration")
+        _compare(folder.path, *_identities(folder, method, config), "another configuration")
     if has_provenance:
         provenance = json.loads(folder.provenance.read_text())
         there = {"data_fingerprint": provenance["data_fingerprint"]}
@@ -84,19 +81,30 @@ def claim(
             hint = "; --resume anyway goes on, but not bit for bit"
             _compare(folder.path, same, environment, "another environment", hint)
     elif distributed.rank() == 0:
-        write_bytes(folder.config, yaml.safe_dump(wanted, sort_keys=False).encode())
+        write_bytes(folder.config, yaml.safe_dump(recorded(method, config), sort_keys=False).encode())
         write_json(
             folder.provenance,
             {**_provenance(fingerprint, notes, environment), "headline": headline._asdict()},
         )
 
 
-def _identity(config: dict[str, Any]) -> dict[str, Any]:
-    passing = set(Bookkeeping.model_fields)
-    if not config.get("teacher"):
-        # Options of training a teacher do not matter for a run without a teacher.
-        passing |= {key for key in config if key.startswith("teacher_")}
-    return {key: value for key, value in config.items() if key not in passing}
+def is_of(folder: RunFolder, method: str, config: Training) -> bool:
+    """Whether a folder that has been claimed belongs to this configuration."""
+    before, now = _identities(folder, method, config)
+    return before == now
+
+
+def _identities(folder: RunFolder, method: str, config: Training) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options that decide the weights of a run: as the folder records them, and as asked for now."""
+    # An option that did not exist when the folder was written counts as at its default.
+    known = type(config).model_construct().model_dump(mode="json", warnings=False)
+    both = {**known, **read_config(folder.config)}, recorded(method, config)
+    left_out = set(Bookkeeping.model_fields)
+    if not all(options.get("teacher") for options in both):
+        # How a teacher would be trained does not affect a run without one.
+        left_out |= {name for options in both for name in options if name.startswith("teacher_")}
+    before, now = ({k: v for k, v in options.items() if k not in left_out} for options in both)
+    return before, now
 
 
 def _compare(folder: Path, before: dict[str, Any], now: dict[str, Any], owner: str, hint: str = "") -> None:
