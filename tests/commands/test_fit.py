@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,7 @@ def test_the_users_own_method_begins_as_it_is(monkeypatch: pytest.MonkeyPatch) -
     def untrained(prepared: Prepared, *given: Any, **more: Any) -> None:
         (phase,) = prepared.make_plan(prepared.job(lambda message: None, lambda spec: nn.Identity()))
         seen.append(phase.method)
+        assert sum(type(thing) is Counting for thing in gc.get_objects()) == 1, "the copy is gone"
 
     monkeypatch.setattr(running, "run", untrained)
     cohobate.fit(method, toy_data(), epochs=1, **QUICK)

@@ -86,7 +86,11 @@ class Prepared:
         return fingerprint(self.dataset, self.unlabelled)
 
     def feeds(self, *, trial: bool = False) -> Feeds:
-        """The loaders of the run; for a trial without what pays off over an epoch only."""
+        """The loaders of the run.
+
+        Args:
+            trial: for a single batch: no worker processes, and the teacher's logits are not stored.
+        """
         config = self.config
         return make_feeds(
             self.dataset,
@@ -106,7 +110,7 @@ class Prepared:
         def untrained(spec: str) -> nn.Module:
             # Raises an error if the options for training this teacher are wrong.
             teacher_run(spec, self.config, fingerprint(self.dataset))
-            return job.build(spec)
+            return Job(self.config, self.dataset).build(spec)
 
         job = self.job(lambda message: None, untrained)
         phase: Phase = begin(self.make_plan(job), self.config.seed)

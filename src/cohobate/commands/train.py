@@ -82,21 +82,20 @@ def fit(
     def prepared(make_plan: Any) -> Prepared:
         return Prepared(name, make_plan, settled(config, device), divided, device, None, name, {})
 
+    def check_copy() -> None:
+        """Check a copy, so that training begins with the method as it is."""
+        try:
+            copy = deepcopy(method)
+        except (RuntimeError, TypeError):
+            return  # It holds a computed tensor, a lock or an open file: trained without the check.
+        prepared(lambda job: plan(copy)).check()
+
     with distributed.process_group(device), tempfile.TemporaryDirectory() as temporary:
         divided = divide(dataset, config)
         folder = RunFolder(Path(temporary) if out is None else Path(out))
-        if not folder.config.exists() and (copy := _copy(method)) is not None:
-            # A copy is tried out: the method itself must begin as it is.
-            prepared(lambda job: plan(copy)).check()
+        if not folder.config.exists():
+            check_copy()
         return run(prepared(lambda job: plan(method)), folder, checked=True, quiet=quiet)
-
-
-def _copy(method: Method) -> Method | None:
-    """A copy of a method; None if it holds what cannot be copied: computed tensors, a lock, an open file."""
-    try:
-        return deepcopy(method)
-    except (RuntimeError, TypeError):
-        return None
 
 
 # ---------------------------------------------------------------- command line
