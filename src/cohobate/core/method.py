@@ -96,7 +96,7 @@ class Term(nn.Module):
 class Method(nn.Module):
     """A way to train one or more networks: holds them, and computes named loss terms.
 
-    ``forward(batch)`` returns the terms already weighted; the training loss is their plain sum.
+    ``forward(batch, turn)`` returns the terms already weighted; the training loss is their plain sum.
 
     Attributes:
         second_view: what ``batch.views[1]`` must be: another augmentation of the same image, or
