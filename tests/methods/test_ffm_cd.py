@@ -259,7 +259,7 @@ def test_refusals() -> None:
         Diversified(method, found[:1], gamma=1.0)
     with pytest.raises(ValueError, match="classifier 2 of 2 is no module of the method"):
         Diversified(method, [found[0], nn.Linear(8, 5)], gamma=1.0)
-    with pytest.raises(ValueError, match=r"classifiers of one shape .*\(5, 8\), \(6, 8\)"):
+    with pytest.raises(ValueError, match=r"classifiers of one shape.*\(5, 8\), \(6, 8\)"):
         Diversified(method, [found[0], nn.Linear(8, 6)], gamma=1.0)
     with pytest.raises(ValueError, match="ReLU is no classifier"):
         Diversified(method, [found[0], nn.ReLU()], gamma=1.0)

@@ -102,5 +102,8 @@ def rebuild(folder: Path, prepared: Prepared) -> Rebuilt:
 def _kept_teacher(spec: str, prepared: Prepared) -> nn.Module:
     _, folder = teacher_run(spec, prepared.config, fingerprint(prepared.dataset))
     if not folder.finished:
-        raise RunError(f"the teacher {spec} of this run is not in {folder.path} any more; --teachers said so")
+        raise RunError(
+            f"the teacher {spec} of this run is not in {folder.path} any more, below its --teachers "
+            f"{prepared.config.teachers}; train the run again, or put the folder back"
+        )
     return load(folder.path, len(prepared.dataset.classes))

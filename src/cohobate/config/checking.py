@@ -1,4 +1,4 @@
-"""Values given for options, checked; what is wrong is said in one line."""
+"""Checks the values of options; an error is one line."""
 
 from __future__ import annotations
 
@@ -12,18 +12,23 @@ from .objects import nearest
 M = TypeVar("M", bound=BaseModel)
 
 
-def checked(name: str, model: type[M], given: Mapping[str, Any]) -> M:
-    """The options of ``name``.
+def checked(name: str, model: type[M], values: Mapping[str, Any]) -> M:
+    """The model filled with these values.
+
+    Args:
+        name: of the method or command, for the error.
+        model: declares the options.
+        values: of the options, by name.
 
     Raises:
         ValueError: an unknown option (with the nearest), one that is missing, or a value out of range.
     """
-    for key in given:
+    for key in values:
         if key not in model.model_fields:
             near = nearest(key, model.model_fields)
             raise ValueError(f"{name} has no option {key!r}; the nearest are {near}")
     try:
-        return model(**given)
+        return model(**values)
     except ValidationError as error:
         raise ValueError(f"{name}: {'; '.join(map(_problem, error.errors()))}") from error
 

@@ -1,9 +1,9 @@
 """The options that a class or a function declares, read from its source.
 
 ``cohobate train METHOD --help`` and a mistyped option must not wait for torch, which takes seconds to import.
-So what a constructor declares (:mod:`cohobate.core.options`) is read from the file's syntax tree; only the
+So the options of a constructor (:mod:`cohobate.core.options`) are read from the file's syntax tree; only the
 annotations and defaults of its keyword-only parameters are evaluated, with the constants and imports of that
-file. Code of a user's own is imported and inspected instead.
+file. A user's own code is imported and inspected instead.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hi
 
 PACKAGE = __name__.partition(".")[0]
 NOT_OPTIONS = ("self", "cls", "given", "network", "student", "teacher")
-"""Parameters of a user's class that a run fills (:meth:`cohobate.core.Method.of`); others are options."""
+"""Parameters of a user's class that are passed by the run (:meth:`cohobate.core.Method.of`); all others are
+options."""
 
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -32,8 +33,8 @@ class Option(NamedTuple):
 
     Attributes:
         hint: its type, with its range.
-        default: its value where none is given; ``inspect.Parameter.empty`` if one must be.
-        help: what it does.
+        default: its default; ``inspect.Parameter.empty`` if it is required.
+        help: its help text.
     """
 
     hint: Any
@@ -49,12 +50,13 @@ class Option(NamedTuple):
 
 
 class PassedOn:
-    """Says of ``**options`` whose options these are: of ``module:Name``, a class or a function.
+    """Annotates ``**options`` with the classes or functions (``module:Name``) that they are passed on to.
 
     Args:
-        places: where they are declared; an option that the function declares itself counts before them.
-        without: those that are not passed on.
-        defaults: of those that have another default here.
+        places: classes and functions that declare the options; an option that the annotated function
+            declares itself takes precedence.
+        without: names of options that are not passed on.
+        defaults: option -> default, where it differs from the declared one.
     """
 
     def __init__(
@@ -77,12 +79,12 @@ class PassedOn:
 
 @dataclass(frozen=True)
 class Declaration:
-    """What a class or a function declares.
+    """The docstring, options and constants of a class or a function.
 
     Attributes:
-        doc: its docstring; the first paragraph is what lists show.
-        options: by name.
-        constants: plain values that a class body assigns.
+        doc: its docstring; lists show the first paragraph.
+        options: name -> option.
+        constants: name -> plain value that the class body assigns.
     """
 
     doc: str
@@ -92,10 +94,10 @@ class Declaration:
 
 @cache
 def declaration(place: str) -> Declaration:
-    """What ``module:Name`` declares, the module named as inside of cohobate (``methods.kd:KD``).
+    """The declaration of ``module:Name``, a module inside cohobate (``methods.kd:KD``).
 
     Raises:
-        ValueError: no such module or name in it.
+        ValueError: there is no such module, or no such name in it.
     """
     module, _, name = place.partition(":")
     source = Source.of(f"{PACKAGE}.{module}")
@@ -113,13 +115,13 @@ def declaration(place: str) -> Declaration:
 
 
 def imported(place: str) -> Any:
-    """The class or function itself."""
+    """The class or function ``module:Name`` itself."""
     module, _, name = place.partition(":")
     return getattr(importlib.import_module(f"{PACKAGE}.{module}"), name)
 
 
 def declaration_of(kind: type) -> Declaration:
-    """What a class of the user's own declares: the parameters of its constructor, and of its own ``of``."""
+    """The declaration of a user's class: the parameters of its constructor, and of its own ``of``."""
     functions = [vars(kind)["of"].__func__] if "of" in vars(kind) else []
     options: dict[str, Option] = {}
     for function in (*functions, inspect.unwrap(kind.__init__)):  # type: ignore[misc]
@@ -140,7 +142,7 @@ def _doc(node: ast.ClassDef | ast.FunctionDef) -> str:
 
 
 class Source(dict[str, Any]):
-    """Names at the top of a module, each evaluated when it is first asked for."""
+    """The top-level names of a module, each evaluated on first access."""
 
     def __init__(self, module: str) -> None:
         self.module = module
@@ -154,7 +156,7 @@ class Source(dict[str, Any]):
         return cls(module)
 
     def options(self, node: ast.FunctionDef) -> Iterator[tuple[str, Option]]:
-        """Keyword-only parameters, then those that ``**options`` passes on."""
+        """The options of a function: its keyword-only parameters, then those that ``**options`` passes on."""
         own = {}
         for parameter, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True):
             empty = inspect.Parameter.empty
@@ -175,7 +177,7 @@ class Source(dict[str, Any]):
                     continue  # not a plain value
 
     def value(self, node: ast.expr | None) -> Any:
-        """An expression's value."""
+        """The value of an expression."""
         if node is None:
             return Any
         return eval(compile(ast.Expression(node), str(self.path), "eval"), {"__builtins__": {}}, self)
@@ -209,7 +211,7 @@ def _names(node: ast.stmt) -> Iterable[str]:
 
 
 def _file(module: str) -> Path:
-    """The file of a module of ours; its package is not imported, for that may import torch."""
+    """The file of a module of cohobate; its package is not imported, since that may import torch."""
     package, _, name = module.rpartition(".")
     if not package:
         return Path(importlib.import_module(module).__file__ or "")

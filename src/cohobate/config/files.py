@@ -1,4 +1,4 @@
-"""Configurations in files. No torch here."""
+"""Configuration files. Nothing here imports torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a choice with options is written, ``name:option=value``, on the command line and in Python."""
+"""The notation for a name with options, ``name:option=value``, on the command line and in Python."""
 
 from __future__ import annotations
 
@@ -13,35 +13,37 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
     Raises:
         ValueError: a part that is not option=value.
     """
-    name, _, given = spec.rpartition(":")
-    if "=" not in given:
+    name, _, options = spec.rpartition(":")
+    if "=" not in options:
         return spec, {}
     pairs = {}
-    for part in given.split(","):
+    for part in options.split(","):
         key, equals, value = part.partition("=")
         if not equals:
-            raise ValueError(f"{part!r} in {spec!r} is not option=value")
+            raise ValueError(
+                f"{part!r} in {spec!r} is not option=value; write name:option=value,option=value"
+            )
         pairs[key.strip()] = yaml.safe_load(value)
     return name, pairs
 
 
 def without(spec: str, *options: str) -> tuple[str, list[str]]:
-    """A model's spec, ``name:option=value:option``, without some options, and the values that these had."""
+    """A model's spec, ``name:option=value:option``, without these options, and their values."""
     parts = [part.partition("=") for part in spec.split(":")]
-    kept = ":".join("".join(part) for part in parts if part[0] not in options)
-    return kept, [value for key, _, value in parts if key in options]
+    rest = ":".join("".join(part) for part in parts if part[0] not in options)
+    return rest, [value for key, _, value in parts if key in options]
 
 
 def flag(option: str) -> str:
-    """``batch_size`` as it is typed: ``--batch-size``."""
+    """The flag of an option: ``batch_size`` -> ``--batch-size``."""
     return f"--{option.replace('_', '-')}"
 
 
 def text(value: Any) -> str:
-    """A value of an option, as it is typed."""
+    """A value of an option, as it is typed on the command line."""
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def takes_several(annotation: object) -> bool:
-    """Whether an option of this type takes several values: a tuple, or one that may be None."""
+    """Whether an option of this type takes several values: a tuple, or a tuple or None."""
     return get_origin(annotation) is tuple or any(get_origin(part) is tuple for part in get_args(annotation))

@@ -209,8 +209,8 @@ class Optimisation(Group):
             raise ValueError("nesterov needs momentum above 0; add --no-nesterov")
         if list(self.milestones) != sorted(self.milestones):
             raise ValueError(f"milestones must rise, got {self.milestones}")
-        given = {"mixing_alpha": self.mixing_alpha, "mixing_share": self.mixing_share}
-        for name, value in given.items():
+        options = {"mixing_alpha": self.mixing_alpha, "mixing_share": self.mixing_share}
+        for name, value in options.items():
             if self.mixing == "none" and value != type(self).model_fields[name].default:
                 raise ValueError(f"{name} {value} needs mixing mixup or cutmix, got mixing none")
         return self

@@ -1,4 +1,4 @@
-"""What is named on the command line: code of the user's own, and names that are nearly right."""
+"""Loads a user's own code by name, and finds the known names that are nearest to a mistyped one."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any
 
 
 def load_object(spec: str) -> Any:
-    """What ``file.py:name`` or ``package.module:name`` stands for.
+    """The object that ``file.py:name`` or ``package.module:name`` names.
 
     Raises:
-        ValueError: no such file, module or name; the names that are there are listed.
+        ValueError: there is no such file, module or name; the message lists the names that exist.
     """
     place, _, name = spec.rpartition(":")
     module = _from_file(Path(place)) if place.endswith(".py") else _from_module(place)
@@ -29,7 +29,7 @@ def load_object(spec: str) -> Any:
 def _from_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise ValueError(f"no file {path} (looked in {Path.cwd()})")
-    # A name of its own: two files called model.py must not be one module.
+    # A unique name: two files called model.py must not become one module.
     name = f"cohobate_user_{path.stem}_{abs(hash(path.resolve()))}"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, path)
@@ -51,5 +51,5 @@ def _from_module(name: str) -> ModuleType:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The three known names that look most like ``name``."""
+    """The three known names that are most similar to ``name``."""
     return ", ".join(difflib.get_close_matches(name, list(known), n=3, cutoff=0.0))

@@ -1,4 +1,4 @@
-"""Numerical care: equations in float32, the cross-entropy that all methods share."""
+"""Equations in float32, and the cross-entropy that all methods share."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _up(value: Any) -> Any:
 
 @float32
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    """Mean cross-entropy over the kept positions.
+    """Mean cross-entropy over the positions that are not ignored.
 
     Args:
         logits: (B, K) or (B, K, H, W).

@@ -1,6 +1,6 @@
 """Options: declared once, in the constructor that uses them, and checked from that declaration.
 
-An option is a keyword-only parameter that says its type, its range, what it does, and its default::
+An option is a keyword-only parameter whose annotation holds its type, its range and its help text::
 
     @checked
     def __init__(
@@ -10,7 +10,7 @@ An option is a keyword-only parameter that says its type, its range, what it doe
         weight: Annotated[float, Ge(0), Doc("lambda of eq. 5, weight of the KL term.")] = 0.25,
     ) -> None: ...
 
-The command line makes the flag, its help, its range and its default of this
+The command line takes the flag, its help, its range and its default from it
 (:mod:`cohobate.config.declared`).
 """
 
@@ -36,18 +36,19 @@ Temperature = Annotated[float, Gt(0), Doc("T, temperature that softens both pred
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
-    """Refuse options that are not as a constructor, or a function, declares them, before it runs.
+    """Check the options of a constructor, or a function, against their annotations before it runs.
 
     Raises:
-        ValueError: naming the option, the value given and the valid ones.
+        ValueError: an option has a wrong type or is out of range; the message names the option, the
+            value and the valid ones.
     """
 
     @wraps(function)
     def call(*args: P.args, **options: P.kwargs) -> R:
         hints = declared_hints(function)
         for name, value in options.items():
-            if name in hints and (wrong := problem(value, hints[name])):
-                raise ValueError(f"{name} must be {wrong}, got {value!r}")
+            if name in hints and (requirement := problem(value, hints[name])):
+                raise ValueError(f"{name} must be {requirement}, got {value!r}")
         return function(*args, **options)
 
     return call
@@ -55,9 +56,10 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
 @cache
 def declared_hints(function: Callable[..., Any]) -> Mapping[str, Any]:
-    """Annotation of each keyword-only parameter, ``Annotated`` kept.
+    """The annotation of each keyword-only parameter, with its ``Annotated`` metadata.
 
-    Evaluated one by one: other parameters may name types that are imported for the type checker only.
+    They are evaluated one by one, since other parameters may name types that are imported for the type
+    checker only.
     """
     function = inspect.unwrap(function)
     names = function.__globals__
@@ -71,7 +73,7 @@ def declared_hints(function: Callable[..., Any]) -> Mapping[str, Any]:
 
 
 def own(kind: type, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the options that a class declares, in its constructor or in a classmethod ``of`` beside it."""
+    """The options that a class declares, in its constructor or in its own classmethod ``of``."""
     makers = [kind.__init__, *([vars(kind)["of"].__func__] if "of" in vars(kind) else [])]  # type: ignore[misc]
     declared = {name for maker in makers for name in declared_hints(maker)}
     return {name: value for name, value in options.items() if name in declared}
@@ -81,13 +83,13 @@ def problem(value: object, hint: Any) -> str | None:
     """The requirement of an annotation that a value breaks, in words; None if the value fits."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        wrong = problem(value, parts[0])
-        if wrong or value is None:
-            return wrong
+        requirement = problem(value, parts[0])
+        if requirement or value is None:
+            return requirement
         return next((words for bound in parts[1:] if (words := out_of(bound, value))), None)
     if origin in (Union, UnionType):
-        wrongs = [problem(value, part) for part in parts]
-        return None if None in wrongs else " or ".join(dict.fromkeys(str(wrong) for wrong in wrongs))
+        wanted = [problem(value, part) for part in parts]
+        return None if None in wanted else " or ".join(dict.fromkeys(map(str, wanted)))
     if origin is Literal:
         return None if value in parts else f"one of {', '.join(map(repr, parts))}"
     if origin in (tuple, Sequence):
@@ -119,7 +121,7 @@ _BOUNDS: dict[type, tuple[str, Callable[[Any, Any], bool], str]] = {
 
 
 def out_of(bound: object, value: Any) -> str | None:
-    """A bound in words if the value is beyond it: a number, or one of a sequence of numbers."""
+    """The bound in words if a number, or one of a sequence of numbers, violates it; else None."""
     if isinstance(bound, MinLen):
         return None if len(value) >= bound.min_length else f"at least {bound.min_length} in number"
     if type(bound) not in _BOUNDS:

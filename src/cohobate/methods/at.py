@@ -7,10 +7,10 @@ Neural Networks via Attention Transfer, ICLR 2017.
     Q       attention_map(x)    its spatial attention map, a vector
     beta    weight              factor of the term
 
-Choices. Of the paper's maps, the sum of squares over the channels; a mean is the same once the map
-has length 1. Eq. 2 takes the norm of the difference of two maps; the authors' code, and the usual
-weight of 1000, take the mean of the squared difference over batch and positions, so this does too.
-Stages are summed. Maps of different sizes are pooled, as features, to the smaller of the two.
+Choices. The map is the sum of squares over the channels, one of the paper's; their mean gives the same
+map after normalisation. Eq. 2 takes the norm of the difference of two maps; the authors' code, to which
+the usual weight of 1000 belongs, takes the mean of the squared difference over batch and positions, and
+so does this file. Stages are summed. Features of different sizes are pooled to the smaller size.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def attention_map(x: Tensor) -> Tensor:
     Returns:
         (B, H W).
     """
-    # The norm over the channels, squared, and its gradient never write the squares of a whole map.
+    # The squared norm over the channels: unlike the squared map, it needs no tensor of the map's size.
     squares = torch.linalg.vector_norm(x, dim=1).square() / x.shape[1]
     return F.normalize(squares.flatten(1), dim=1)  # F_sum^2, then Q / |Q| of Eq. 2
 

@@ -12,8 +12,8 @@ Networks via Self Distillation, ICCV 2019.
     2           Loss Source 2   alpha KL(q^C || q^i)
     3           Loss Source 3   lambda || F_i - F_C ||^2
 
-Choices. The paper prints the three losses and no values; its public codes disagree. The default is the
-paper's form, with the values of the author's code where they fit that form:
+Choices. The paper prints the three losses but no values, and its public codes differ. The default is the
+form in the paper, with the values of the author's code where they apply to it:
 
     option              default     author's code, journal  luanyunteng's code  Self-KD-Lib
     alpha               0.3         0.3                     0.1                 1
@@ -34,22 +34,23 @@ paper's form, with the values of the author's code where they fit that form:
 
     The author's code trains with ``--autoaugment cifar --cutout 16``. All have SGD, 128 images a step,
         learning rate 0.1 and weight decay 5e-4; Self-KD-Lib alone has Nesterov's form and a warm-up.
-    Gradients: q^C and F_C are constants for the shallow classifiers, in every code; the deepest learns from
-        labels only, as in the paper, but what it shares with the shallow ones learns from all.
-    Soft loss: KL where two codes have the cross-entropy with q^C; they differ by a constant.
+    Gradients: q^C and F_C are constants for the shallow classifiers, in every code; the deepest classifier
+        learns from labels only, as in the paper, while the stages that it shares with the shallow ones get
+        gradients from all losses.
+    Soft loss: KL, while two of the codes have the cross-entropy with q^C; the two differ by a constant.
     T^2: not printed, so not the default.
-    Hint: ``squared`` sums over channels and averages over images and positions: as printed but for the number
-        of positions, which lambda would have to undo on larger maps. Its weight is that of luanyunteng's
-        code for one image (1e-6, summed over 128 images). That code leaves out features that are not positive
-        on either side; after a ReLU those are equal anyway.
-    Linear: the author's code compares W F_i with F_C, both pooled. It leaves one classifier without the hint,
-        the deepest of the shallow ones, where its comment says the shallowest (``unhinted=(3,)`` of three).
+    Hint: ``squared`` sums over channels and averages over images and positions. This is as printed except for
+        the division by the number of positions, without which lambda would depend on the size of the map. Its
+        weight is that of luanyunteng's code for one image (1e-6, summed over 128 images). That code leaves
+        out features that are not positive in both maps; after a ReLU these are equal anyway.
+    Linear: the author's code compares W F_i with F_C, both pooled. It omits the hint of one classifier, the
+        deepest of the shallow ones, although its comment says the shallowest (``unhinted=(3,)`` of three).
     Bottleneck: 1x1 convolution to a quarter of the deepest channels, one that strides down to the deepest
         size, 1x1 to its channels, batch norm and ReLU after each; biases before batch norm are left
         out. ``separable``: pairs of depth-wise separable convolutions, each pair halving the map.
         ``attention``: the stage is first multiplied by a map of its own, from half its size.
     Ensemble: the mean of all classifiers' logits (not softened), as in the author's code.
-    Exits compute the whole network and throw away what is deeper than they are.
+    Predictors of exits run the whole network and discard the stages deeper than the exit.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ from .kd import softened_kl
 from .matching import require_same
 
 BETA = 1.28e-4
-"""Weight of the hint: 1e-6 for an image in a sum over 128 of them."""
+"""Weight of the hint: 128 times 1e-6, the weight of a sum over 128 images."""
 
 Place = Literal["map", "pooled", "linear"]
 Reduction = Literal["squared", "mean", "sum", "norm"]
@@ -110,7 +111,7 @@ class BYOT(Method):
             (:func:`.byot_exits.exits_of`).
 
     Raises:
-        ValueError: no exit, an exit that is not there, an option out of range.
+        ValueError: no exit; ``unhinted`` names an exit that does not exist; an option is out of range.
     """
 
     @checked
@@ -175,7 +176,7 @@ class BYOT(Method):
         attention: Attended = False,
         **options: Any,
     ) -> Self:
-        """Made with a shallow classifier for every stage but the deepest."""
+        """Build the method with a shallow classifier for every stage except the deepest."""
         network = given.network()
         output = given.look(network)
         exits = exits_of(output, given.classes, bottleneck=bottleneck, attention=attention)

@@ -1,4 +1,4 @@
-"""BYOT's shallow classifiers: bottleneck, optional attention and a linear layer, and predictors from them.
+"""BYOT's shallow classifiers (a bottleneck, optional attention and a linear layer), and their predictors.
 
 Zhang et al., ICCV 2019; the losses, the symbols and the choices are in methods/byot.py.
 """
@@ -41,7 +41,7 @@ def bottleneck_of(
         kind: ``dense``, three convolutions; ``separable``, as many pairs as there are halvings.
 
     Raises:
-        ValueError: the deepest map is the larger one.
+        ValueError: the map of the stage is smaller than the deepest one.
     """
     if size[0] < target_size[0] or size[1] < target_size[1]:
         raise ValueError(
@@ -54,7 +54,7 @@ def bottleneck_of(
 def _dense(channels: int, size: Size, target_channels: int, target: Size) -> list[nn.Module]:
     middle = max(1, target_channels // 4)
     strides = size[0] // target[0], size[1] // target[1]
-    # As wide as the stride, or wider by what is left over, so that no position is skipped.
+    # The kernel covers the stride and the remainder of the division, so that no position is skipped.
     kernel = size[0] - (target[0] - 1) * strides[0], size[1] - (target[1] - 1) * strides[1]
     return [
         *_normed(nn.Conv2d(channels, middle, 1, bias=False)),
@@ -146,7 +146,7 @@ class Exit(nn.Module):
 def exits_of(
     output: Output, classes: int, *, bottleneck: Bottleneck = "dense", attention: Attended = False
 ) -> list[Exit]:
-    """An exit for every stage but the deepest.
+    """An exit for every stage except the deepest.
 
     Args:
         output: of the network.

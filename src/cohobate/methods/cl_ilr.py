@@ -7,20 +7,20 @@ Song, Chai: Collaborative Learning for Deep Neural Networks, NeurIPS 2018.
     q^(h)           consensus       softened mean of the other heads' logits
     beta            beta            share of the cross-entropy
     T               temperature     T > 1 softens predictions
-    ILR             what crosses the cut between trunk and tails
+    ILR             values of the trunk that the tails take
 
 Choices.
     Sharing: one branching point, of any number of heads; the paper also has a tree of them.
-    Rescaling: the gradient that the heads send into the trunk is divided by their number, so the trunk
-        learns at the rate of one head. ``rescale=False`` leaves the sum.
-    Gradients: q^(h) is a constant; ``detach=False`` lets a head's soft loss move the others too.
-    Soft loss: KL where the paper has the cross-entropy with q^(h). They differ by the entropy of q^(h),
-        a constant as long as it is detached; KL is zero where the heads agree.
+    Rescaling: the sum of the heads' gradients is divided by their number before the trunk, whose learning
+        rate is then that of one head. ``rescale=False``: the trunk gets the sum.
+    Gradients: q^(h) is a constant; with ``detach=False`` the soft loss of a head also trains the others.
+    Soft loss: KL, while the paper has the cross-entropy with q^(h). They differ by the entropy of q^(h),
+        a constant if q^(h) is detached; KL is zero if the heads agree.
     T^2: inside the soft loss, as in KD. Without it the loss is, up to its scale, ours with
         T^2 beta / (T^2 beta + 1 - beta) in beta's place: 0.8 for the settings beta = 0.5, T = 2.
-    Public code: none of the authors' that we know of. A reproduction by others has beta = 0.5, T = 2, a
-        constant q^(h) and no T^2. OKDDip's code compares to CL-ILR with T = 3 and T^2, weighs both
-        losses by 1, lets the soft one rise as ONE does, and does not detach.
+    Public code: we know of none by the authors. A reproduction by others has beta = 0.5, T = 2, a constant
+        q^(h) and no T^2. OKDDip's code has CL-ILR as a baseline, with T = 3, T^2, weight 1 for both losses,
+        the ramp of ONE for the soft loss, and no detaching.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ def consensus(logits: Tensor) -> Tensor:
 
 
 def rescaled(value: Any, heads: int) -> Any:
-    """A value that crosses the cut; the gradient of a floating tensor is divided by the number of heads."""
+    """A value that the trunk passes to the tails, with its gradient divided by the number of heads."""
     if not isinstance(value, Tensor) or not value.is_floating_point():
         return value
-    # Between two equal ends, one a constant: the tensor bit by bit, and a share of its gradient.
+    # Both ends are equal and one is constant: the value is exact, its gradient is divided by ``heads``.
     return torch.lerp(value.detach(), value, 1 / heads)
 
 

@@ -1,4 +1,4 @@
-"""CRD: a contrastive loss pulls the features of an image together, those of other classes apart.
+"""CRD: a contrastive loss between the student's and the teacher's features of the training images.
 
 Tian, Krishnan, Isola: Contrastive Representation Distillation, ICLR 2020.
 
@@ -10,15 +10,15 @@ Tian, Krishnan, Isola: Contrastive Representation Distillation, ICLR 2020.
     (none)      log_z           log Z, Z the scale of e^(g^T(T)' g^S(S) / tau)
 
 Choices.
-    Critic: eq. 19 with its exponential over Z, a constant for each direction: M times the mean of the
-        exponentials over the first batch (of all ranks). Not printed; the public code does it.
-    Directions: the student's embedding against the memory of the teacher's, and the other way round;
-        the two are summed.
-    Memory: an embedding of each image and network, a moving average (``memory_momentum``), scaled
-        to length 1 again; at first uniform in +-sqrt(3 / dim). An image is its own positive: the memory as it
-        was before this step. The memory is updated in ``forward``, in training mode only.
-    Negatives: uniform over the images of all other classes, with replacement, anew for each image and
-        step, the same for both directions. The public code draws them without replacement.
+    Critic: eq. 19 with its exponential divided by Z, a constant for each direction: M times the mean of the
+        exponentials over the first batch (of all ranks), as in the public code; the paper does not print it.
+    Directions: the student's embeddings are contrasted with the memory of the teacher's, and the teacher's
+        with the memory of the student's; the two losses are summed.
+    Memory: a moving average of the embedding of each image, for each network (``memory_momentum``), scaled
+        to length 1 after each update; initialised uniformly in +-sqrt(3 / dim). The positive of an image is
+        its own entry before this step. The memory is updated in ``forward``, in training mode only.
+    Negatives: drawn uniformly from the images of all other classes, with replacement, anew for each image
+        and step, the same for both directions. The public code draws them without replacement.
     Settings of the public code: weight 0.8 beside a cross-entropy of weight 1; 16384 negatives,
         temperature 0.07, memory_momentum 0.5, 128 dimensions.
     Several processes: images and embeddings of all ranks update the memory of each, so that it is the
@@ -40,7 +40,7 @@ from ..core.options import Doc, Ge, Gt, Lt, Weight, checked
 from .matching import Pair, pooled_pair
 
 EXACT = 2**18
-"""Rows up to which float32 draws each about equally often (to 2 percent); beyond, float64 draws."""
+"""Rows up to which float32 draws each with equal probability, to 2 percent; above, float64 draws."""
 
 
 @float32
@@ -53,8 +53,8 @@ def draw_negatives(first: Tensor, size: Tensor, total: int, negatives: int) -> T
     """Rows for each anchor, uniform over those outside of its own class, with replacement.
 
     Args:
-        first: (B,) where the rows of the anchor's class begin; the rows of a class are contiguous.
-        size: (B,) how many they are, less than ``total``.
+        first: (B,) first row of the anchor's class; the rows of a class are contiguous.
+        size: (B,) number of rows of the anchor's class, less than ``total``.
         total: rows of all classes.
         negatives: rows to draw for each anchor.
 
@@ -71,8 +71,8 @@ def draw_negatives(first: Tensor, size: Tensor, total: int, negatives: int) -> T
 def similarities(embedding: Tensor, bank: Tensor, rows: Tensor, temperature: float) -> Tensor:
     """Inner products over the temperature: (B, dim), (M, dim), (B, R) rows -> (B, R).
 
-    Those with all rows are computed and the wanted ones gathered: at 50,000 rows, 64 anchors and 16,385
-    rows each this takes a tenth of the time of gathering embeddings, (B, R, dim), first.
+    The products with all rows are computed, then those with ``rows`` are gathered: for 50,000 rows and 64
+    anchors with 16,385 rows each this takes a tenth of the time of gathering the embeddings, (B, R, dim).
     """
     return F.linear(embedding / temperature, bank).gather(1, rows)
 
@@ -102,7 +102,7 @@ def critic_gradient(scores: Tensor, log_z: Tensor, bank: Tensor, rows: Tensor, t
     """Derivative of :func:`critic_loss` of :func:`similarities` with respect to the embedding, (B, dim)."""
     slope = _log_odds(scores, log_z, len(bank)).sigmoid()  # h, less 1 for the positive
     slope[:, 0] -= 1
-    # A row that was drawn twice has one slope: the sum is the same in whatever order a GPU adds.
+    # A row that is drawn twice has equal slopes, so the sum does not depend on the order of the additions.
     slopes = scores.new_zeros(len(scores), len(bank)).scatter_add_(1, rows, slope)
     return slopes @ bank / (temperature * len(scores))
 
@@ -114,7 +114,7 @@ def _log_odds(scores: Tensor, log_z: Tensor, size: int) -> Tensor:
 
 @float32
 def moved(old: Tensor, new: Tensor, momentum: float) -> Tensor:
-    """Moving average of rows of a memory and new embeddings, (B, dim) each; of length 1."""
+    """Moving average of rows of a memory and new embeddings, (B, dim) each, scaled to length 1."""
     return F.normalize(momentum * old + (1 - momentum) * new, dim=1)
 
 
@@ -191,7 +191,7 @@ class CRD(Term):
                 f"CRD contrasts an image with those of other classes, but the {len(labels)} labels are of "
                 f"{len(classes)} class(es); it needs at least 2"
             )
-        # What follows from the labels alone is not part of the state.
+        # These follow from the labels, so they are not saved.
         self.register_buffer("place", own.argsort(stable=True).argsort(), persistent=False)
         self.register_buffer("first", (counts.cumsum(0) - counts)[own], persistent=False)
         self.register_buffer("size", counts[own], persistent=False)
@@ -220,9 +220,9 @@ class CRD(Term):
     def _loss(self, embedding: Tensor, bank: Tensor, scores: Tensor, log_z: Tensor, rows: Tensor) -> Tensor:
         """The loss of one direction, with its derivative.
 
-        The derivative is taken here because the backward pass comes when the banks have been updated:
-        autograd would need a copy of each, and inductor (of torch 2.11 and 2.13) leaves that copy out
-        and reads the updated ones.
+        The derivative is computed here because the banks are updated before the backward pass: autograd
+        would need a copy of each bank, and inductor (of torch 2.11 and 2.13) omits that copy and reads
+        the updated banks.
         """
         with torch.no_grad():
             value = critic_loss(scores, log_z, len(bank))
@@ -264,7 +264,7 @@ class CRD(Term):
 
 
 def of_all_ranks(own: Tensor) -> Tensor:
-    """Rows of every process one after another, (B, ...) -> (world x B, ...), without a gradient."""
+    """The rows of all processes, concatenated: (B, ...) -> (world x B, ...), without a gradient."""
     own = own.detach().contiguous()
     if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
         return own

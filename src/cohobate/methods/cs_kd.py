@@ -1,4 +1,4 @@
-"""CS-KD: the prediction for another image of the class is the soft label.
+"""CS-KD: the soft label of an image is the prediction for another image of its class.
 
 Yun, Park, Lee, Shin: Regularizing Class-wise Predictions via Self-knowledge Distillation, CVPR 2020.
 
@@ -9,16 +9,16 @@ Yun, Park, Lee, Shin: Regularizing Class-wise Predictions via Self-knowledge Dis
     T           temperature
 
 Choices.
-    Loss: cross-entropy of x alone, plus lambda T^2 KL(P(.|x') || P(.|x)); x' is a constant and gets no
-        gradient, as printed. lambda is 1, and 3 for the fine-grained data sets, in the commands of the
-        authors' code; T is 4 there.
-    Batch norm: the authors' code passes x' without gradient but in training mode, after x: the running
-        statistics move twice a step, and are those of both images. This is the default: x' is drawn as
-        x is, so what is estimated is the same. ``statistics="first"``: the pass of x' leaves them alone.
-        Either way each pass is normalised by its own batch.
-    Pairs: the loader draws x', evenly from the other images of the class; an image alone in its class is
-        its own pair (and another augmentation of itself). The authors' sampler may draw x itself as well.
-    Batch size: counts x alone, as there.
+    Loss: cross-entropy of x only, plus lambda T^2 KL(P(.|x') || P(.|x)), where P(.|x') is a constant, as
+        printed. In the commands of the authors' code lambda is 1, and 3 for the fine-grained data sets; T is
+        4.
+    Batch norm: the authors' code passes x' in training mode, without gradient, after x, so the running
+        statistics are updated twice in a step, by both images. This is the default; x and x' have the same
+        distribution. ``statistics="first"``: the pass of x' does not update them. Each pass is normalised
+        by the statistics of its own batch in both cases.
+    Pairs: the loader draws x' uniformly from the other images of the class; the only image of a class is
+        paired with another augmentation of itself. The authors' sampler may also draw x itself.
+    Batch size: the number of images x, as in the authors' code.
     Reference settings: SGD without Nesterov's form, weight decay 1e-4.
 """
 
@@ -77,7 +77,7 @@ class CSKD(Method):
 
     def forward(self, batch: Batch, turn: int = 0) -> dict[str, Tensor]:
         classmates = other_view(batch, "CSKD", "other images of the same classes")
-        # First, because autocast would keep weights that were cast without gradient.
+        # This pass first: autocast would reuse the weights that the pass below casts without gradient.
         logits = as_output(self.network(batch.x)).logits
         with torch.no_grad():
             target = run(self.network, classmates, track=self.statistics == "both").logits

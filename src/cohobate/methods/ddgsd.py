@@ -1,4 +1,4 @@
-"""DDGSD: two distorted versions of an image teach each other, in one network.
+"""DDGSD: the predictions of one network for two augmentations of an image teach each other.
 
 Xu, Liu: Data-Distortion Guided Self-Distillation for Deep Neural Networks, AAAI 2019.
 
@@ -10,21 +10,22 @@ Xu, Liu: Data-Distortion Guided Self-Distillation for Deep Neural Networks, AAAI
     T           temperature
 
 Choices.
-    From the paper, by others' accounts (its text was not at hand): a cross-entropy for either version, KL
-        both ways, MMD between the features before the classifier; lambda = 1, mu from 1e-4 to 5e-4. There
-        is no code of the authors. A port that says to follow their settings has mu = 5e-4 and T = 3; these
-        are our defaults.
+    From the paper (its text was not at hand; known from other publications): a cross-entropy for each
+        version, KL in both directions, MMD between the features before the classifier; lambda = 1, mu from
+        1e-4 to 5e-4. The authors published no code. A re-implementation that claims to follow their settings
+        has mu = 5e-4 and T = 3; these are our defaults.
     T^2: inside the KL terms, as in KD.
-    Gradients: each version's posterior is a constant where it teaches the other. So either KL term has the
-        gradient of KD, which vanishes with the difference of two probabilities; the other way round,
-        log-ratios of the rarest classes would pull too. ``detach=False``: both sides of both terms move. MMD
-        moves both sides: there is no teacher in it.
+    Gradients: the prediction that serves as the target of a KL term is a constant, so each term has the
+        gradient of KD, the difference of two probabilities; a gradient into the target would contain the
+        log-ratios of rare classes. ``detach=False``: gradients flow into both predictions of both terms. The
+        gradient of MMD flows into the features of both versions.
     MMD: with a linear kernel, the squared distance of the two mean features; the mean is over all images of
-        the batch, whatever their class, and over those of this process alone. ``average="all"`` averages
-        over images and features, so that two numbers are compared.
-    Passes: one pass over both versions, whose batch-norm statistics are those of both together.
-    Public ports: Self-KD-Lib has ``ce_weight=0.5, temperature=4, average="all"`` and detaches. Another
-        takes two passes, and compares logits by their mean squared difference in place of MMD.
+        the batch in this process, of all classes. ``average="all"`` averages over images and features, so
+        that two numbers are compared.
+    Passes: one pass over both versions; its batch-norm statistics are those of both together.
+    Public re-implementations: Self-KD-Lib has ``ce_weight=0.5, temperature=4, average="all"`` and detaches
+        the targets. Another takes two passes, and has the mean squared difference of the logits instead of
+        MMD.
 """
 
 from __future__ import annotations

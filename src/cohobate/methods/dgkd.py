@@ -7,9 +7,9 @@ ICCV 2021.
     lambda          weight          share of the guidance; 1 - lambda is the cross-entropy's
     tau             temperature
 
-Choices. The paper sums n + 1 distillation losses and counts the cross-entropy n + 1 times; this is
-its loss divided by n + 1, so that a rate suits any number of guides. Stochastic learning drops each
-guide of a mini-batch with probability ``drop``; 0, the default, is dense guidance without it.
+Choices. The paper sums n + 1 distillation losses and counts the cross-entropy n + 1 times; this is its
+loss divided by n + 1, so that one learning rate suits any number of guides. Stochastic learning leaves
+each guide out of a mini-batch with probability ``drop``; 0, the default, is dense guidance without it.
 """
 
 from __future__ import annotations

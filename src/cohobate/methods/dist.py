@@ -1,4 +1,4 @@
-"""DIST: the student's predictions need only correlate with the teacher's.
+"""DIST: maximises the correlation of the student's predictions with the teacher's.
 
 Huang, You, Wang, Qian, Xu: Knowledge Distillation from A Stronger Teacher, NeurIPS 2022.
 
@@ -15,10 +15,10 @@ Choices.
         own defaults are 1, 1 and no temperature.
     tau^2: both relations are multiplied by it, as in the public code; the paper's listing has no
         such factor. The usual beta and gamma belong to this scale.
-    Constant rows and columns (a classifier that starts at zero, a class that is never predicted) have
-        no correlation: they count as uncorrelated, 1 in the loss, and give no gradient. The public
-        code adds 1e-8 to the product of the norms, which multiplies their gradient by 1e8, and
-        takes classes of tiny probability for uncorrelated; here they count in full.
+    Constant rows and columns (a classifier initialised at zero, a class that is never predicted) have no
+        defined correlation: it is set to 0, which is 1 in the loss, without a gradient. The public code adds
+        1e-8 to the product of the norms, which multiplies their gradient by 1e8, and makes the correlation
+        of classes of tiny probability 0; here it is computed exactly.
     Dense predictions: every position is a row.
 """
 
@@ -93,7 +93,7 @@ def _centred(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     mean = x.mean(dim=dim, keepdim=True)
     centred = x - mean
     square = torch.linalg.vecdot(centred, centred, dim=dim)
-    # Up to rounding; and norms below 1e-12, where the gradient of the root would overflow.
+    # Constant up to rounding, or with a norm below 1e-12, where the gradient of the root would overflow.
     rounding = x.shape[dim] * (16 * torch.finfo(x.dtype).eps) ** 2
     least = mean.detach().squeeze(dim).square() * rounding + 1e-24
     return centred, torch.where(square > least, square, torch.inf).rsqrt()

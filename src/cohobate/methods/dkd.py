@@ -1,4 +1,4 @@
-"""DKD: the target class and the other classes are distilled apart.
+"""DKD: separate terms for the target class and for the other classes.
 
 Zhao, Cui, Song, Qiu, Liang: Decoupled Knowledge Distillation, CVPR 2022.
 
@@ -10,16 +10,16 @@ Zhao, Cui, Song, Qiu, Liang: Decoupled Knowledge Distillation, CVPR 2022.
     beta           beta          factor of NCKD, KL between p^ of teacher and student
     T              temperature
 
-Plain KD is TCKD + p_\\t^T NCKD (eq. 6): it teaches the other classes least where the teacher is
-surest. DKD gives NCKD a factor of its own.
+Plain KD is TCKD + p_\\t^T NCKD (eq. 6): the weight of the other classes is small where the teacher is
+confident. DKD gives NCKD a factor of its own.
 
 Choices.
     Weights: alpha 1, beta 8, T 4 with cross-entropy 1, the public setting for CIFAR-100.
     Ramp: the public code multiplies by min(epoch / 20, 1), epochs of 240 counted from 1; ours is
         the same rise, continuous and from 0, over ``ramp`` = 20 / 240 of the run.
-    Log space: p_t and 1 - p_t come from the margin of the true class over the log-sum-exp of the
-        others, which is exact however sure a network is. Public code takes the logarithm of a
-        rounded probability and masks by subtracting 1000: NaN beyond a lead of 420 at T = 4.
+    Log space: p_t and 1 - p_t are computed from the difference of the true logit and the log-sum-exp of
+        the others, which is accurate for any confidence. Public code takes the logarithm of a rounded
+        probability and masks by subtracting 1000, which gives NaN for a difference above 420 at T = 4.
     Unlabelled images (label -100) are left out of the mean, for they have no target class.
 """
 

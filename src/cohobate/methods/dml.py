@@ -14,15 +14,15 @@ Choices.
         the softmax of the mean of their logits.
     Temperature: the paper has none, that is T = 1. At T > 1 both sides are softened, and the KL is
         scaled by T^2 as in KD.
-    Gradients: the others' predictions are constants. So one backward of the sum trains each network by its
-        own loss.
-    Time: the paper's algorithm 1 updates the networks in turns, and the others predict anew after each
-        update: ``in_turns=True``, for networks that share nothing. By default all are updated together,
-        by their predictions before it: K passes a step instead of K^2. In turns, the others' predictions
-        are normalised by the batch too, but move no batch-norm statistics: these move in a network's own
-        turn only.
-    Public code that others compare to (OKDDip's): ``target="mean_logits"``, ``temperature=3``,
-        ``detach=False``, together.
+    Gradients: the others' predictions are constants, so the backward pass of the sum trains each network by
+        its own loss.
+    Order of updates: the paper's algorithm 1 updates the networks in turns, and computes the others'
+        predictions again after each update: ``in_turns=True``, for networks that share no parameters. By
+        default all are updated together, from the predictions before the update: K passes in a step instead
+        of K^2. In turns, the passes for the others' predictions are normalised by the batch too, but only
+        the pass of the network that is updated changes running batch-norm statistics.
+    The public code that other papers compare with (OKDDip's) has ``target="mean_logits"``,
+        ``temperature=3``, ``detach=False`` and updates all together.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""FFM + CD: a fusion module weighs the branches, a loss keeps their classifiers apart.
+"""FFM + CD: a fusion module weighs the branches, and a loss diversifies their classifiers.
 
 Li, Huang, Chen, Luo, Cai, Pan: Online Knowledge Distillation via Multi-branch Diversity Enhancement,
 ACCV 2020.
@@ -14,9 +14,9 @@ The method is ``Diversified(TwoLevel(group, FeatureFusion(...), alpha=1, beta=2)
 
 Choices.
     FFM: two 3x3 convolutions, batch norm and ReLU after each, average pooling, a linear layer and softmax.
-        The paper gives neither their number nor their widths: by default the channels of one branch, 128
-        at most.
-    |W_i^T W_j| of eq. 5: its product is a matrix, and the bars are undefined.
+        The paper gives neither the number of convolutions nor their widths: by default the channels of one
+        branch, at most 128.
+    |W_i^T W_j| of eq. 5: the product is a matrix, and the paper does not define the bars.
         ``product="classes"`` (default): inner products over the features of every class of one classifier
             with every class of the other, as in tri-training, which eq. 5 follows: zero for classifiers on
             disjoint features. ``"features"``: the D x D matrix. ``"outer"``: all products of the flattened
@@ -24,10 +24,10 @@ Choices.
             5e-8, 95 at 1e-4 for ResNet-32 on CIFAR-100), but a penalty without a cross term.
         ``norm="sum"`` (default) of the absolute entries; ``"mean"`` of them; ``"frobenius"``.
         Weights only, no bias.
-    gamma: 5e-8, as printed, under ``outer``; under another reading :func:`matched_gamma` gives the one
-        with which the term begins at the same size. 5e-8 itself would make it 1e-4 of the loss or less.
-    Pairs: of all classifiers, the leader's among them, as the sum is printed; ``pairs="peers"``: without it.
-    Symbols of eqs. 6 to 8, gradients, leader: as told in okddip.py. Public code: there is none.
+    gamma: 5e-8, as printed, with ``outer``; with another reading the gamma of :func:`matched_gamma`, for
+        which the initial value of the term is the same. With 5e-8 it would be at most 1e-4 of the loss.
+    Pairs: of all classifiers including the leader's, as the sum is printed; ``pairs="peers"``: without it.
+    Symbols of eqs. 6 to 8, gradients, leader: see okddip.py. Public code: there is none.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from .one import importance
 Product = Literal["classes", "features", "outer"]
 Norm = Literal["sum", "mean", "frobenius"]
 WIDEST = 128
-"""Most channels that the fusion module has by default."""
+"""Largest default width of the fusion module, in channels."""
 
 
 class FeatureFusion(nn.Module):
@@ -101,12 +101,12 @@ class FeatureFusion(nn.Module):
 
 @float32
 def classifier_diversity(weights: Tensor, product: Product = "classes", norm: Norm = "sum") -> Tensor:
-    """L_cd (eq. 5): how much the classifiers of every pair look at the same; the smaller, the more diverse.
+    """L_cd (eq. 5): the similarity of the classifiers, summed over all pairs; smaller is more diverse.
 
     Args:
         weights: (m, K, D), of m classifiers.
-        product: which product of two of them (see Choices above).
-        norm: what makes a number of it.
+        product: the product of two weights (see Choices above).
+        norm: the norm of that product.
 
     Raises:
         ValueError: fewer than two classifiers, or an unknown reading.
@@ -133,11 +133,11 @@ def _size(matrices: Tensor, norm: Norm) -> Tensor:
 def matched_gamma(
     classifiers: Sequence[nn.Module], product: Product = "classes", norm: Norm = "sum", printed: float = 5e-8
 ) -> float:
-    """The gamma with which L_cd begins as large as the printed one makes it under ``outer`` and ``sum``.
+    """The gamma for which L_cd has the initial value that the printed one gives with ``outer`` and ``sum``.
 
     Args:
-        classifiers: as for :class:`Diversified`, with the weights that training begins with.
-        product, norm: the reading that is used.
+        classifiers: as for :class:`Diversified`, with their initial weights.
+        product, norm: the reading of eq. 5.
         printed: gamma of the paper.
 
     Raises:
@@ -149,7 +149,7 @@ def matched_gamma(
 
 
 class Diversified(Method):
-    """Any method over networks that learn side by side, and gamma L_cd (eq. 5) as its term ``cd``.
+    """Adds the term ``cd``, gamma L_cd (eq. 5), to a method that trains several networks together.
 
     Args:
         method: owns the networks.
@@ -206,7 +206,7 @@ class Diversified(Method):
             if classifier not in names:
                 raise ValueError(f"classifier {i} of {len(classifiers)} is no module of the method")
         self.method = method
-        # Paths, for a module that is registered twice would be saved twice.
+        # Paths instead of modules: a module that is registered twice would be saved twice.
         self.classifiers = tuple(names[classifier] for classifier in classifiers)
         self.gamma = matched_gamma(classifiers, product, norm) if gamma is None else gamma
         self.product = product
@@ -256,7 +256,7 @@ def stacked(classifiers: Sequence[nn.Module]) -> Tensor:
         weights.append(weight.flatten(1))
     shapes = [tuple(weight.shape) for weight in weights]
     if len(set(shapes)) > 1:
-        raise ValueError(f"classifiers of one shape can be told apart by eq. 5, got {shapes}")
+        raise ValueError(f"eq. 5 compares classifiers of one shape, got {shapes}")
     return torch.stack(weights)
 
 

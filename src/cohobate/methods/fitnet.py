@@ -153,8 +153,8 @@ class Hints(Term):
 class HintTraining(Method):
     """The first phase: the hint alone trains the student up to the guided stage.
 
-    What is deeper rests, and starts the second phase as it was made (its batch-norm statistics
-    excepted).
+    Deeper stages are not trained: they begin the second phase with their initial weights, but with the
+    batch-norm statistics of the first.
 
     Args:
         student: the network to train.

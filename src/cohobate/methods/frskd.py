@@ -1,4 +1,4 @@
-"""FRSKD: a network refined by a self-teacher that sits on its own feature maps.
+"""FRSKD: a self-teacher that reads the network's feature maps and teaches it refined ones.
 
 Ji, Shin, Hwang, Park, Moon: Refine Myself by Teaching Myself: Feature Refinement via Self-Knowledge
 Distillation, CVPR 2021.
@@ -11,16 +11,16 @@ Distillation, CVPR 2021.
     phi         attention_map   (methods/at.py)
 
 Choices.
-    Gradients: KD and feature terms see the self-teacher as a constant. Its own cross-entropy moves it,
-        and the backbone too: the maps that it reads are not detached. Both as in the authors' code; the
-        paper is silent about the second.
+    Gradients: the self-teacher's outputs are constants in the KD and feature terms. The self-teacher is
+        trained by its own cross-entropy, whose gradient also flows into the backbone, since the maps that it
+        reads are not detached. Both as in the authors' code; the paper does not mention the second.
     Eq. 3: the mean over batch and positions of the squared difference of two attention maps, summed over
-        stages (``at``), as in the authors' code, to which the printed beta belongs. As printed, the norm
-        of the difference, the mean over the batch (``at_norm``); it is larger by orders of magnitude.
+        stages (``at``), as in the authors' code, to which the printed beta belongs. ``at_norm`` is the
+        printed form, the norm of the difference, averaged over the batch; it is orders of magnitude larger.
     Eq. 4: K^2 KL(self-teacher || classifier), as in that code. ``soft_labels="paper"`` is the printed
         KL(classifier || self-teacher), without K^2.
     Table 5: FitNet's hint at every stage (:class:`cohobate.methods.fitnet.Hints`), or the overhaul of feature
-        distillation with the margins that the self-teacher's batch norms have at the start, as there.
+        distillation with the margins of the self-teacher's initial batch norms, as in that code.
     Rise: ``start`` is the share of the run without distillation (warm-up), ``ramp`` the share after it
         over which both weights rise by exp(-5 (1 - t)^2). None for classification; 40 and 20 of 60 epochs
         for segmentation.

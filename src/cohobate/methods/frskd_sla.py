@@ -8,12 +8,12 @@ Lee, Hwang, Shin: Self-supervised Label Augmentation via Input Transformations, 
     aggregated                  mean over the turns of the joint logits (methods/sla.py)
 
 Choices. The paper only names the combination; the losses are those of the authors' code. Both networks
-learn the single labels of the images as they came, the joint labels of all turns, and with ``sla_weight``
-their own aggregated prediction (a constant) at FRSKD's temperature. What FRSKD distils is taught on the
-single and the aggregated predictions alike, each detached on the self-teacher's side, and on the features
-of all turns.
-    Here one pass over the four turns serves everything. That code passes the images as they came a second
-        time, by themselves, and has five times the work of a step where this has four.
+learn the labels of the unrotated images, the joint labels of all rotations, and with ``sla_weight`` their
+own aggregated prediction (a constant) at FRSKD's temperature. FRSKD's KD term compares both the predictions
+for the unrotated images and the aggregated ones, with the self-teacher's detached; its feature term compares
+the features of all rotations.
+    Here all terms use one pass over the four rotations. The authors' code passes the unrotated images once
+        more by themselves, so its step costs five plain steps instead of four.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from .sla import Aggregated, aggregate, joint_labels, joint_logits, rotations
 
 
 class FRSKDSLA(Method):
-    """FRSKD on turned images, whose classes are told apart with their turns.
+    """FRSKD on rotated images, with joint labels of class and rotation.
 
-    Terms: ``ce``, ``ce_self_teacher`` (single labels), ``ce_joint`` and ``kl`` (joint labels, aggregated
-    predictions; both networks), and what FRSKD distils.
+    Terms: ``ce`` and ``ce_self_teacher`` (labels of the unrotated images), ``ce_joint`` (joint labels) and
+    ``kl`` (aggregated predictions) of both networks, and FRSKD's ``kd`` and ``feature``.
 
     Args:
-        frskd: the two networks, and how one is distilled into the other.
+        frskd: the two networks and the terms between them.
         joint: features of the network, (B, D) -> (B, 4 K), a linear layer.
         teacher_joint: the same of the self-teacher.
 

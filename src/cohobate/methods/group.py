@@ -1,4 +1,4 @@
-"""What the methods of several networks share: their names, their predictors, their cross-entropy."""
+"""Shared by the methods that train several networks: names, predictors, read-outs, summed cross-entropy."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def predictors(group: Group, members: Sequence[int]) -> dict[str, nn.Module]:
 
 
 def readouts(outputs: Sequence[Output]) -> dict[str, Tensor]:
-    """What :func:`predictors` predict, from the members' outputs: (B, K) each."""
+    """The logits of :func:`predictors`, computed from the members' outputs, (B, K) each."""
     logits = [output.logits for output in outputs]
     named = dict(zip(peer_names(len(logits)), logits, strict=True))
     return named | ({"ensemble": torch.stack(logits).mean(dim=0)} if len(logits) > 1 else {})
@@ -64,7 +64,7 @@ def summed_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
         y: ids, (B,) or (B, H, W), where -100 is ignored; or probabilities of one network's logits' shape.
     """
     count = len(logits)
-    # Every network has the same kept positions: the mean over all is the mean of their means.
+    # All networks ignore the same positions, so the mean over all is the mean of the networks' means.
     return count * cross_entropy(logits.flatten(0, 1), y.expand(count, *y.shape).flatten(0, 1))
 
 

@@ -7,17 +7,17 @@ Sun, Ren, Li, Wang, Cao: Logit Standardization in Knowledge Distillation, CVPR 2
     Z(z)        standardise(z)      (z - mean) / sigma
     tau         the temperature of the wrapped term, the base temperature
 
-The student need not match the teacher's range, only the relations between its logits.
+The student learns the relations between the teacher's logits, not their range.
 
 Choices.
     Public setting: ``Standardised(KD(weight=9, temperature=2))`` with cross-entropy 0.1 for most
         CIFAR-100 pairs (tau 3 for some).
-    sigma: of K - 1, as in the public code, which the printed results come from; ``correction=0`` is
-        of K.
-    The public code adds 1e-7 to sigma, below the rounding of float32. Here nothing is added;
-        constant logits (a classifier that starts at zero) become 0 and give no gradient, where the
-        public code multiplies theirs by 1e7.
-    The cross-entropy sees the plain logits: they are standardised for the wrapped term only.
+    sigma: divides by K - 1, as in the public code that produced the printed results; with
+        ``correction=0`` it divides by K.
+    The public code adds 1e-7 to sigma, less than the rounding error of float32. Here nothing is added:
+        constant logits (a classifier initialised at zero) become 0, without a gradient, which the public
+        code multiplies by 1e7.
+    The cross-entropy is computed from the plain logits; only the wrapped term gets standardised ones.
 """
 
 from __future__ import annotations

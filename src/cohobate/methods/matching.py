@@ -1,9 +1,8 @@
-"""How the features of two networks are brought together; every term of features uses it.
+"""Pairs of features of two networks, in shapes that can be compared; used by all terms of features.
 
-Choices. Stages are paired from the deepest backwards, so that networks with different numbers of
-them agree at the end, next to the classifier. Maps of different sizes are pooled to the
-smaller of the two (adaptive average pooling). Nothing is broadcast: shapes that do not match raise an
-error that names both.
+Choices. Stages are paired from the deepest backwards, so that the deepest stages of networks with
+different numbers of stages are compared. Maps of different sizes are pooled to the smaller size
+(adaptive average pooling). Nothing is broadcast: shapes that do not match raise an error that names both.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from torch import Tensor
 from ..core import Output, float32
 
 Pair = tuple[Tensor, Tensor]
-"""Of the student and of the teacher."""
+"""A feature of the student and one of the teacher."""
 
 
 def stage_pairs(student: Output, teacher: Output, caller: str) -> list[Pair]:

@@ -1,20 +1,20 @@
-"""Overhaul of feature distillation (OFD): features before the ReLU, above the teacher's margins.
+"""Overhaul of feature distillation (OFD): features before the ReLU, the teacher's raised to its margins.
 
 Heo, Kim, Yun, Park, Kwak, Choi: A Comprehensive Overhaul of Feature Distillation, ICCV 2019.
 
     F_t, F_s    teacher, student    stages before their last ReLU
     sigma_m     margin_relu         the teacher's transform, max(x, m) a channel
-    m           margin              the channel's expected value where it is negative
+    m           margin              the expected value of a channel, given that it is negative
     T_s, r      Connector           the student's transform, 1x1 convolution and batch norm
     d_p         partial_l2          squared distance, without the values that the next ReLU sets to 0
     mu, sigma   bias, abs(weight)   of the batch norm that the teacher's features come from
 
-Choices. As in the public benchmark: every pair of stages counts, the deepest once, each shallower one
-half as much as the next; squares are summed over channels and positions and averaged over the batch,
-with a factor of 0.001. Maps of different sizes are pooled to the smaller of the two before either
-transform. The margin is exact for every channel. (Public code replaces it with -3 sigma where
-Phi(-mu / sigma) < 0.001, because phi / Phi loses its digits there; through the scaled complementary
-error function it does not.) A channel with sigma = 0 never leaves mu, so its margin is min(mu, 0).
+Choices. As in the public benchmark: the weight of the deepest pair of stages is 1 and that of each
+shallower pair half that of the next; squares are summed over channels and positions and averaged over the
+batch, with a factor of 0.001. Maps of different sizes are pooled to the smaller size before the
+transforms. The margin is exact for every channel: the scaled complementary error function is accurate
+where phi / Phi is not. (Public code replaces the margin with -3 sigma where Phi(-mu / sigma) < 0.001.) A
+channel with sigma = 0 is constant, so its margin is min(mu, 0).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def margin(weight: Tensor, bias: Tensor) -> Tensor:
     Returns:
         (C,), never positive.
     """
-    # The two parts of a channel that is hardly ever negative are nearly equal: hence float64.
+    # In float64: for a channel that is rarely negative the two terms are nearly equal.
     mu, sigma = bias.double(), weight.double().abs().clamp(min=TINY)
     hazard = math.sqrt(2 / math.pi) / torch.special.erfcx(mu / sigma / math.sqrt(2))
     expected: Tensor = mu - sigma * hazard
@@ -62,7 +62,7 @@ def margin_relu(x: Tensor, margins: Tensor) -> Tensor:
 
 @float32
 def partial_l2(student: Tensor, target: Tensor) -> Tensor:
-    """Squared distance, but none where student <= target <= 0; the caller detaches the target.
+    """Squared distance, which is 0 where student <= target <= 0; the caller detaches the target.
 
     Args:
         student: the transformed student, (B, C, H, W).

@@ -1,4 +1,4 @@
-"""OKDDip: each peer has a teacher of its own, and all of them teach a group leader.
+"""OKDDip: each peer learns from its own ensemble of the peers, and all peers teach a group leader.
 
 Chen, Mei, Wang, Feng, Chen: Online Knowledge Distillation with Diverse Peers, AAAI 2020.
 
@@ -19,15 +19,14 @@ Choices.
         shares all but the last stage.
     Attention: h_a -> D / 8 numbers, without bias; softmax without 1 / sqrt(d); a peer attends to itself
         too; weights of logits, not of probabilities. All as in the public code.
-    Leader: the first of the group. In the papers it is the last, which is a matter of counting; the
-        first one keeps the weights of a network that was pretrained (:func:`cohobate.branch`). It is
-        taught, never teaches, and is no part of the attention.
-    Leader's target (eq. 7 of the diversity paper): the mean of the auxiliary peers' logits;
-        ``leader_target="all"`` averages the leader's in.
-    Gradients: the gradient of a target reaches the attention module alone, which has no other loss: the
-        features that the attention reads and the logits that it weighs are detached. ``detach=False`` is
-        the public code, where the KL terms also pull the targets towards the learners: their gradient reaches
-        the peers that teach, and the trunk.
+    Leader: the first of the group, which keeps the weights of a pretrained network
+        (:func:`cohobate.branch`); the papers number it last. It learns from the peers, does not teach them,
+        and is not part of the attention.
+    Leader's target (eq. 7 of the diversity paper): the mean of the auxiliary peers' logits; with
+        ``leader_target="all"`` the mean includes the leader's.
+    Gradients: the gradient of a target flows only into the attention module, which has no other loss: the
+        features that it reads and the logits that it weighs are detached. With ``detach=False``, as in the
+        public code, the gradient of the KL terms also flows into the peers that teach, and into the trunk.
     Ramp: as in ONE.
 """
 
@@ -117,7 +116,7 @@ class SelfAttention(nn.Module):
 
 
 class TwoLevel(Method):
-    """Peers learn from their weighed ensembles, the leader from the peers.
+    """Peers learn from weighted ensembles of the peers, the leader from all peers.
 
     Terms: ``ce_leader``; ``ce_peers`` and ``kl_peers``, summed over the auxiliary peers; ``kl_leader``.
 

@@ -1,4 +1,4 @@
-"""ONE: a gate weighs the branches of one network into their own teacher.
+"""ONE: the branches of one network learn from their ensemble, weighted by a gate.
 
 Zhu, Gong: Knowledge Distillation by On-the-Fly Native Ensemble, NeurIPS 2018.
 
@@ -10,11 +10,11 @@ Zhu, Gong: Knowledge Distillation by On-the-Fly Native Ensemble, NeurIPS 2018.
 Choices.
     Gate: average pooling of the last stage that all branches share, a linear layer, batch norm, ReLU and
         softmax, as the authors' code has it.
-    Target: z_e is a constant in the KL terms, as there; its own cross-entropy moves gate and branches.
-        ``detach=False`` lets the KL terms move it too (a later re-implementation).
-    Ramp: the KL terms rise by exp(-5 (1 - t)^2) over the first 80 of 300 epochs, as there; the paper does
-        not speak of it. ``ramp=0``: at their full weight from the start.
-    Deployed: the first branch. The paper's number is the mean error of all, ``peer_mean``.
+    Target: z_e is a constant in the KL terms, as in that code; its own cross-entropy trains gate and
+        branches. With ``detach=False``, as in a later re-implementation, the KL terms train it too.
+    Ramp: the weight of the KL terms rises as exp(-5 (1 - t)^2) over the first 80 of 300 epochs, as in that
+        code; the paper does not mention it. ``ramp=0``: full weight from the start.
+    Deployed: the first branch. The paper reports the mean error of all branches, ``peer_mean``.
     Reference settings: three branches of which the last stage is split; SGD without Nesterov's form,
         weight decay 1e-4.
 """
@@ -85,7 +85,7 @@ def ramp_up(batch: Batch, share: float, method: str) -> Tensor | float:
     """exp(-5 (1 - t)^2), t from 0 to 1 over the first ``share`` of the phase (Laine and Aila, 2017).
 
     Raises:
-        ValueError: the batch does not say how far the phase is; the message names the method.
+        ValueError: the batch has no ``progress``; the message names the method.
     """
     t = batch.ramp(share, method)
     return torch.exp(-5 * (1 - t) ** 2) if isinstance(t, Tensor) else t

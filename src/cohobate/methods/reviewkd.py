@@ -1,19 +1,19 @@
-"""Knowledge Review: each stage of the teacher teaches the student's stage and all deeper ones.
+"""Knowledge Review: each stage of the teacher teaches a fusion of the student's stage and all deeper ones.
 
 Chen, Liu, Zhao, Jia: Distilling Knowledge via Knowledge Review, CVPR 2021.
 
     F_s, F_t    student, teacher    levels of both networks, shallow to deep
-    U           Fusion              attention-based fusion (ABF) of a level with what comes from deeper
+    U           Fusion              attention-based fusion (ABF) of a level with the fusion of the deeper ones
     D           hcl                 hierarchical context loss (HCL)
     lambda      weight              factor of the term
 
 Choices. The levels are the pairs of stages and, deepest, the pooled features as a 1x1 map. As in the
-authors' code and the public benchmark: the teacher is read before the last ReLU of a stage (where it
-gives that), the student after it; all fusions have one width, the pooled features of the student or
-512 if that is less; maps are brought to a size by nearest neighbours, first what comes from deeper to
-the student's level, then their fusion to the teacher's level; HCL adds, at half the weight each, the
-maps pooled to 4x4, 2x2 and 1x1 where those are smaller, and divides by the sum of the weights;
-levels are summed. The benchmark's weight is 5, and rises over the first 20 of 240 epochs.
+authors' code and the public benchmark: stages of the teacher are read before their last ReLU (if it
+returns these), those of the student after it; all fusions have the width of the student's pooled features,
+at most 512; maps are resized by nearest neighbours, first the fusion of the deeper levels to the student's
+level, then the new fusion to the teacher's level; HCL adds the losses of the maps pooled to 4x4, 2x2 and
+1x1 if these are smaller, each with half the weight of the one before, and divides by the sum of the
+weights; levels are summed. The benchmark's weight is 5, which rises over the first 20 of 240 epochs.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Size = tuple[int, int]
 
 
 def level_pairs(student: Output, teacher: Output) -> list[Pair]:
-    """What is compared, shallow to deep: pairs of stages, then the pooled features as 1x1 maps.
+    """The levels to compare, shallow to deep: pairs of stages, then the pooled features as 1x1 maps.
 
     Raises:
         ValueError: a network gives no stages or no pooled features.
@@ -73,12 +73,12 @@ def hcl(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 class Fusion(nn.Module):
-    """Attention-based fusion of one level of the student with what comes from the deeper ones.
+    """Attention-based fusion of one level of the student with the fusion of the deeper ones.
 
     Args:
-        inputs: C, of the student's level.
-        width: M, of what is passed from level to level.
-        outputs: D, of the teacher's level.
+        inputs: C, channels of the student's level.
+        width: M, channels of the fusion that is passed to the next shallower level.
+        outputs: D, channels of the teacher's level.
         deepest: whether there is no deeper level.
     """
 

@@ -10,14 +10,15 @@ Park, Kim, Lu, Cho: Relational Knowledge Distillation, CVPR 2019.
     lambda_A      angle_weight
 
 Choices.
-    Mean: over all B^2 pairs and B^3 triples, those with equal members too, whose potentials are the same
-        for both networks; the usual weights, 25 and 50 with cross-entropy 1, belong to this mean.
+    Mean: over all B^2 pairs and B^3 triples, including those that contain an image twice, which add 0; the
+        usual weights, 25 and 50 with cross-entropy 1, belong to this mean.
     mu: the mean over the positive distances; images with the same features are left out of it.
-    Degenerate triangles (equal members, or features nearer than rounding can tell: the square root of
-        the machine's epsilon, relative to mu) have psi_A = 0 and give no gradient.
+    Degenerate triangles (an image twice, or features that are closer than the square root of the machine
+        epsilon, relative to mu) have psi_A = 0 and no gradient.
     Angles come from the distances by the law of cosines, |s_i - s_j|^2 + |s_k - s_j|^2 - |s_i - s_k|^2 =
         2 (s_i - s_j).(s_k - s_j): the same numbers without B^2 difference vectors and their B^3 inner
-        products. The distances are of differences, for inner products lose the close pairs to rounding.
+        products. The distances are computed from differences: from inner products, those of close pairs
+        would be lost to rounding.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""SAD: each stage looks where the next deeper one looks.
+"""SAD: each stage imitates the attention map of the next deeper stage.
 
 Hou, Ma, Liu, Loy: Learning Lightweight Lane Detection CNNs by Self Attention Distillation, ICCV 2019.
 
@@ -9,23 +9,24 @@ Hou, Ma, Liu, Loy: Learning Lightweight Lane Detection CNNs by Self Attention Di
     gamma       weight                  of the sum over stages
 
 Choices.
-    From the paper, by its authors' replies and a port (its text was not at hand): squares, bilinear
-        resizing, spatial softmax; the squared difference of neighbouring stages, the deeper one a constant
-        target; a late beginning, after 40,000 of 60,000 steps, when maps have formed (``start``; 0: from
-        the first step). It is about lanes. There is no code of the authors for classification: what
-        follows was chosen.
+    From the paper (its text was not at hand; known from its authors' replies and a re-implementation):
+        squares, bilinear resizing, spatial softmax; the squared difference of neighbouring stages with the
+        deeper one as a constant target; the term begins late, after 40,000 of 60,000 steps (``start``; 0:
+        from the first step). The paper is about lane detection, and its authors have published no code for
+        classification, so the following choices are ours.
     G: the paper sums the squares. The softmax of a sum over 32 to 512 channels that are batch-normalised is
-        little more than one position (its largest value is 0.78 to 1.00 on average, at each stage of an
-        untrained wrn_16_2 or resnet18_cifar that sees CIFAR-100), which says little of where a stage looks;
-        that of a mean is a map (0.01 to 0.14). So the default is the mean. ``pool="sum"``: as printed.
-    Weight: 1000 goes with the mean, as in the one public port for classification; the gradient is then a
-        quarter of the cross-entropy's (that wrn_16_2) to as large (that resnet18_cifar). With the sum, whose
-        gradient is two hundred times larger there, the paper has 0.1.
+        nearly 1 at a single position (its largest value is 0.78 to 1.00 on average, at each stage of an
+        untrained wrn_16_2 or resnet18_cifar on CIFAR-100), so it hardly describes a map; with the mean the
+        largest value is 0.01 to 0.14. So the default is the mean. ``pool="sum"``: as printed.
+    Weight: 1000 with the mean, as in the one public re-implementation for classification; the gradient of
+        the term is then between a quarter of that of the cross-entropy (the same wrn_16_2) and equally large
+        (resnet18_cifar). With the sum, whose gradient is 200 times larger there, the paper has 0.1.
     Scale: squared differences are averaged over batch and positions, then summed over stages.
-    Size: the deeper map is resized to that of the stage that learns. So no gradient passes the resizing.
-    Stages: every stage but the deepest learns; ``skip`` leaves out the first ones.
-    Public ports: that for classification (Self-KD-Lib) is ``start=0``, and resizes features instead of G.
-        One for lanes has the sum, 0.1 and the late beginning, and lets the gradient into the deeper stage.
+    Size: the deeper map is resized to the size of the shallower one, so no gradient passes the resizing.
+    Stages: every stage except the deepest learns; ``skip`` leaves out the first ones.
+    Public re-implementations: that for classification (Self-KD-Lib) has ``start=0`` and resizes features
+        instead of G. One for lanes has the sum, 0.1 and the late beginning, and the gradient also flows into
+        the deeper stage.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from ..core import Batch, Classifier, Given, Method, as_output, cross_entropy, f
 from ..core.options import Doc, Ge, Lt, checked
 
 START = 40 / 60
-"""Share of the run that is over when the term begins."""
+"""Share of the run after which the term begins."""
 
 Pool = Literal["sum", "mean"]
 
@@ -49,14 +50,14 @@ Pool = Literal["sum", "mean"]
 @float32
 def energy(x: Tensor, pool: Pool = "mean") -> Tensor:
     """Squares of the channels as one map: (B, C, H, W) -> (B, 1, H, W)."""
-    # The norm over the channels, squared, and its gradient never write the squares of a whole map.
+    # The squared norm over the channels: unlike the squared map, it needs no tensor of the map's size.
     squares: Tensor = torch.linalg.vector_norm(x, dim=1, keepdim=True).square()
     return squares if pool == "sum" else squares / x.shape[1]  # G
 
 
 @float32
 def attention(x: Tensor, size: tuple[int, int], pool: Pool = "mean") -> Tensor:
-    """Where a stage looks: probabilities of the positions.
+    """The attention map of a stage: a probability for each position.
 
     Args:
         x: (B, C, H, W).
@@ -102,13 +103,13 @@ def learners(stages: Sequence[Tensor], skip: int = 0) -> list[tuple[Tensor, Tens
 class SAD(Method):
     """The attention map of each stage follows that of the next deeper one (Hou et al., 2019).
 
-    CE + gamma sum_m |Psi(A_m) - Psi(A_(m+1))|^2, the second constant.
-    Terms: ``ce`` and ``sad``, which is 0 until it begins.
+    CE + gamma sum_m |Psi(A_m) - Psi(A_(m+1))|^2, where Psi(A_(m+1)) is a constant.
+    Terms: ``ce`` and ``sad``, which is 0 before ``start``.
 
     Args:
         network: images -> Output of two stages or more.
 
-    Where ``start`` is not 0, batches need ``progress``.
+    Unless ``start`` is 0, batches need ``progress``.
 
     Raises:
         ValueError: an option is out of range; when it runs, too few stages, or no progress.
@@ -165,7 +166,7 @@ class SAD(Method):
         }
 
     def _begun(self, batch: Batch) -> Tensor | float:
-        """1 from ``start`` on, before that 0."""
+        """Factor of the term: 0 before ``start``, then 1."""
         ramp = batch.ramp(self.start, "SAD")
         return ramp.floor() if isinstance(ramp, Tensor) else ramp
 

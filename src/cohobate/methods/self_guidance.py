@@ -10,10 +10,10 @@ WACV 2022.
 
 Choices.
     KL: KL(teacher || student) with the teacher detached; it learns from its own cross-entropy.
-        Eq. 5 prints the arguments the other way round and says nothing of gradients;
-        ``detach=False`` lets the term move the teacher's pass too.
-    Batch norm: both passes normalise by their batch; the running statistics come from the full
-        pass only, because that is what is deployed. ``statistics="both"`` lets both move them.
+        Eq. 5 prints the arguments in the other order and does not mention gradients; with
+        ``detach=False`` the gradient of the term also flows into the teacher's pass.
+    Batch norm: both passes normalise by their batch; only the full pass updates the running statistics,
+        since the full network is deployed. With ``statistics="both"`` both passes update them.
     Survival: linear decay to p_L = 0.5, the setting of Stochastic Depth that the paper points to.
     Ablations (table 6): ``weight=0`` is "without online distillation"; ``backward_full=False`` is
         "without backward full network": the teacher's pass has no gradient, so only the student's

@@ -1,4 +1,4 @@
-"""SLA-SD: the network learns from what it predicts, on average, for the turned copies of an image.
+"""SLA-SD: the network learns from its mean prediction for the four rotations of an image.
 
 Lee, Hwang, Shin: Self-supervised Label Augmentation via Input Transformations, ICML 2020.
 
@@ -13,16 +13,16 @@ Lee, Hwang, Shin: Self-supervised Label Augmentation via Input Transformations, 
                 weight          factor of the distillation
 
 Choices.
-    Own classifier: it learns on the images as they came, not on the turned ones, in the paper as in the
-        authors' code. It is what is deployed; the joint one is a linear layer beside it.
-    Target: P_agg is a constant; the joint cross-entropy alone moves the joint classifier.
-    Temperature: the paper has none; the authors' code has T, at 1, and T^2 before the KL.
+    Own classifier: trained on the unrotated images only, in the paper and in the authors' code. It is the
+        one that is deployed; the joint classifier is a linear layer beside it.
+    Target: P_agg is a constant; only the joint cross-entropy trains the joint classifier.
+    Temperature: the paper has none; the authors' code has T = 1, and T^2 before the KL.
     Joint cross-entropy: the mean over the four turns, as printed. For large data sets (ImageNet) the code
         recommends their sum: ``joint_weight=4``.
-    Batch norm: one pass over all four turns, so its statistics, also the running ones that the deployed
-        network keeps, are those of upright and turned images alike, as in the code.
-    Order: [all as they came, all by 90 degrees, ...], where the code puts the turns of an image side by
-        side; the losses are the same.
+    Batch norm: one pass over all four rotations, so its statistics, including the running ones of the
+        deployed network, are those of all rotations, as in the code.
+    Order of the batch: all images unrotated, all rotated by 90 degrees, ...; the code has the rotations of
+        an image next to each other. The losses are the same.
     Soft labels: (p, j) has probability p_i at (i, j) and 0 elsewhere; the paper has ids only.
     Left out: colour permutations, SLA without self-distillation (four passes when deployed), and the
         cross-entropy of P_agg, which the code has as an option that is off.

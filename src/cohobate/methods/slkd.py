@@ -12,20 +12,21 @@ Liu, Li, Cheng: Improving Knowledge Distillation via Transferring Learning Abili
     eta             sl_weight       weight of its loss with the fused SL-teachers as target
 
 Choices.
-    alpha, rho: the paper prints no values. The defaults are 0.1 (the usual share in plain KD, whose
-        weights the paper says it uses) and equal weights. Any number of SL-teachers; the paper has two.
+    alpha, rho: the paper prints no values. alpha is 0.1 by default, the usual share in plain KD, whose
+        weights the paper says it uses; the fusion weights are equal. There may be any number of SL-teachers;
+        the paper has two.
     tau^2: inside the KL term, as in KD. Eqs. 1 to 5 do not print it; without it the loss is, up to
         its scale, ours with alpha tau^2 / (alpha tau^2 + 1 - alpha) in alpha's place.
-    Fusion: of logits, since eq. 3 divides the result of eq. 6 by tau. The text speaks of probabilities:
+    Fusion: of logits, since eq. 3 divides the result of eq. 6 by tau. The text mentions probabilities:
         ``fuse="probabilities"`` averages the softened ones.
-    Gradients: an SL-teacher learns by eqs. 4 and 5 only, the student by eq. 7 only: every
-        target is detached. So one backward of the sum trains each by its own loss.
-    Time: the student is guided by the SL-teachers as they are before the step's update.
-    Sequential learning (SLKD*, tables 5 and 6): the text leaves open whether the SL-teachers learn
-        first in the whole run, ``SelfLearning`` then ``Guided`` (the default), or first in each step,
+    Gradients: eqs. 4 and 5 train only the SL-teachers and eq. 7 only the student, since every target is
+        detached. So one backward pass of the sum trains each network by its own loss.
+    Order of updates: the student learns from the SL-teachers' predictions before the update of the step.
+    Sequential learning (SLKD*, tables 5 and 6): the text does not say whether the SL-teachers are trained
+        before the student in the whole run, ``SelfLearning`` then ``Guided`` (the default), or in each step,
         ``SLKDInTurns``: :mod:`cohobate.methods.slkd_sequential`.
-    Ablations (table 4): ``teacher_weight=0`` leaves the student the SL-teachers only; ``sl_weight=0``
-        is plain KD, which needs no SL-teachers.
+    Ablations (table 4): with ``teacher_weight=0`` the student learns from the SL-teachers only;
+        ``sl_weight=0`` is plain KD, which needs no SL-teachers.
     Public code: there is none.
 """
 

@@ -1,4 +1,4 @@
-"""SLKD*, the sequential form: the SL-teachers learn first, in the whole run or in each step.
+"""SLKD*, the sequential form: the SL-teachers are trained before the student, in the run or in each step.
 
 Liu, Li, Cheng: Improving Knowledge Distillation via Transferring Learning Ability, 2023, section 4.3
 (tables 5 and 6). Equations, symbols and choices: :mod:`cohobate.methods.slkd`.
@@ -31,9 +31,9 @@ from .slkd import (
 
 
 class SLKDInTurns(Method):
-    """Sequential within each step: the SL-teachers are updated, predict anew, and guide the student.
+    """Sequential within each step: the student learns from the predictions of the updated SL-teachers.
 
-    The second prediction does not change their batch-norm statistics.
+    Computing these predictions does not change the SL-teachers' batch-norm statistics.
 
     Args:
         slkd: the same networks and options in their parallel form.

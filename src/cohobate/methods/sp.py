@@ -1,4 +1,4 @@
-"""SP: images that look alike to the teacher shall look alike to the student.
+"""SP: the student preserves the similarities that the images of a batch have in the teacher.
 
 Tung, Mori: Similarity-Preserving Knowledge Distillation, ICCV 2019.
 
@@ -12,8 +12,8 @@ Channels and sizes of student and teacher may differ freely: only the B x B matr
 Choices.
     Stage: the deepest of each network, as in the public benchmark.
     Weight: 3000 with cross-entropy 1, the public setting; it belongs to the division by B^2.
-    Images whose map is zero everywhere have no direction: their rows are 0. Rows with a norm below
-        1e-12 are not divided, so that no gradient explodes.
+    Images whose map is zero everywhere have similarities of 0. Rows with a norm below 1e-12 are not
+        divided by it, so that no gradient explodes.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ Huang, Sun, Liu, Sedra, Weinberger: Deep Networks with Stochastic Depth, ECCV 20
     p_l     survival            Pr(b_l = 1)
     L       blocks              residual blocks of the network
 
-Choices. One draw a mini-batch, as in the paper. The sampled pass moves the batch-norm statistics
-(there is no other). p_l counts l from 1, so that the first block already has p_1 < 1.
+Choices. One draw for each mini-batch, as in the paper. The sampled pass, the only one, updates the
+batch-norm statistics. Blocks are numbered from 1, so that p_1 < 1.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class SurvivalGates(nn.Module):
 
 
 class StochasticDepth(Method):
-    """A random sub-network learns in each step (Huang et al., 2016); the full one is deployed.
+    """Trains a random sub-network in each step (Huang et al., 2016); the full network is deployed.
 
     The residual branches of the full network are scaled by p_l. ``survival`` may also be a sequence: a
     probability for each block.

@@ -8,7 +8,7 @@ from ..core import Batch, Classifier, Method, as_output, cross_entropy
 
 
 class Supervised(Method):
-    """Cross-entropy alone: what every gain is measured against.
+    """Cross-entropy alone, the baseline of all gains.
 
     Args:
         network: images -> Output or logits.

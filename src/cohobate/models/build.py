@@ -23,7 +23,7 @@ def build(spec: str, classes: int, *, shape: Shape | None = None, **options: Any
             options may follow, ``resnet20:shortcut=padding``, ``timm:resnet18:pretrained``.
         classes: K.
         shape: (C, H, W) of the images it will see, to try it on two; a library's network is tried
-            on the images that it was made for, unless told otherwise.
+            on the images that it was made for by default.
         **options: of that network. ``weights=FILE`` loads a checkpoint (:func:`load_weights`) and
             ``pretrained=True`` downloads a library's own weights.
 

@@ -1,4 +1,4 @@
-"""Set-ups of papers by name: what ``--setup`` stands for. Flags beat it."""
+"""The published set-ups of ``--setup``; options on the command line take precedence."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Setup:
 
 
 def _slkd(teacher: str, student: str, lr: float, beta: float) -> Setup:
-    """240 epochs; rate and milestones, which table 1 lost, as in the public benchmark it points to."""
+    """240 epochs; learning rate and milestones, missing in table 1, are of the benchmark that it cites."""
     return Setup(
         source=f"SLKD, tables 2 and 3: {teacher} to {student} on CIFAR-100",
         options={
@@ -99,7 +99,7 @@ def _frskd(
     milestones: tuple[float, ...] = (0.5, 0.75),
     **options: Any,
 ) -> Setup:
-    """Section 4.1; what a single data set has of its own is given."""
+    """The options of section 4.1 for a data set; arguments hold those that differ between data sets."""
     shared = {"val_fraction": 0.0, "lr": 0.1, "nesterov": False, "weight_decay": 1e-4}
     return Setup(f"FRSKD, {about}", {**shared, **options, "milestones": milestones}, methods or {})
 

@@ -22,8 +22,8 @@ from ..models.dense.bifpn import SelfTeacher
 from .job import Job
 
 BETA: dict[str, float] = {"at": 100.0, "at_norm": 0.1, "fitnet": 100.0, "overhaul": 0.001, "none": 0.0}
-"""Weight of the features where none is given: the paper's for CIFAR-100; of the others, which it does not
-print, those of the public benchmark, and for ``at_norm`` about the size of ``at``."""
+"""Default of beta. ``at``: the paper's for CIFAR-100; ``fitnet``, ``overhaul``: the public benchmark's;
+``at_norm``: a value that makes the term about as large as ``at``."""
 
 
 def frskd(

@@ -172,7 +172,7 @@ def _multi_branch(
 
 
 def _diversified(job: Job, method: Diversified) -> Diversified:
-    """Every process with the gamma of the first, and how large the term begins, said."""
+    """Give every process the gamma of the first one, and print it with the initial value of the term."""
     # Where gamma is matched: each process draws weights of its own, and trains the first one's.
     method.gamma = job.first(method.gamma)
     size = method.gamma * float(method.diversity().detach())
