@@ -148,10 +148,12 @@ def test_the_users_own_method_begins_as_it_is(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("kept", ["a lock", "a computed tensor"])
-def test_a_method_that_cannot_be_copied_is_trained(kept: str) -> None:
+def test_a_method_that_cannot_be_copied_is_trained(kept: str, capsys: pytest.CaptureFixture[str]) -> None:
     network = toy()
     network.kept = threading.Lock() if kept == "a lock" else network(batch(2).x).logits
-    assert len(cohobate.fit(cohobate.Supervised(network), toy_data(), epochs=1, **QUICK).history) == 1
+    loud = {**QUICK, "quiet": False}
+    assert len(cohobate.fit(cohobate.Supervised(network), toy_data(), epochs=1, **loud).history) == 1
+    assert "trained without a trial step" in capsys.readouterr().err
 
 
 def test_a_method_is_tried_on_a_batch_like_any_other(device: str, tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ def fit(
     """
     from ..core import Phase
     from ..engine import distributed
+    from ..engine.progress import Display
     from .feeds import divide
     from .prepare import Prepared, settled
     from .running import run
@@ -86,8 +87,11 @@ def fit(
         """Check a copy, so that training begins with the method as it is."""
         try:
             copy = deepcopy(method)
-        except (RuntimeError, TypeError):
-            return  # It holds a computed tensor, a lock or an open file: trained without the check.
+        except (RuntimeError, TypeError) as error:
+            # It holds a computed tensor, a lock or an open file.
+            display = Display(name, quiet or distributed.rank() > 0)
+            display.say(f"note: the method cannot be copied ({error}), so it is trained without a trial step")
+            return
         prepared(lambda job: plan(copy)).check()
 
     with distributed.process_group(device), tempfile.TemporaryDirectory() as temporary:
