@@ -1,0 +1,51 @@
+"""Folders, measurements and checkpoints. None of these options changes a weight."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from .group import UNSHARED, Group
+
+
+class Bookkeeping(Group):
+    """Folders, measurements and checkpoints. None of these options changes a weight."""
+
+    data_root: Path = Field(
+        default=Path("data"), description="Folder that holds the files of the data sets that have a name."
+    )
+    workers: int = Field(
+        default=2,
+        ge=0,
+        description="Number of processes that decode the images of a folder, if they are larger than 64 "
+        "pixels; 0: the main process decodes them.",
+    )
+    teachers: Path = Field(
+        default=Path("runs/teachers"),
+        description="Folder in which teachers that --teacher names are kept after their training.",
+    )
+    keep_epochs: Annotated[tuple[int, ...], UNSHARED] = Field(
+        default=(),
+        description="Epochs, numbered from 1, after which a copy of the weights is kept, for `cohobate "
+        "attention`; by default none.",
+    )
+    log_train: Annotated[bool, UNSHARED] = Field(
+        default=False, description="Also measure the error on the training images after each epoch."
+    )
+    log_test: Annotated[bool, UNSHARED] = Field(
+        default=False,
+        description="Also measure the error on the test images after each epoch; nothing is chosen by it.",
+    )
+    max_minutes: float | None = Field(
+        default=None,
+        gt=0,
+        description="Minutes after which the run writes a checkpoint and stops; the same command goes on "
+        "from there. By default there is no limit.",
+    )
+    resume: Literal["exact", "anyway"] = Field(
+        default="exact",
+        description="Whether an interrupted run goes on if torch, the threads or the processes have changed: "
+        "exact refuses, anyway goes on.",
+    )

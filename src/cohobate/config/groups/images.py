@@ -1,0 +1,51 @@
+"""The training images and how they are augmented."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from .group import UNSHARED, Group
+
+
+class Images(Group):
+    """The training images and how they are augmented."""
+
+    data: str = Field(
+        default="digits",
+        description="Data set: a name (`cohobate list data`), or a folder with images in train/<class>/.",
+    )
+    image_size: int | None = Field(
+        default=None,
+        ge=1,
+        description="Side in pixels of the square images that a folder is read as; by default the size that "
+        "the images have if it is square and at most 64, else 224. Only for folders.",
+    )
+    train_images: int | None = Field(
+        default=None,
+        ge=1,
+        description="Number of training images to use, drawn from each class in proportion; by default all.",
+    )
+    val_fraction: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.1,
+        description="Share of the training images held out for validation, if the data has no val split.",
+    )
+    split_seed: int = Field(
+        default=0, ge=0, description="Seed of the draw of the validation images and of --train-images."
+    )
+    augmentations: Annotated[int | None, UNSHARED] = Field(
+        default=None,
+        ge=0,
+        description="Number of augmented versions of each image, which the epochs show in turn; 0: images "
+        "are not augmented; by default every epoch draws new versions.",
+    )
+    autoaugment: Literal["none", "cifar", "imagenet", "svhn"] = Field(
+        default="none",
+        description="Policy of AutoAugment, applied after crop and flip; none: no AutoAugment.",
+    )
+    cutout: int = Field(
+        default=0,
+        ge=0,
+        description="Cutout: side in pixels of a square in each training image that is set to zero; 0: none.",
+    )

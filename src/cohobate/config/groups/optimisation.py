@@ -1,0 +1,99 @@
+"""The optimiser and its schedule. Times are shares of the run, from 0 to 1."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from .group import Group, Share
+
+
+class Optimisation(Group):
+    """The optimiser and its schedule. Times are shares of the run, from 0 to 1."""
+
+    epochs: int = Field(default=30, ge=1, description="Number of passes over the training images.")
+    batch_size: int = Field(
+        default=128, ge=1, description="Number of images in one update, over all processes."
+    )
+    accumulate: int = Field(
+        default=1, ge=1, description="Number of micro-batches that the batch of one update is divided into."
+    )
+    seed: int = Field(
+        default=0,
+        ge=0,
+        description="Seed of the initial weights, data order, augmentation and dropped blocks.",
+    )
+
+    optimizer: Literal["sgd", "adamw"] = Field(
+        default="sgd", description="Optimiser: SGD with momentum, or AdamW."
+    )
+    lr: float = Field(default=0.1, gt=0, description="Highest learning rate of the schedule.")
+    momentum: Share = Field(default=0.9, description="Momentum of SGD, from 0 to 1.")
+    nesterov: bool = Field(default=True, description="Use Nesterov's form of the momentum of SGD.")
+    weight_decay: float = Field(
+        default=5e-4,
+        ge=0,
+        description="Weight decay: an L2 penalty with SGD, decoupled with AdamW.",
+    )
+    clip: float | None = Field(
+        default=None, description="Largest norm of the gradient, to which it is clipped; none: no clipping."
+    )
+    ema: Share = Field(
+        default=0.0,
+        description="Decay per update of the exponential moving average of the weights, which is evaluated "
+        "and deployed in their place; 0: no average.",
+    )
+
+    schedule: Literal["step", "cosine", "power", "constant"] = Field(
+        default="step", description="Course of the learning rate over the run."
+    )
+    milestones: tuple[Share, ...] = Field(
+        default=(0.5, 0.75),
+        description="Shares of the run at which the step schedule lowers the learning rate.",
+    )
+    step_factor: Share = Field(
+        default=0.1,
+        description="Factor by which the step schedule multiplies the learning rate at each milestone.",
+    )
+    power: float = Field(
+        default=2.0,
+        gt=0,
+        description="Exponent of the power schedule: the learning rate is lr times (share of the run that "
+        "remains) ^ power.",
+    )
+    final: Share = Field(
+        default=0.0,
+        description="Learning rate at the end of the cosine and power schedules, as a share of --lr.",
+    )
+    warmup: Share = Field(
+        default=0.0,
+        description="Share of the run, at its start, over which the rate rises from 0 to --lr; 0: none.",
+    )
+
+    label_smoothing: Share = Field(
+        default=0.0,
+        description="Share of each label's probability that is spread evenly over all classes; 0: none.",
+    )
+    mixing: Literal["none", "mixup", "cutmix"] = Field(
+        default="none", description="Mix pairs of training images and their labels by Mixup or CutMix."
+    )
+    mixing_alpha: float | None = Field(
+        default=None,
+        gt=0,
+        description="alpha of Beta(alpha, alpha), from which the mixing ratio is drawn; by default 0.2 for "
+        "mixup, 1 for cutmix.",
+    )
+    mixing_share: Share = Field(default=1.0, description="Share of the batches that --mixing applies to.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Optimisation:
+        if self.nesterov and self.optimizer == "sgd" and self.momentum == 0:
+            raise ValueError("nesterov needs momentum above 0; add --no-nesterov")
+        if list(self.milestones) != sorted(self.milestones):
+            raise ValueError(f"milestones must rise, got {self.milestones}")
+        options = {"mixing_alpha": self.mixing_alpha, "mixing_share": self.mixing_share}
+        for name, value in options.items():
+            if self.mixing == "none" and value != type(self).model_fields[name].default:
+                raise ValueError(f"{name} {value} needs mixing mixup or cutmix, got mixing none")
+        return self

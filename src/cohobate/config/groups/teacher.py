@@ -1,0 +1,48 @@
+"""The frozen teacher, and unlabelled images for its terms."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from .group import Group
+
+
+class Teacher(Group):
+    """The frozen teacher, and unlabelled images for its terms."""
+
+    teacher: tuple[str, ...] = Field(
+        default=(),
+        description="Frozen teacher: a run's folder, its deployed.safetensors, MODEL:weights=FILE, or the "
+        "name of a model, which is trained once and kept in --teachers; the logits of several are averaged.",
+    )
+    teacher_epochs: int | None = Field(
+        default=None,
+        ge=1,
+        description="Epochs of a teacher that is trained for this run; by default --epochs.",
+    )
+    teacher_lr: float | None = Field(
+        default=None,
+        gt=0,
+        description="Learning rate of a teacher that is trained for this run; by default --lr.",
+    )
+    teacher_seed: int = Field(default=0, ge=0, description="Seed of a teacher that is trained for this run.")
+    cache_teacher: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="Store the teacher's logits instead of computing them in every epoch; auto: where "
+        "--augmentations makes images repeat and the method reads only the teacher's logits.",
+    )
+    unlabelled: str | None = Field(
+        default=None,
+        description="Images without labels that are added to each batch for the teacher's terms: the name of "
+        "a data set, or any folder of images; by default none.",
+    )
+    unlabelled_share: float = Field(
+        default=1.0, gt=0, description="Number of unlabelled images in a batch for each labelled one."
+    )
+
+    @field_validator("teacher", mode="before")
+    @classmethod
+    def _several(cls, value: object) -> object:
+        return () if value is None else (value,) if isinstance(value, str) else value
