@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from cohobate.cli import main
-from cohobate.commands import sweeping as module
+from cohobate.commands import attempts as module
 from cohobate.commands.prepare import Prepared
 from cohobate.commands.sweeping import sweep
 from cohobate.config.groups import Training

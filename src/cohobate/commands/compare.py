@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from .parsing import SETUP, WHOLE, parsed, value_of
 if TYPE_CHECKING:
     from ..data.dataset import Dataset
     from ..report.tables.comparison import Comparison
+    from ..runs.layout import RunFolder
     from .prepare import Prepared, Read
 
 
@@ -34,6 +36,9 @@ def compare(
     quiet: bool = False,
 ) -> tuple[Comparison, list[Path]]:
     """Train the runs that are missing, read the finished ones, write the table and the page.
+
+    A run whose loss diverges is recorded as such and the others are trained; the same comparison again
+    tries it again from its last good state. Where several processes train one run it ends the comparison.
 
     Args:
         methods: names, each with options of its own if wanted (:func:`cohobate.config.grammar.parse`). Gains
@@ -49,21 +54,19 @@ def compare(
     Raises:
         Stopped, RunError, ValueError: see :func:`cohobate.train`. All methods are checked before one is
             trained.
+        RunError: every run diverged.
     """
     from ..engine import distributed
+    from ..engine.errors import RunError
     from ..report.files import comparison_files
     from ..report.tables.comparison import compare as tabulate
     from ..runs.folder import default_root, seed_folder, write_files
     from ..runs.layout import RunFolder
     from ..runs.reading import read_run
     from .prepare import prepare
-    from .running import run
 
-    started = time.monotonic()
     root = out if out is not None else default_root(training)
     configs = [configure(spec, training, setup) for spec in dict.fromkeys(methods)]
-    folders = []
-    probed: dict[str, Any] = {}
     with distributed.process_group(distributed.pick_device(training.device)):
         read = reader()
         prepared = [prepare(method, config, read) for method, config in configs]
@@ -73,19 +76,43 @@ def compare(
             for each in prepared
         ]
         check(runs)
-        for each, seed, folder in runs:
-            minutes = minutes_left(training.max_minutes, started)
-            run(each.having(seed=seed, max_minutes=minutes, **probed), folder, checked=True, quiet=quiet)
-            # The precision that the first run measured is used for all runs of the comparison.
-            recorded = read_config(folder.config)
-            probed = {key: recorded[key] for key in ("precision", "layout")}
-            folders.append(folder.path)
+        diverged = _train(runs, training, quiet)
         distributed.barrier()
-        done = [read_run(folder) for folder in folders]
         labels = [each.label for each in prepared]
-        table = tabulate(done, "baseline" if "baseline" in labels else labels[0])
+        # Method by method, whatever a method's first seed that did not diverge.
+        runs.sort(key=lambda run: labels.index(run[0].label))
+        done = [read_run(folder.path) for _, _, folder in runs]
+        finished = [run for run in done if run.result is not None]
+        if not finished:
+            message = next(message for messages in diverged.values() for message in messages.values())
+            raise RunError(f"every run diverged, so there is nothing to compare; of the first: {message}")
+        table = tabulate(finished, "baseline" if "baseline" in labels else labels[0], diverged)
         written = write_files(root, comparison_files(table, done)) if distributed.rank() == 0 else []
     return table, written
+
+
+def _train(
+    runs: Sequence[tuple[Prepared, int, RunFolder]], training: Training, quiet: bool
+) -> dict[str, dict[int, str]]:
+    """Train each run; of those that diverged, label -> seed -> message."""
+    from ..engine import distributed
+    from ..engine.progress import Display
+    from .attempts import attempt
+
+    started = time.monotonic()
+    display = Display(quiet=quiet or distributed.rank() > 0)
+    diverged: dict[str, dict[int, str]] = {}
+    probed: dict[str, Any] = {}
+    for each, seed, folder in runs:
+        minutes = minutes_left(training.max_minutes, started)
+        message = attempt(each.having(seed=seed, max_minutes=minutes, **probed), folder, quiet=quiet)
+        if message is not None:
+            display.say(f"{each.label} seed {seed} diverged: {message}")
+            diverged.setdefault(each.label, {})[seed] = message
+        # The precision that the first run measured is used for all runs of the comparison.
+        recorded = read_config(folder.config)
+        probed = {key: recorded[key] for key in ("precision", "layout")}
+    return diverged
 
 
 def reader() -> Read:
@@ -175,3 +202,6 @@ def main(arguments: list[str]) -> None:
 
         show(to_rich(comparison))
         print("\n".join(str(path) for path in written))
+    if comparison.diverged:
+        lost = sum(map(len, comparison.diverged.values()))
+        sys.exit(f"{lost} of {lost + sum(entry.last.n for entry in comparison.entries)} runs diverged")

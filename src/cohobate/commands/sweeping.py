@@ -11,7 +11,6 @@ from ..config.files import read_config
 from ..config.grammar import parse
 from ..config.groups import Images, Optimisation, Teacher, Training
 from ..engine import distributed
-from ..engine.errors import NonFiniteLoss
 from ..engine.progress import Display
 from ..papers.setups import find_setup
 from ..recipes.axis import check_values
@@ -22,9 +21,9 @@ from ..report.tables.sweep import Sweep, Trial, gather, shown
 from ..runs.folder import plain, seed_folder, write_files
 from ..runs.layout import RunFolder
 from ..runs.reading import read_run
+from .attempts import attempt
 from .compare import check, configure, minutes_left, reader
 from .prepare import Prepared, prepare
-from .running import run
 
 
 class Job(NamedTuple):
@@ -200,7 +199,8 @@ def _train(
         minutes = minutes_left(job.prepared.config.max_minutes, started)
         folder = job.run_folder(seed)
         display.say(f"run {number} of {len(seeds) * len(jobs)}: {job.folder.name}, seed {seed}")
-        diverged = _attempt(job.prepared.having(seed=seed, max_minutes=minutes, **probed), folder, quiet)
+        prepared = job.prepared.having(seed=seed, max_minutes=minutes, **probed)
+        diverged = attempt(prepared, folder, quiet=quiet)
         if diverged is not None:
             display.say(f"diverged: {diverged}")
         ends[job.folder][folder.path] = diverged
@@ -208,15 +208,3 @@ def _train(
         recorded = read_config(folder.config)
         probed = {key: recorded[key] for key in ("precision", "layout") if key != option}
     return ends
-
-
-def _attempt(prepared: Prepared, folder: RunFolder, quiet: bool) -> str | None:
-    """Train; how it diverged, if it did."""
-    try:
-        run(prepared, folder, checked=True, quiet=quiet)
-    except NonFiniteLoss as error:
-        # Without a configuration in the folder the teacher diverged, before the run began.
-        if distributed.world() > 1 or not folder.config.exists():
-            raise
-        return str(error).splitlines()[0]
-    return None

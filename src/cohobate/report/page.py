@@ -27,11 +27,12 @@ def comparison_page(comparison: Comparison, runs: Sequence[Run], figures: Sequen
         figures: of the runs (:func:`in_order`).
     """
     c = comparison
+    methods = _count(len(c.entries) + len(c.never_finished), "method")
     drawn = colours(in_order(comparison, runs))
     return render(
         "comparison",
         f"{c.model} on {c.data}",
-        f"{_count(len(c.entries), 'method')}, {c.epochs} epochs, measured against {c.baseline}",
+        f"{methods}, {c.epochs} epochs, measured against {c.baseline}",
         in_order(comparison, runs),
         caption=table.caption(c),
         results=_results(c, drawn),
@@ -87,14 +88,15 @@ def sweep_page(sweep: Sweep, runs: Sequence[Run], figure: Figure) -> str:
 
 
 def _results(comparison: Comparison, drawn: Mapping[str, str]) -> Table:
-    head = list(table.row(comparison, comparison.entries[0]))
-    return Table(head, [_result_row(comparison, entry, drawn) for entry in comparison.entries])
+    texts = table.rows_of(comparison)
+    entries = {entry.label: entry for entry in comparison.entries}
+    return Table(list(texts[0]), [_result_row(row, entries.get(row["method"]), drawn) for row in texts])
 
 
-def _result_row(comparison: Comparison, entry: Entry, drawn: Mapping[str, str]) -> list[Cell]:
-    cells = {heading: Cell(text) for heading, text in table.row(comparison, entry).items()}
-    cells["method"] = _method(entry.label, drawn)
-    if entry.gain is not None and entry.gain.is_clear:
+def _result_row(row: Mapping[str, str], entry: Entry | None, drawn: Mapping[str, str]) -> list[Cell]:
+    cells = {heading: Cell(text) for heading, text in row.items()}
+    cells["method"] = _method(row["method"], drawn)
+    if entry is not None and entry.gain is not None and entry.gain.is_clear:
         cells["gain"] = cells["gain"]._replace(shade="better" if entry.gain.mean > 0 else "worse")
     return list(cells.values())
 

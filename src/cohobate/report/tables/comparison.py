@@ -8,7 +8,7 @@ before it is averaged, and its uncertainty is that of the differences.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...core.metrics import Metric
@@ -72,6 +72,7 @@ class Comparison:
         metric: the headline metric of all runs.
         split: on which it is measured: "test", or "val" where the data set has no test split.
         notes: what a reader must know to read the numbers right.
+        diverged: label -> seed -> the message about a run whose loss was no longer a number.
     """
 
     baseline: str
@@ -84,6 +85,7 @@ class Comparison:
     train_images: int
     entries: tuple[Entry, ...]
     notes: tuple[str, ...]
+    diverged: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
 
     @property
     def has_best(self) -> bool:
@@ -94,36 +96,49 @@ class Comparison:
         """Whether of any method more than the deployed predictor was measured."""
         return any(len(entry.readouts) > 1 for entry in self.entries)
 
+    @property
+    def never_finished(self) -> list[str]:
+        """Labels of the methods that diverged with every seed: they have no entry."""
+        finished = {entry.label for entry in self.entries}
+        return [label for label in self.diverged if label not in finished]
 
-def compare(runs: Sequence[Run], baseline: str) -> Comparison:
+
+def compare(
+    runs: Sequence[Run], baseline: str, diverged: Mapping[str, Mapping[int, str]] | None = None
+) -> Comparison:
     """Finished runs grouped by label, against the baseline; runs that have not finished are noted.
 
     Args:
-        runs: of one data set, model, length and batch size.
+        runs: of one data set, model, length and batch size; without those that diverged.
         baseline: the label of the method that the others are measured against.
+        diverged: label -> seed -> message, of runs that ended because their loss was no longer a number.
 
     Raises:
         ValueError: no finished run; no such label; runs that were not made alike or have different headline
             metrics; the same seed twice under one label.
     """
+    diverged = diverged or {}
     groups: dict[str, list[Run]] = {}
     for run in runs:
         if run.result is not None:
             groups.setdefault(run.name, []).append(run)
-    if baseline not in groups:
+    if baseline not in groups and not (groups and baseline in diverged):
         raise ValueError(f"no finished run is labelled {baseline!r}, the baseline; labels: {list(groups)}")
-    groups = {baseline: groups.pop(baseline), **groups}
+    if baseline in groups:
+        groups = {baseline: groups.pop(baseline), **groups}
     metric = shared_headline(runs)
     settings = _settings([run for group in groups.values() for run in group])
     split = "test" if settings.pop("a test split") else "val"
     settings.pop("a validation split")
     seeds = {label: _seeds(group, split) for label, group in groups.items()}
+    base = seeds.get(baseline, ())
     return Comparison(
         baseline=baseline,
         metric=metric,
         split=split,
-        entries=tuple(_entry(groups[label], split, own, seeds[baseline]) for label, own in seeds.items()),
-        notes=tuple(_notes(runs, metric, split, seeds)),
+        entries=tuple(_entry(groups[label], split, own, base) for label, own in seeds.items()),
+        notes=(*_divergences(baseline, seeds, diverged), *_notes(runs, metric, split, seeds, diverged)),
+        diverged=diverged,
         **settings,
     )
 
@@ -214,7 +229,26 @@ def _entry(runs: Sequence[Run], split: str, seeds: tuple[Seed, ...], baseline: t
     )
 
 
-def _notes(runs: Sequence[Run], metric: Metric, split: str, seeds: Mapping[str, Sequence[Seed]]) -> list[str]:
+def _divergences(
+    baseline: str, seeds: Mapping[str, Sequence[Seed]], diverged: Mapping[str, Mapping[int, str]]
+) -> list[str]:
+    notes = [
+        f"{label}, seed {seed}, diverged: {message.partition(';')[0]}."
+        for label, messages in diverged.items()
+        for seed, message in messages.items()
+    ]
+    if baseline not in seeds:
+        notes.append(f"{baseline} has no finished run, so there is no gain and no time ratio.")
+    return notes
+
+
+def _notes(
+    runs: Sequence[Run],
+    metric: Metric,
+    split: str,
+    seeds: Mapping[str, Sequence[Seed]],
+    diverged: Mapping[str, Mapping[int, str]],
+) -> list[str]:
     notes = []
     if split == "val":
         notes.append(
@@ -224,8 +258,8 @@ def _notes(runs: Sequence[Run], metric: Metric, split: str, seeds: Mapping[str, 
     numbers = {label: {seed.seed for seed in own} for label, own in seeds.items()}
     everyone = set.union(*numbers.values())
     for label, finished in numbers.items():
-        if finished != everyone:
-            notes.append(f"{label} has no finished run of seed {listed(everyone - finished)}.")
+        if missing := everyone - finished - set(diverged.get(label, ())):
+            notes.append(f"{label} has no finished run of seed {listed(missing)}.")
     unfinished = [run.name.removesuffix(" (unfinished)") for run in runs if run.result is None]
     if unfinished:
         notes.append(f"Not finished, hence not in the table: {'; '.join(unfinished)}.")

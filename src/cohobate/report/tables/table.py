@@ -49,12 +49,27 @@ def caption(comparison: Comparison) -> str:
     )
 
 
+def rows_of(comparison: Comparison) -> list[dict[str, str]]:
+    """A row a method, heading -> text; those that diverged with every seed come last, without numbers."""
+    rows = [row(comparison, entry) for entry in comparison.entries]
+    empty = dict.fromkeys(rows[0], NOTHING)
+    for label in comparison.never_finished:
+        rows.append({**empty, "method": label, "n": _count(comparison, label, 0)})
+    return rows
+
+
+def _count(comparison: Comparison, label: str, finished: int) -> str:
+    """How many seeds a row is over: 2, or 1 (1 diverged)."""
+    diverged = len(comparison.diverged.get(label, ()))
+    return f"{finished} ({diverged} diverged)" if diverged else str(finished)
+
+
 def row(comparison: Comparison, entry: Entry) -> dict[str, str]:
     """Heading -> text; the headings, and their order, are those of every entry."""
     measured, best = f"{comparison.split} {comparison.metric.title}", entry.best
     return {
         "method": entry.label,
-        "n": str(entry.last.n),
+        "n": _count(comparison, entry.label, entry.last.n),
         f"{measured}, last epoch": mean_std(entry.last),
         **({} if best is None else {f"{measured}, best val epoch": mean_std(best)}),
         "gain": gain_text(entry),
@@ -83,7 +98,7 @@ def gain_text(entry: Entry) -> str:
 
 def to_markdown(comparison: Comparison) -> str:
     """The table, its caption, its notes; and that of every read-out, where there are several."""
-    rows = [row(comparison, entry) for entry in comparison.entries]
+    rows = rows_of(comparison)
     notes = [f"- {escaped(note)}" for note in comparison.notes]
     lines = [
         escaped(caption(comparison)),
@@ -100,7 +115,12 @@ def to_markdown(comparison: Comparison) -> str:
 
 def to_csv(comparison: Comparison) -> str:
     """One line a method, full precision; an empty cell is a number that cannot be given."""
-    return csv_text([_csv_row(comparison, entry) for entry in comparison.entries])
+    rows = [_csv_row(comparison, entry) for entry in comparison.entries]
+    shared = ("baseline", "data", "model", "epochs", "batch_size", "train_images", "split")
+    never = dict.fromkeys(rows[0]) | {key: rows[0][key] for key in shared}
+    for label in comparison.never_finished:
+        rows.append({**never, "label": label, "n": 0, "diverged": len(comparison.diverged[label])})
+    return csv_text(rows)
 
 
 def _csv_row(comparison: Comparison, entry: Entry) -> dict[str, Any]:
@@ -118,6 +138,7 @@ def _csv_row(comparison: Comparison, entry: Entry) -> dict[str, Any]:
         "train_images": comparison.train_images,
         "split": comparison.split,
         "n": entry.last.n,
+        "diverged": len(comparison.diverged.get(entry.label, ())),
         "seeds": " ".join(str(seed.seed) for seed in entry.seeds),
         "parameters_trained": entry.parameters_trained.mean,
         "parameters_deployed": entry.parameters_deployed.mean,
@@ -155,15 +176,16 @@ def to_rich(comparison: Comparison) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    rows = [row(comparison, entry) for entry in comparison.entries]
-    shared = [key for key in SIZES if len({cells[key] for cells in rows}) == 1]
+    rows = rows_of(comparison)
+    shared = [key for key in SIZES if len({cells[key] for cells in rows} - {NOTHING}) == 1]
     sizes = ", ".join(f"{key} {rows[0][key]}" for key in shared)
     below = [caption(comparison), *([f"All methods: {sizes}."] if shared else []), *comparison.notes]
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, collapse_padding=True, caption_justify="left")
     table.caption = Text("\n" + "\n".join(below))
     table.add_column("method", min_width=13)
     for cells in rows:
-        cells["train time"] += f"\n(x {cells.pop('time ratio')})"
+        ratio = cells.pop("time ratio")
+        cells["train time"] += "" if cells["train time"] == NOTHING else f"\n(x {ratio})"
     numbers = [key for key in rows[0] if key not in ("method", *shared)]
     for key in numbers:
         table.add_column(_broken(key), justify="right", no_wrap=True)
