@@ -18,8 +18,9 @@ from ..recipes.options import for_method, label, options, options_model
 from ..recipes.recipe import find
 from ..report.files import sweep_files
 from ..report.tables.sweep import Sweep, Trial, gather, shown
-from ..runs.folder import plain, seed_folder, write_files
+from ..runs.folder import seed_folder, write_files
 from ..runs.layout import RunFolder
+from ..runs.names import label_name, place_name
 from ..runs.reading import read_run
 from .attempts import attempt
 from .compare import check, configure, minutes_left, reader
@@ -35,7 +36,7 @@ class Job(NamedTuple):
 
     @property
     def folder(self) -> Path:
-        return self.root / plain(self.name)
+        return self.root / label_name(self.name)
 
     def run_folder(self, seed: int) -> RunFolder:
         return RunFolder(seed_folder(self.root, self.name, seed))
@@ -95,7 +96,7 @@ def sweep(
     with distributed.process_group(distributed.pick_device(bare.device)):
         read = reader()
         swept = {
-            value: Job(prepare(name, config, read), root / plain(titled), f"{option}={shown(value)}")
+            value: Job(prepare(name, config, read), root / label_name(titled), f"{option}={shown(value)}")
             for value, config in configs.items()
         }
         beside_it = [prepare(*configure(spec, bare, setup), read) for spec in beside]
@@ -126,9 +127,9 @@ def sweep(
 
 def default_folder(method: str, option: str, training: Training) -> Path:
     """``runs/sweep-<method>-<option>-<data>-<model>``; a swept data set or model is left out."""
-    about = {"data": Path(training.data).name, "model": training.model}
-    fixed = [text for key, text in about.items() if key != option]
-    return Path("runs") / plain("-".join(["sweep", method, option, *fixed]))
+    data, model = Path(training.data).name, training.model
+    fixed = {"data": label_name(model), "model": label_name(data)}.get(option) or place_name(data, model)
+    return Path("runs") / "-".join(["sweep", label_name(method), option, fixed])
 
 
 # ---------------------------------------------------------------- configurations

@@ -15,8 +15,8 @@ from ..config.files import read_config
 from ..config.groups import Bookkeeping, Images, Network, Numerics, Optimisation, Training
 from ..engine import distributed
 from ..recipes.options import options, recorded_options
-from ..runs.folder import plain
 from ..runs.layout import RunFolder
+from ..runs.names import plain
 from .result import headline
 
 METHOD = "baseline"

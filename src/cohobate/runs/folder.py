@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import re
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -23,21 +22,17 @@ from ..engine import distributed
 from ..engine.checkpoint import write_bytes, write_json
 from ..engine.errors import RunError
 from .layout import RunFolder
+from .names import label_name, place_name
 
 
 def default_root(config: Training) -> Path:
     """``runs/<data>-<model>``, for runs on the same data with the same model."""
-    return Path("runs") / plain(f"{Path(config.data).name}-{config.model}")
+    return Path("runs") / place_name(Path(config.data).name, config.model)
 
 
 def seed_folder(root: Path, label: str, seed: int) -> Path:
     """``<root>/<method and its changed options>/seed-<n>``."""
-    return root / plain(label) / f"seed-{seed}"
-
-
-def plain(text: str) -> str:
-    """A file name of the text."""
-    return re.sub(r"[^A-Za-z0-9_.=-]+", "-", text).strip("-.")
+    return root / label_name(label) / f"seed-{seed}"
 
 
 def recorded(method: str, config: Training) -> dict[str, Any]:

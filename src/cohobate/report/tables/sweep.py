@@ -112,7 +112,8 @@ def shown(value: Any) -> str:
         return "none"
     if not isinstance(value, float):
         return str(value)
-    digits, e, exponent = f"{value:.12g}".partition("e")
+    short = f"{value:.12g}"
+    digits, e, exponent = (short if float(short) == value else repr(value)).partition("e")
     return f"{digits}e{int(exponent)}" if e else digits
 
 
