@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 
 def show(output: RenderableType) -> None:
-    """Print for a terminal or a file."""
+    """Print for a terminal or a file, brackets and colons as they are: names and paths are the user's."""
     from rich.console import Console
 
-    console = Console()
+    console = Console(markup=False, emoji=False)
     # A file or a pipe has no width of its own: nothing need be cut there.
     console.width = console.width if console.is_terminal else max(console.width, 120)
     console.print(output)

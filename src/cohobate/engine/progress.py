@@ -27,7 +27,8 @@ class Display:
     def __init__(self, title: str = "", quiet: bool = False) -> None:
         self.title = title
         self.quiet = quiet
-        self.console = Console(stderr=True)
+        # Names and paths are the user's: brackets and colons in them are no markup.
+        self.console = Console(stderr=True, markup=False, emoji=False)
         self.live = self.console.is_terminal and not quiet
         self.remaining = TimeRemainingColumn()
         self.bar: Progress | None = None
@@ -39,19 +40,19 @@ class Display:
         if self.quiet:
             return
         if self.live:
-            self.console.print(f"{self.title} {message}".strip(), markup=False, highlight=False)
+            self.console.print(f"{self.title} {message}".strip(), highlight=False)
         else:
             print(f"{self.title} {message}".strip(), file=sys.stderr, flush=True)
 
     def begin(self, phase: str, steps: int, done: int) -> None:
         """Start the bar of a phase of ``steps`` updates, ``done`` of which are finished."""
         self.bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[text]}"),
+            TextColumn("{task.fields[text]}", markup=False),
             self.remaining,
-            TextColumn("left"),
+            TextColumn("left", markup=False),
             console=self.console,
             # Speed is estimated from samples of any age: without a terminal there is one an epoch.
             speed_estimate_period=float("inf"),

@@ -95,8 +95,8 @@ def duration(seconds: float) -> str:
 
 def markdown_table(rows: Sequence[Mapping[str, str]], left: Sequence[str]) -> list[str]:
     """Lines of a table whose headings are the keys of its rows; columns not named in ``left`` align right."""
-    head = list(rows[0])
-    aligned = ["---" if name in left else "---:" for name in head]
+    head = [escaped(name) for name in rows[0]]
+    aligned = ["---" if name in left else "---:" for name in rows[0]]
     texts = [[escaped(text) for text in row.values()] for row in rows]
     return [f"| {' | '.join(cells)} |" for cells in (head, aligned, *texts)]
 
@@ -105,6 +105,7 @@ def escaped(text: str) -> str:
     """Plain text as Markdown that fits in one cell."""
     for symbol in ("\\", "|", "*", "`"):
         text = text.replace(symbol, f"\\{symbol}")
+    text = text.replace("](", "]\\(")  # no link
     return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").split())
 
 
