@@ -1,17 +1,15 @@
-"""The command line: ``cohobate train | compare | sweep | evaluate | report | attention | inspect | list``."""
+"""The command line: ``cohobate train | compare | sweep | evaluate | report | attention | inspect | list``.
+
+Whatever takes long to import is imported within :func:`main`, so that Ctrl-C ends it with one line from the
+first moment on.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
-from functools import partial
-from importlib import import_module
-from importlib.metadata import version
-
-import tyro
-
-from .commands.process import run_alone
+from collections.abc import Sequence
+from contextlib import suppress
 
 COMMANDS = {
     "train": "train",
@@ -25,41 +23,94 @@ COMMANDS = {
 }
 """Command -> its file in ``commands/``, whose ``main`` takes what follows the command."""
 
-ABOUT = """\
-Knowledge distillation of vision networks.
+USAGE = {
+    "train": "METHOD ...",
+    "compare": "METHOD ...",
+    "sweep": "METHOD --OPTION V1,V2,... ...",
+    "evaluate": "RUN",
+    "report": "RUN ...",
+    "attention": "RUN",
+    "inspect": "MODEL",
+    "list": "methods|models|data|setups",
+}
+"""Command -> what follows it."""
 
+ABOUT = """\
+usage: cohobate COMMAND ...
+
+Knowledge distillation of vision networks.
+"""
+
+BELOW = """\
 `cohobate compare` alone runs a small comparison on real digits in under two minutes.
-`cohobate COMMAND --help` explains a command, `cohobate train METHOD --help` a method's options.
+`cohobate COMMAND --help` explains a command, `cohobate train METHOD --help` a method's options;
+`cohobate --version` prints the version.
 """
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run a command; exits with 2 and one clear line when something given is wrong."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments[:1] == ["--version"]:
-        print(version("cohobate"))
-        return
-    name, rest = arguments[:1] or ["--help"], arguments[1:]
-    if not name[0].startswith("-") and name[0] not in COMMANDS:
-        print(f"error: unknown command {name[0]!r}; the commands are {', '.join(COMMANDS)}", file=sys.stderr)
-        sys.exit(2)
-    commands = {command: _command(file, rest) for command, file in COMMANDS.items()}
+    """Run a command; exits with 2 and one clear line when something given is wrong.
+
+    It exits with 130 after Ctrl-C, and with 1 and no word where its output is not read any more.
+    """
+    for stream in ("stdout", "stderr"):
+        if getattr(sys, stream) is None:  # closed by the caller: >&-
+            setattr(sys, stream, open(os.devnull, "w"))  # noqa: SIM115
     try:
-        tyro.extras.subcommand_cli_from_dict(commands, prog="cohobate", description=ABOUT, args=name)
+        try:
+            _run(list(sys.argv[1:] if argv is None else argv))
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
     except BrokenPipeError:
         # Whoever read the output, `head` for example, has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence()
         sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
 
 
-def _command(file: str, arguments: list[str]) -> Callable[[], None]:
-    main = import_module(f".commands.{file}", __package__).main
+def _run(arguments: list[str]) -> None:
+    from functools import partial
+    from importlib import import_module
 
-    def command() -> None:
-        run_alone(partial(main, arguments))
+    from .commands.process import run_alone
 
-    command.__doc__ = main.__doc__
-    return command
+    name, *rest = arguments or ["--help"]
+    if name == "--version":
+        from importlib.metadata import version
+
+        print(version("cohobate"))
+    elif name in ("-h", "--help"):
+        print(_help(), end="")
+        sys.exit(0)
+    elif name in COMMANDS:
+        run_alone(partial(import_module(f".commands.{COMMANDS[name]}", __package__).main, rest))
+    else:
+        print(f"error: unknown command {name!r}; the commands are {', '.join(COMMANDS)}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _help() -> str:
+    from importlib import import_module
+
+    lines = [ABOUT]
+    for name, file in COMMANDS.items():
+        about = import_module(f".commands.{file}", __package__).main.__doc__
+        lines.append(f"  cohobate {name} {USAGE[name]}\n      {about}")
+    return "\n".join([*lines, "", BELOW])
+
+
+def _silence() -> None:
+    """Send what is still to be written, at the exit of Python too, nowhere where its reader is gone."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            with suppress(OSError):
+                os.dup2(nowhere, stream.fileno())
 
 
 if __name__ == "__main__":

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import ast
 import io
+import os
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -91,3 +95,74 @@ def test_markdown_shows_text_as_it_is() -> None:
     assert escaped("[a](http://b)") == r"[a]\(http://b)"
     assert escaped("[95 %]") == "[95 %]"
     assert markdown_table([{"a|b": "c"}], left=("a|b",))[:2] == [r"| a\|b |", "| --- |"]
+
+
+# ---------------------------------------------------------------- pipes and Ctrl-C
+
+QUICK = ["--epochs", "3", "--train-images", "100", "--batch-size", "50", "--device", "cpu"]
+
+
+def unread(arguments: list[str], *, err: bool) -> tuple[int, str, str]:
+    """A command whose output, and whose errors if wanted, go to a pipe that nobody reads: code and words."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = subprocess.run(
+        [sys.executable, "-m", "cohobate.cli", *arguments],
+        stdout=writer if not err else subprocess.PIPE,
+        stderr=writer if err else subprocess.PIPE,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    os.close(writer)
+    return process.returncode, process.stdout or "", process.stderr or ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--version"], ["--help"], ["list", "data"], ["train", "baseline", "--help"], ["sweep", "--help"]],
+    ids=" ".join,
+)
+def test_output_that_nobody_reads_ends_without_a_word(arguments: list[str]) -> None:
+    assert unread(arguments, err=False) == (1, "", "")
+
+
+def test_an_error_that_nobody_reads_ends_without_a_traceback() -> None:
+    code, out, _ = unread(["evaluate", "nowhere"], err=True)
+    assert (code, out) == (1, "")
+
+
+def test_a_run_goes_on_where_nobody_reads_its_lines() -> None:
+    code, out, _ = unread(["train", "baseline", *QUICK, "--out", "run"], err=True)
+    assert "page: run/report.html" in out
+    assert Path("run/result.json").exists()
+    assert code == 0
+
+
+def test_a_run_whose_table_nobody_reads_is_whole() -> None:
+    code, _, err = unread(["train", "baseline", *QUICK, "--quiet", "--out", "run"], err=False)
+    assert (code, err) == (1, "")
+    assert Path("run/result.json").exists()
+    assert Path("run/report.html").exists()
+
+
+INTERRUPTED = """
+import os, runpy, signal, sys
+
+class Interrupts:
+    def find_spec(self, name, path=None, target=None):
+        if name == "tyro":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupts())
+sys.argv = ["cohobate", "train", "baseline"]
+runpy.run_module("cohobate.cli", run_name="__main__")
+"""
+
+
+def test_ctrl_c_while_python_still_imports() -> None:
+    process = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert process.stderr == "interrupted\n"
+    assert process.returncode == 128 + signal.SIGINT

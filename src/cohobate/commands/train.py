@@ -146,6 +146,6 @@ def main(arguments: list[str]) -> None:
         from ..runs.reading import read_run
 
         run = read_run(result.folder)
-        show(result_table(result.facts, run.headline))
         (page,) = write_files(result.folder, run_files(run))
+        show(result_table(result.facts, run.headline))
         print(f"run:  {result.folder}\npage: {page}")

@@ -39,10 +39,17 @@ class Display:
         """Print a line."""
         if self.quiet:
             return
+        try:
+            self._print(f"{self.title} {message}".strip())
+        except BrokenPipeError:
+            # Whoever read the lines has gone; the training does not end for that.
+            self.quiet = True
+
+    def _print(self, line: str) -> None:
         if self.live:
-            self.console.print(f"{self.title} {message}".strip(), highlight=False)
+            self.console.print(line, highlight=False)
         else:
-            print(f"{self.title} {message}".strip(), file=sys.stderr, flush=True)
+            print(line, file=sys.stderr, flush=True)
 
     def begin(self, phase: str, steps: int, done: int) -> None:
         """Start the bar of a phase of ``steps`` updates, ``done`` of which are finished."""
