@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from filelock import FileLock
 
 from cohobate.cli import main
 from cohobate.commands import prepare as module
@@ -109,6 +110,90 @@ def test_a_method_that_is_not_whole_is_refused(capsys: pytest.CaptureFixture[str
     said = refused(capsys, "train", "mine.py:Half", *QUICK)
     assert "Half.readouts is missing" in said
     assert "predictors() and readouts(x)" in said
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("takd --assistants resnet14,resnet99", "unknown model 'resnet99'"),
+        ("dgkd --assistants resnet14,resnet99", "unknown model 'resnet99'"),
+        ("takd --assistants resnet14 --init none.pt", "none.pt"),
+        ("takd --assistants resnet14 --model resnet99", "unknown model 'resnet99'"),
+    ],
+)
+def test_what_only_a_later_phase_needs_is_refused_too(
+    method: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = refused(capsys, "train", *method.split(), "--teacher", "resnet8", "--out", "run", *QUICK)
+    assert message in said
+
+
+@pytest.mark.parametrize(
+    ("losses", "message"),
+    [
+        ("{}", "Odd gives no loss"),
+        ("{'ce': cross_entropy(x, batch.y).detach()}", "no trained parameter affects the loss of Odd: ce"),
+        ("{'ce': x}", r"the loss term 'ce' of Odd is of shape (50, 10); give its mean"),
+    ],
+    ids=["none", "detached", "no mean"],
+)
+def test_a_loss_that_cannot_be_trained_by_is_refused(
+    losses: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("mine.py").write_text(
+        "import cohobate\n"
+        "from cohobate.core import as_output, cross_entropy\n"
+        "class Odd(cohobate.Method):\n"
+        "    def __init__(self, network):\n"
+        "        super().__init__()\n"
+        "        self.network = network\n"
+        "    def forward(self, batch, turn=0):\n"
+        "        x = as_output(self.network(batch.x)).logits\n"
+        f"        return {losses}\n"
+        "    def predictors(self):\n"
+        "        return {'network': self.network}\n"
+        "    def readouts(self, x):\n"
+        "        return {'network': as_output(self.network(x)).logits}\n"
+    )
+    said = refused(capsys, "train", "mine.py:Odd", *QUICK, "--out", "run")
+    assert message in said
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_a_teacher(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("file").touch()
+    said = refused(capsys, *TAUGHT, "--out", "file/run", "--precision", "auto")
+    assert "cannot write file/run/run.yaml" in said
+
+
+def test_a_folder_of_one_of_several_is_refused_before_the_first(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["train", "baseline", *QUICK, "--seed", "1", "--lr", "0.2", "--quiet", "--out", "c/baseline/seed-1"])
+    said = refused(capsys, "compare", "baseline", "--seeds", "0,1", "--out", "c", *QUICK)
+    assert "c/baseline/seed-1 belongs to another configuration" in said
+    assert "lr: 0.2 there, 0.1 asked for" in said
+
+
+def test_a_folder_in_which_nothing_was_trained_is_claimed_anew(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("run").mkdir()
+    main(["train", "baseline", *QUICK, "--quiet", "--out", "other", "--lr", "0.2"])
+    for name in ("run.yaml", "provenance.json"):
+        Path("run", name).write_text(Path("other", name).read_text())
+    command = ["train", "baseline", *QUICK, "--out", "run"]
+    main(command)
+    said = capsys.readouterr().err
+    assert "note: run was of another run, of which nothing was trained; it is begun anew" in said
+    assert yaml.safe_load(Path("run/run.yaml").read_text())["lr"] == 0.1
+    Path("run/result.json").unlink()
+    said = refused(capsys, *command, "--lr", "0.2")
+    assert "lr: 0.1 there, 0.2 asked for" in said
+
+
+def test_two_processes_do_not_train_in_one_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("run").mkdir()
+    with FileLock("run/.lock"):
+        said = refused(capsys, "train", "baseline", *QUICK, "--out", "run")
+    assert "another process trains in run; wait for it, or give another --out" in said
 
 
 def test_what_is_wrong_comes_before_whose_folder_it_is(capsys: pytest.CaptureFixture[str]) -> None:

@@ -131,11 +131,13 @@ def reader() -> Read:
 
 
 def check(runs: Sequence[tuple[Prepared, int, Any]]) -> None:
-    """Check each configuration that has still to begin, once whatever its seeds, before any is trained."""
+    """Check each folder, and each configuration that has still to begin, before any run is trained."""
     begun = {id(each): True for each, _, folder in runs if each.has_begun(folder)}
     for each in {id(each): each for each, _, _ in runs}.values():
         if id(each) not in begun:
             each.check()
+    for each, seed, folder in runs:
+        each.having(seed=seed).require_own(folder)
 
 
 def configure(spec: str, training: Training, setup: str | None = None) -> tuple[str, Training]:

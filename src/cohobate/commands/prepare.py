@@ -7,14 +7,15 @@ read-outs, once on a batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from ..config.files import read_config
 from ..config.groups import Settings, Training
 from ..core import Method, Phase, Plan
 from ..data.dataset import Dataset, Split, fingerprint
@@ -22,13 +23,14 @@ from ..engine import distributed
 from ..engine.errors import RunError
 from ..engine.evaluate import autocast
 from ..engine.feeds import Feeds
+from ..engine.optim import make_optimizers
 from ..engine.phase import out_of_memory, phase_settings, place, smaller_batch
 from ..engine.plan import begin
 from ..engine.randomness import unchanged
 from ..recipes.job import Job
 from ..recipes.options import label, own_options
 from ..recipes.recipe import find
-from ..runs.folder import is_of
+from ..runs.folder import is_of, require_own, untrained
 from ..runs.layout import RunFolder
 from .feeds import extra_images, make_feeds, read_data
 from .teachers import teacher_run
@@ -104,8 +106,8 @@ class Prepared:
             unlabelled_share=config.unlabelled_share,
         )
 
-    def first_phase(self) -> Phase:
-        """The first phase, with an untrained network for a teacher that the run would train."""
+    def phases(self) -> Iterator[Phase]:
+        """The phases, untrained, with an untrained network for a teacher that the run would train."""
 
         def untrained(spec: str) -> nn.Module:
             # Raises an error if the options for training this teacher are wrong.
@@ -113,23 +115,49 @@ class Prepared:
             return Job(self.config, self.dataset).build(spec)
 
         job = self.job(lambda message: None, untrained)
-        phase: Phase = begin(self.make_plan(job), self.config.seed)
-        return phase
+        plan = self.make_plan(job)
+        phase: Phase | None = begin(plan, self.config.seed)
+        while phase is not None:
+            yield phase
+            try:
+                phase = plan.send({"history": [], "best": None})
+            except StopIteration:
+                phase = None
+
+    def first_phase(self) -> Phase:
+        """The first of :meth:`phases`."""
+        return next(self.phases())
 
     def has_begun(self, folder: RunFolder) -> bool:
         """Whether the folder belongs to this run already, so that there is nothing to check."""
-        return folder.config.exists() and is_of(folder, self.method, self.config)
+        return folder.config.exists() and is_of(folder, self.method, self.as_recorded(folder).config)
+
+    def as_recorded(self, folder: RunFolder) -> Prepared:
+        """With the precision and layout that a run in the folder has measured, instead of auto."""
+        if self.config.precision != "auto" or not folder.config.exists() or untrained(folder):
+            return self
+        before = read_config(folder.config)
+        return self.having(**{key: before[key] for key in ("precision", "layout")})
+
+    def require_own(self, folder: RunFolder) -> None:
+        """Raise a RunError if another run has trained in the folder (:func:`cohobate.runs.folder.claim`)."""
+        if folder.config.exists() or folder.provenance.exists():
+            require_own(folder, self.method, self.as_recorded(folder).config, self.fingerprint)
 
     def check(self) -> None:
-        """Build the first phase and its loader, and run its method once on a batch, as a step does.
+        """Build each phase and its loader, and run its method once on a batch, forward and backward.
 
         Raises:
             ValueError: options that do not go together, or a network that lacks what the method reads.
             RunError: a file of weights that cannot be read, or too little memory.
         """
-        phase = self.first_phase()
-        settings, _ = phase_settings(self.config, phase)
+        for phase in self.phases():
+            self._check(phase)
+
+    def _check(self, phase: Phase) -> None:
+        settings, groups = phase_settings(self.config, phase)
         place(phase.method, self.device, settings)
+        make_optimizers(phase.method, settings, groups)
         self.feeds().train(phase.method, settings)
         try:
             self._step(phase.method.train(), settings)
@@ -147,10 +175,30 @@ class Prepared:
         batch = batch._replace(progress=torch.tensor(0.5, device=self.device))
         with autocast(self.device, settings.precision):
             for turn in range(method.turns):
-                method(batch, turn)
+                total(method, method(batch, turn)).backward()
             with torch.no_grad():
                 method.eval().readouts(batch.x[:2])
         method.predictors()
+
+
+def total(method: Method, losses: Mapping[str, Tensor]) -> Tensor:
+    """The sum of the loss terms.
+
+    Raises:
+        ValueError: there is none, one is no single number, or no trained parameter affects them.
+    """
+    name = type(method).__name__
+    if not losses:
+        raise ValueError(f"{name} gives no loss: forward(batch, turn) returns loss terms by name")
+    for term, loss in losses.items():
+        if loss.dim():
+            raise ValueError(
+                f"the loss term {term!r} of {name} is of shape {tuple(loss.shape)}; give its mean"
+            )
+    summed: Tensor = sum(losses.values())  # type: ignore[assignment]
+    if not summed.requires_grad:
+        raise ValueError(f"no trained parameter affects the loss of {name}: {', '.join(losses)}")
+    return summed
 
 
 def prepare(method: str, config: Training, read: Read = read_data) -> Prepared:

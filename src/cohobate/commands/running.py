@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from torch import nn
 
 from ..analysis.cost import cost, parameters
-from ..config.files import read_config
 from ..config.groups import Training
 from ..data.dataset import fingerprint
 from ..engine import distributed
 from ..engine.checkpoint import write_json
-from ..engine.plan import Outcome, begin, run_plan
+from ..engine.plan import Outcome, run_plan
 from ..engine.probe import choose_precision
 from ..engine.progress import Display
 from ..engine.signals import Stopper
 from ..recipes.networks import load
-from ..runs.folder import claim
+from ..runs.folder import claim, in_use
 from ..runs.layout import RunFolder
 from .feeds import make_feeds
 from .prepare import Prepared, prepare
@@ -45,14 +43,20 @@ def run(prepared: Prepared, folder: RunFolder, *, checked: bool = False, quiet: 
         display.say(f"note: {note}")
     if not checked and not prepared.has_begun(folder):
         prepared.check()
-    trained = partial(_trained, prepared, display)
-    prepared = _with_precision(prepared, folder, display, trained)
-    feeds = prepared.feeds()
-    notes, headline = prepared.dataset.notes, feeds.measures.headline
-    claim(folder, prepared.method, prepared.config, prepared.fingerprint, notes, headline)
+    prepared.require_own(folder)
+    prepared = _with_precision(prepared.as_recorded(folder), display)
     if folder.finished:
         display.say(f"already finished: {folder.path}")
         return read_result(folder)
+    with in_use(folder):
+        return _run(prepared, folder, display)
+
+
+def _run(prepared: Prepared, folder: RunFolder, display: Display) -> Result:
+    feeds, trained = prepared.feeds(), partial(_trained, prepared, display)
+    notes, headline = prepared.dataset.notes, feeds.measures.headline
+    if claim(folder, prepared.method, prepared.config, prepared.fingerprint, notes, headline):
+        display.say(f"note: {folder.path} was of another run, of which nothing was trained; it is begun anew")
     stopper = Stopper(prepared.config.max_minutes)
     plan = prepared.make_plan(prepared.job(display.say, trained))
     with stopper.listening():
@@ -73,17 +77,11 @@ def _trained(prepared: Prepared, display: Display, spec: str) -> nn.Module:
     )
 
 
-def _with_precision(
-    prepared: Prepared, folder: RunFolder, display: Display, trained: Callable[[str], nn.Module]
-) -> Prepared:
-    """With the precision and layout that the folder recorded, or the fastest in a short probe."""
+def _with_precision(prepared: Prepared, display: Display) -> Prepared:
+    """With the fastest precision and layout in a short probe, if none is given."""
     if prepared.config.precision != "auto":
         return prepared
-    if folder.config.exists():
-        before = read_config(folder.config)
-        return prepared.having(**{key: before[key] for key in ("precision", "layout")})
-    job = prepared.job(lambda message: None, trained)
-    method = begin(prepared.make_plan(job), prepared.config.seed).method.to(prepared.device)
+    method = prepared.first_phase().method.to(prepared.device)
     loader = make_feeds(prepared.dataset, prepared.device, prepared.config.workers).train
     batch = next(iter(loader(method, prepared.config).epoch(0)))
     # The first process decides for all.

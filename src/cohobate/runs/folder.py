@@ -7,6 +7,8 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 
 import torch
 import yaml
+from filelock import FileLock, Timeout
 
 from ..config.files import read_config
 from ..config.groups import Bookkeeping, Training
@@ -54,33 +57,81 @@ def claim(
     fingerprint: str,
     notes: tuple[str, ...],
     headline: Metric,
-) -> None:
+) -> bool:
     """Record in the folder that it belongs to this run, or check that it does.
 
+    Returns:
+        Whether it belonged to another run, of which nothing was trained.
+
     Raises:
-        RunError: it belongs to another configuration, to other data, or (unless ``resume`` is
-            ``anyway``) to another torch, number of threads or number of processes.
+        RunError: see :func:`require_own`.
     """
-    environment = _environment()
-    # All processes check whether the files exist before the first process writes them.
-    has_config, has_provenance = folder.config.exists(), folder.provenance.exists()
+    # All processes look at the files before the first process writes them.
+    require_own(folder, method, config, fingerprint)
+    has_provenance, anew = folder.provenance.exists(), untrained(folder)
+    other = anew and not is_of(folder, method, config)
     distributed.barrier()
-    if has_config:
-        _compare(folder.path, *_identities(folder, method, config), "another configuration")
-    if has_provenance:
-        provenance = json.loads(folder.provenance.read_text())
-        there = {"data_fingerprint": provenance["data_fingerprint"]}
-        _compare(folder.path, there, {"data_fingerprint": fingerprint}, "other data")
-        if config.resume == "exact" and not folder.finished:
-            same = {key: provenance["environment"].get(key) for key in environment}
-            hint = "; --resume anyway goes on, but not bit for bit"
-            _compare(folder.path, same, environment, "another environment", hint)
-    elif distributed.rank() == 0:
+    if (anew or not has_provenance) and distributed.rank() == 0:
+        environment = _environment()
         write_bytes(folder.config, yaml.safe_dump(recorded(method, config), sort_keys=False).encode())
         write_json(
             folder.provenance,
             {**_provenance(fingerprint, notes, environment), "headline": headline._asdict()},
         )
+    return other
+
+
+def require_own(folder: RunFolder, method: str, config: Training, fingerprint: str) -> None:
+    """Check that a folder is new, of this run, or of one of which nothing was trained.
+
+    Raises:
+        RunError: it belongs to another configuration, to other data, or (unless ``resume`` is
+            ``anyway``) to another torch, number of threads or number of processes.
+    """
+    if untrained(folder):
+        return
+    if folder.config.exists():
+        _compare(folder.path, *_identities(folder, method, config), "another configuration")
+    if folder.provenance.exists():
+        provenance = json.loads(folder.provenance.read_text())
+        there = {"data_fingerprint": provenance["data_fingerprint"]}
+        _compare(folder.path, there, {"data_fingerprint": fingerprint}, "other data")
+        if config.resume == "exact" and not folder.finished:
+            environment = _environment()
+            same = {key: provenance["environment"].get(key) for key in environment}
+            hint = "; --resume anyway goes on, but not bit for bit"
+            _compare(folder.path, same, environment, "another environment", hint)
+
+
+def untrained(folder: RunFolder) -> bool:
+    """Whether a run was begun in the folder and ended before its first checkpoint."""
+    trained = folder.finished or folder.metrics.exists() or any(folder.path.glob("*/*.safetensors"))
+    return folder.config.exists() and not trained
+
+
+@contextmanager
+def in_use(folder: RunFolder) -> Iterator[None]:
+    """Keep other processes from training in the folder.
+
+    Raises:
+        RunError: another process trains there, or the folder cannot be written.
+    """
+    lock = FileLock(folder.path / ".lock", timeout=0)
+    obstacle = ""
+    if distributed.rank() == 0:
+        try:
+            folder.path.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except Timeout:
+            obstacle = f"another process trains in {folder.path}; wait for it"
+        except OSError as error:
+            obstacle = f"cannot write {folder.config} ({error.strerror}); make room for it"
+    if obstacle := distributed.gathered(obstacle)[0]:
+        raise RunError(f"{obstacle}, or give another --out")
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def is_of(folder: RunFolder, method: str, config: Training) -> bool:
