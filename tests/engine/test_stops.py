@@ -276,3 +276,19 @@ def test_moving_average_is_measured_kept_and_resumed(tmp_path: Path) -> None:
     assert not torch.equal(states[0]["network.fc.weight"], states[2]["network.fc.weight"])
     assert whole.ema is not None
     assert torch.equal(whole.ema.average["network.fc.weight"], states[0]["network.fc.weight"])
+
+
+def test_a_decay_near_1_deploys_what_a_short_run_has_learned(tmp_path: Path) -> None:
+    """Ten updates: without a warm-up of the decay 0.9999 would keep 99.9 percent of the first weights."""
+    first = seeded(baseline).state_dict()["network.fc.weight"].clone()
+    ends = []
+    for ema in (0.0, 0.9999):
+        running = trainer(seeded(baseline), tmp_path / str(ema), ema=ema)
+        running.run()
+        ends.append(running.method.state_dict()["network.fc.weight"])
+    assert (ends[1] - ends[0]).norm() < 0.3 * (first - ends[0]).norm()
+    with pytest.raises(Stopped):
+        trainer(seeded(baseline), tmp_path / "cut", StopAfter(7), ema=0.9999).run()
+    resumed = trainer(seeded(baseline), tmp_path / "cut", ema=0.9999)
+    resumed.run()
+    assert torch.equal(resumed.method.state_dict()["network.fc.weight"], ends[1])

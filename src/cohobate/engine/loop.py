@@ -155,7 +155,7 @@ class Trainer:
                 optimizer.zero_grad(set_to_none=True)
         self.method.after_step()
         if self.ema is not None:
-            self.ema.update()
+            self.ema.update(self.done)
 
     def _losses(self, batch: Batch, turn: int) -> dict[str, Tensor]:
         if self.replayed:
