@@ -101,7 +101,7 @@ def test_every_parameter_of_the_zoo_is_optimised() -> None:
 
 
 def test_moving_average_by_hand() -> None:
-    """avg <- d avg + (1 - d) w with d = min(decay, (1 + t) / (10 + t)), in Python's float64, past the warm-up."""
+    """avg <- d avg + (1 - d) w with d = min(decay, (1 + t) / (10 + t)), in float64, past the warm-up."""
     method = Two().double()
     ema = MovingAverage(method, decay=0.5)
     expected, decays = 1.0, []
