@@ -389,3 +389,29 @@ def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
     printed = re.sub(r"[\s│]+", " ", capsys.readouterr().err)
     assert "trane" in printed
     assert ", ".join(COMMANDS) in printed
+
+
+ONE_STEP = ["train", "baseline", "--epochs", "1", "--train-images", "128", "--device", "cpu", "--quiet"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        # The weights are finite, about 1e30, and what they give is not.
+        (["--lr", "1e30"], "the measure 'nll' of the read-out 'network' on the val split is nan after epoch"),
+        (["--lr", "1e30", "--val-fraction", "0"], "on the test split is nan after epoch 1 .*nothing is depl"),
+        (
+            ["--lr", "1e30", "--weight-decay", "1e30"],
+            r"tensors \(network\.\S+, .*\) of phase 'train' are not finite in epoch 1",
+        ),
+    ],
+)
+def test_a_last_update_that_is_not_finite_is_no_result(
+    options: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([*ONE_STEP, "--out", "run", *options])
+    assert stop.value.code not in (0, None)
+    assert re.search(said, " ".join(capsys.readouterr().err.split()))
+    assert not Path("run/result.json").exists()
+    assert not Path("run/deployed.safetensors").exists()

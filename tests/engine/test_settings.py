@@ -101,16 +101,22 @@ def test_every_parameter_of_the_zoo_is_optimised() -> None:
 
 
 def test_moving_average_by_hand() -> None:
-    method = Two()
-    ema = MovingAverage(method, decay=0.9)
-    with torch.no_grad():
-        method.a.fill_(2.0)
-    ema.update()
-    with torch.no_grad():
-        method.a.fill_(3.0)
-    ema.update()
+    """avg <- d avg + (1 - d) w with d = min(decay, (1 + t) / (10 + t)), in float64, past the warm-up."""
+    method = Two().double()
+    ema = MovingAverage(method, decay=0.5)
+    expected, decays = 1.0, []
+    for t in range(12):
+        weight = 2.0 + t % 3
+        with torch.no_grad():
+            method.a.fill_(weight)
+        ema.update(t)
+        decays.append(min(0.5, (1 + t) / (10 + t)))
+        expected = decays[-1] * expected + (1 - decays[-1]) * weight
+        torch.testing.assert_close(ema.average["a"], torch.full((2,), expected, dtype=torch.float64))
+    assert decays[0] == 0.1
+    assert 0.4 < decays[7] < 0.5 == decays[8] == decays[-1]
     with ema.applied():
-        torch.testing.assert_close(method.a, torch.full((2,), 0.9 * 1.1 + 0.1 * 3.0))
-    torch.testing.assert_close(method.a, torch.full((2,), 3.0))
+        torch.testing.assert_close(method.a.detach(), ema.average["b"] * 0 + expected)
+    torch.testing.assert_close(method.a.detach(), torch.full((2,), weight, dtype=torch.float64))
     ema.adopt()
-    torch.testing.assert_close(method.a, torch.full((2,), 1.29))
+    torch.testing.assert_close(method.a.detach(), torch.full((2,), expected, dtype=torch.float64))

@@ -276,3 +276,74 @@ def test_moving_average_is_measured_kept_and_resumed(tmp_path: Path) -> None:
     assert not torch.equal(states[0]["network.fc.weight"], states[2]["network.fc.weight"])
     assert whole.ema is not None
     assert torch.equal(whole.ema.average["network.fc.weight"], states[0]["network.fc.weight"])
+
+
+def test_a_decay_near_1_deploys_what_a_short_run_has_learned(tmp_path: Path) -> None:
+    """Ten updates: without a warm-up of the decay 0.9999 would keep 99.9 percent of the first weights."""
+    first = seeded(baseline).state_dict()["network.fc.weight"].clone()
+    ends = []
+    for ema in (0.0, 0.9999):
+        running = trainer(seeded(baseline), tmp_path / str(ema), ema=ema)
+        running.run()
+        ends.append(running.method.state_dict()["network.fc.weight"])
+    assert (ends[1] - ends[0]).norm() < 0.3 * (first - ends[0]).norm()
+    with pytest.raises(Stopped):
+        trainer(seeded(baseline), tmp_path / "cut", StopAfter(7), ema=0.9999).run()
+    resumed = trainer(seeded(baseline), tmp_path / "cut", ema=0.9999)
+    resumed.run()
+    assert torch.equal(resumed.method.state_dict()["network.fc.weight"], ends[1])
+
+
+class LastGradient(Supervised):
+    """A baseline whose loss is finite at the last step of the second epoch, and whose gradient is not."""
+
+    def __init__(self, bad: int = 10) -> None:
+        super().__init__(toy())
+        self.bad, self.steps = bad, 0
+
+    def forward(self, batch: Batch, turn: int = 0) -> dict[str, Tensor]:
+        self.steps += self.training
+        losses = super().forward(batch, turn)
+        if self.steps == self.bad:
+            # The derivative of a root is infinite at 0, and 0 times it is NaN.
+            losses["root"] = (0 * self.network.fc.weight).square().sum().sqrt()
+        return losses
+
+
+def finite(path: Path) -> bool:
+    return all(torch.isfinite(t).all() for t in read_state(path).tensors.values() if t.is_floating_point())
+
+
+@pytest.mark.parametrize("settings", [{}, {"ema": 0.9}, {"optimizer": "adamw"}])
+def test_weights_that_are_not_finite_are_neither_kept_nor_measured(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    running = trainer(seeded(LastGradient), tmp_path, keep_epochs=(2,), **settings)
+    said = (
+        r"^1 of \d+ tensors \(network\.fc\.weight\) of phase 'train' are not finite in epoch 2, after step 5 "
+        r"of 5 \(before it the largest term was 'ce', [\d.]+ on average\); the last good state is "
+        r".*last\.safetensors; lower lr or the weight of a term, or set clip$"
+    )
+    with pytest.raises(NonFiniteLoss, match=said):
+        running.run()
+    folder = tmp_path / "train"
+    assert read_state(folder / "last.safetensors").facts["epoch"] == 1
+    assert all(finite(folder / f"{name}.safetensors") for name in ("last", "best"))
+    assert not (folder / "epoch-0002.safetensors").exists()
+    assert [record["epoch"] for record in running.standing.history] == [1]
+
+
+def test_a_signal_does_not_save_weights_that_are_not_finite(tmp_path: Path) -> None:
+    running = trainer(seeded(lambda: LastGradient(7)), tmp_path, StopAfter(7))
+    with pytest.raises(NonFiniteLoss, match=r"in epoch 2, after step 2 of 5"):
+        running.run()
+    assert read_state(tmp_path / "train" / "last.safetensors").facts["epoch"] == 1
+
+
+def test_averages_that_are_not_finite_are_found_where_the_weights_are(tmp_path: Path) -> None:
+    running = trainer(seeded(baseline), tmp_path, epochs=1, ema=0.5)
+    assert running.ema is not None
+    running.ema.average["network.fc.bias"].fill_(torch.inf)
+    with pytest.raises(NonFiniteLoss, match=r"1 of \d+ tensors \(the moving average of network\.fc\.bias\)"):
+        running.run()
+    assert not (tmp_path / "train" / "last.safetensors").exists()

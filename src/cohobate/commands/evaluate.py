@@ -33,7 +33,9 @@ def evaluate_run(
         RunError: the run has not finished.
     """
     from ..core import as_output
+    from ..engine.errors import RunError
     from ..engine.evaluate import evaluating
+    from ..engine.finite import broken_measures
     from ..engine.measures.classification import CLASSIFICATION
     from ..recipes.networks import load
     from ..recipes.options import recorded_options
@@ -56,6 +58,11 @@ def evaluate_run(
     with evaluating(network):
         measured = CLASSIFICATION.evaluate(
             lambda x: {"network": as_output(network(x)).logits}, loader, device, config.precision
+        )
+    if broken := next(broken_measures(measured), None):
+        raise RunError(
+            f"the measure {broken[1]!r} of {file} on the {split} split is {broken[2]}: its logits are not "
+            "finite; train the run again with a lower lr, or with clip"
         )
     return measured["network"], dataset.classes, split
 

@@ -65,7 +65,8 @@ def _sync_folder(folder: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    write_bytes(path, (json.dumps(value, indent=1) + "\n").encode())
+    """Write a value that JSON can represent; raises a ValueError for a number that is not finite."""
+    write_bytes(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
 
 
 def write_state(path: Path, state: State) -> None:

@@ -20,4 +20,4 @@ class Stopped(Exception):
 
 
 class NonFiniteLoss(RunError):
-    """A loss term became NaN or infinite."""
+    """Training diverged: a loss term, a weight or a measure became NaN or infinite."""

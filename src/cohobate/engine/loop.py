@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from ..config.groups import Settings
 from ..core import Batch, Loader, Phase
@@ -20,13 +18,22 @@ from .checkpoint import State, Store, read_state, write_bytes, write_state
 from .errors import RunError, Stopped
 from .evaluate import Measured, autocast
 from .feeds import Feeds, updates
+from .finite import Watch
 from .optim import MovingAverage, make_optimizers, set_rates
-from .phase import compile_step, in_parallel, out_of_memory, phase_settings, place, smaller_batch
+from .phase import (
+    compile_step,
+    in_parallel,
+    out_of_memory,
+    phase_settings,
+    place,
+    smaller_batch,
+    synchronised,
+)
 from .progress import Display
 from .schedule import factor
 from .signals import Stopper
 from .snapshot import Moving, pack, unpack
-from .standing import Standing, require_finite
+from .standing import Standing
 
 LOOK_EVERY = 50
 """Steps between two checks of the losses where reading a value waits for the device (GPU, DDP)."""
@@ -72,6 +79,7 @@ class Trainer:
         self.steps = len(self.loader) // self.settings.accumulate
         self.progress = torch.zeros((), device=device)
         self.standing = Standing(phase.name)
+        self.watch = Watch(self.standing, self.steps, store.last)
         self._load()
 
         self.compiled = self.settings.compile == "on"
@@ -104,7 +112,7 @@ class Trainer:
 
         Raises:
             Stopped: by a signal or at the end of the allowed time; a checkpoint is written before.
-            NonFiniteLoss: a loss term is NaN or infinite.
+            NonFiniteLoss: a loss term, a weight or a measure is NaN or infinite.
             RunError: out of memory, or a checkpoint cannot be written.
         """
         if not self.finished:
@@ -145,7 +153,7 @@ class Trainer:
         set_rates(self.optimizers, factor(self.settings, share))
         for turn in range(self.method.turns):
             for i, batch in enumerate(group):
-                with self._sync(last=i == len(group) - 1):
+                with synchronised(self.module, last=i == len(group) - 1):
                     losses = self._losses(batch, turn)
                     (sum(losses.values()) / len(group)).backward()  # type: ignore[union-attr]
             if self.settings.clip is not None:
@@ -155,7 +163,7 @@ class Trainer:
                 optimizer.zero_grad(set_to_none=True)
         self.method.after_step()
         if self.ema is not None:
-            self.ema.update()
+            self.ema.update(self.done)
 
     def _losses(self, batch: Batch, turn: int) -> dict[str, Tensor]:
         if self.replayed:
@@ -165,21 +173,17 @@ class Trainer:
         with autocast(self.device, self.settings.precision):
             losses: dict[str, Tensor] = self.module(batch._replace(progress=self.progress), turn)
         if self._look():
-            self._check(losses)
+            self.watch.losses(losses)
         self.standing.add(losses)
         return losses
-
-    def _sync(self, last: bool) -> AbstractContextManager[Any]:
-        if isinstance(self.module, DistributedDataParallel) and not last:
-            return self.module.no_sync()
-        return nullcontext()
 
     def _look(self) -> bool:
         step = self.standing.step
         return self.device.type == "cpu" or step % LOOK_EVERY == 0 or step == self.steps - 1
 
-    def _check(self, losses: Mapping[str, Tensor]) -> None:
-        require_finite(losses, self.standing, self.steps, self.store.last)
+    def _check_weights(self) -> None:
+        """Before weights are measured, kept or saved: the losses of a step say nothing of its gradient."""
+        self.watch.weights(self.method, {} if self.ema is None else self.ema.average)
 
     def _stop_wanted(self) -> bool:
         if distributed.world() == 1:
@@ -188,7 +192,8 @@ class Trainer:
         return looking and distributed.agreed(self.stopper.wanted(), self.device)
 
     def _stop(self) -> None:
-        self._check(self.standing.totals)
+        self.watch.losses(self.standing.totals)
+        self._check_weights()
         self._save()
         raise Stopped(
             f"stopped ({self.stopper.reason}) in epoch {self.standing.epoch + 1} of "
@@ -204,29 +209,29 @@ class Trainer:
         standing = self.standing
         counted = self.steps * self.settings.accumulate * distributed.world()
         losses = {name: (distributed.total(t) / counted).item() for name, t in standing.totals.items()}
-        self._check({name: torch.tensor(value) for name, value in losses.items()})
-        images = self.steps * self.settings.batch_size
-        record = {
-            "phase": standing.name,
-            "epoch": standing.epoch + 1,
-            "lr": self.settings.lr * factor(self.settings, self._share(self.done - 1)),
-            "losses": losses,
-            "seconds": standing.seconds,
-            "images": images,
-            "images_per_s": images / standing.seconds,
-        }
+        self.watch.losses({name: torch.tensor(value) for name, value in losses.items()})
+        self._check_weights()
+        lr = self.settings.lr * factor(self.settings, self._share(self.done - 1))
+        record = standing.record(lr, losses, self.steps * self.settings.batch_size)
         standing.next_epoch()
         with self.ema.applied() if self.ema is not None else nullcontext():
             loaders = self.feeds.to_measure(self.settings)
-            record |= {split: self.measure(loader) for split, loader in loaders.items()}
+            record |= {split: self.measure(loader, split) for split, loader in loaders.items()}
             self._keep(record)
         standing.history.append(record)
         self._save()
         self.display.epoch(self.done, record, self.settings.epochs, self.feeds.measures)
 
-    def measure(self, loader: Loader) -> Measured:
-        """Measures of every read-out over a loader, with the current weights."""
-        return self.feeds.measures.of_method(self.method, loader, self.device, self.settings.precision)
+    def measure(self, loader: Loader, split: str) -> Measured:
+        """Measures of every read-out over the loader of a split, with the current weights.
+
+        Raises:
+            NonFiniteLoss: a measure is NaN or infinite.
+        """
+        of_method = self.feeds.measures.of_method
+        measured = of_method(self.method, loader, self.device, self.settings.precision)
+        self.watch.measured(measured, split)
+        return measured
 
     def _keep(self, record: dict[str, Any]) -> None:
         """Write the weights if the epoch is the best on the validation split, or one of ``keep_epochs``."""

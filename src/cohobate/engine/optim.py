@@ -49,12 +49,21 @@ def set_rates(optimizers: list[Optimizer], factor: float) -> None:
             group["lr"] = group["initial_lr"] * factor
 
 
+def warmed(decay: float, updates: int) -> float:
+    """The decay after so many updates, min(decay, (1 + t) / (10 + t)), t = ``updates``.
+
+    The initial weights are thus forgotten early however near to 1 the decay is, as in TensorFlow's
+    ExponentialMovingAverage with ``num_updates``.
+    """
+    return min(decay, (1 + updates) / (10 + updates))
+
+
 class MovingAverage:
     """Exponential moving average of a method's floating parameters and buffers.
 
     Args:
         method: its floating tensors are averaged.
-        decay: weight of the old average in each update, 0 to 1.
+        decay: highest weight of the old average in an update, 0 to 1 (:func:`warmed`).
     """
 
     def __init__(self, method: nn.Module, decay: float) -> None:
@@ -63,8 +72,10 @@ class MovingAverage:
         self.average = {k: v.detach().clone() for k, v in self.live.items()}
 
     @torch.no_grad()
-    def update(self) -> None:
-        torch._foreach_lerp_(list(self.average.values()), list(self.live.values()), 1 - self.decay)
+    def update(self, updates: int) -> None:
+        """Add the weights of now; ``updates`` of the phase came before this one."""
+        share = 1 - warmed(self.decay, updates)
+        torch._foreach_lerp_(list(self.average.values()), list(self.live.values()), share)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -51,6 +52,13 @@ def in_parallel(method: Method, device: torch.device) -> nn.Module:
         find_unused_parameters=method.rests,
         broadcast_buffers=False,
     )
+
+
+def synchronised(module: nn.Module, last: bool) -> AbstractContextManager[Any]:
+    """A context in which processes average their gradients only after the last micro-batch of an update."""
+    if isinstance(module, DistributedDataParallel) and not last:
+        return module.no_sync()
+    return nullcontext()
 
 
 def out_of_memory(error: RuntimeError) -> bool:

@@ -101,10 +101,12 @@ def _measured(
 
     def deploy(epoch: int, file: Path) -> dict[str, Any]:
         network = next(iter(trainer.method.predictors().values()))
+        trainer.watch.deployed(network, epoch)
+        val = trainer.measure(feeds.val, "val") if feeds.val is not None else None
+        tested = trainer.measure(test, "test") if test is not None else None
         if distributed.rank() == 0:
             write_state(file, State(network.state_dict(), {**about, "epoch": epoch}))
-        val = trainer.measure(feeds.val) if feeds.val is not None else None
-        return {"epoch": epoch, "val": val, "test": trainer.measure(test) if test is not None else None}
+        return {"epoch": epoch, "val": val, "test": tested}
 
     last = deploy(trainer.standing.epoch, files.deployed)
     best_so_far = trainer.standing.best

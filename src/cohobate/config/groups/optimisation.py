@@ -42,7 +42,8 @@ class Optimisation(Group):
     ema: Share = Field(
         default=0.0,
         description="Decay per update of the exponential moving average of the weights, which is evaluated "
-        "and deployed in their place; 0: no average.",
+        "and deployed in their place; after t updates of a phase it is at most (1 + t) / (10 + t), so that a "
+        "short run forgets its first weights too; 0: no average.",
     )
 
     schedule: Literal["step", "cosine", "power", "constant"] = Field(
