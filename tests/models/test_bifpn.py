@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from cohobate.analysis.cost import Cost, cost, parameters
-from cohobate.core import Output
+from cohobate import cli
+from cohobate.analysis.cost import Cost, cost
+from cohobate.commands.outlook import beside
+from cohobate.commands.prepare import prepare
+from cohobate.core import Output, Separate
+from cohobate.data.arrays import arrays
+from cohobate.methods.dml import DML
 from cohobate.models.build import build
 from cohobate.models.dense.bifpn import BiFPN, Projection, SelfTeacher, enlarged, normalised, reduced
+from cohobate.recipes.options import options as checked_options
+from cohobate.report.tables.beside import Beside
 
 WIDE = "wrn_16_2:order=frskd"
 """The classifier of the authors' code."""
@@ -22,22 +30,23 @@ WIDE = "wrn_16_2:order=frskd"
 Resize = Callable[[Tensor, nn.Module, Tensor], Tensor]
 
 
-class Norms:
-    """Counts what batch norms write."""
-
-    def __init__(self) -> None:
-        self.outputs = 0
-
-    def __call__(self, bn: nn.BatchNorm2d, x: Tensor) -> Tensor:
-        self.outputs += x.numel()
-        x = (x - x.mean((0, 2, 3), keepdim=True)) * (
-            x.var((0, 2, 3), correction=0, keepdim=True) + 1e-5
-        ) ** -0.5
-        return bn.weight[:, None, None] * x + bn.bias[:, None, None]
+def batch_norm(bn: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    variance = x.var((0, 2, 3), correction=0, keepdim=True)
+    x = (x - x.mean((0, 2, 3), keepdim=True)) * (variance + 1e-5) ** -0.5
+    return bn.weight[:, None, None] * x + bn.bias[:, None, None]
 
 
-def pyramid(layer: BiFPN, maps: Sequence[Tensor], norm: Norms, *, printed: bool) -> list[Tensor]:
+def same_pool(x: Tensor) -> Tensor:
+    """Windows of 3x3 a step of 2, as the authors pad them: the larger half of the padding lies behind."""
+    (before_h, behind_h), (before_w, behind_w) = (
+        ((extra := 2 * (-(-side // 2) - 1) + 3 - side) // 2, extra - extra // 2) for side in x.shape[2:]
+    )
+    return F.max_pool2d(F.pad(x, (before_w, behind_w, before_h, behind_h)), 3, stride=2)
+
+
+def pyramid(layer: BiFPN, maps: Sequence[Tensor], *, printed: bool) -> list[Tensor]:
     """T_i from eqs. 1 and 2, a map at a time; ``printed``: maps are enlarged before they are projected."""
+    norm = batch_norm
 
     def project(projection: nn.Module, x: Tensor) -> Tensor:
         if not isinstance(projection, Projection):
@@ -73,7 +82,8 @@ def pyramid(layer: BiFPN, maps: Sequence[Tensor], norm: Norms, *, printed: bool)
     for i in range(1, last + 1):
         below = F.relu(t[-1])
         if below.shape[2:] != maps[i].shape[2:]:
-            below = F.max_pool2d(below, 3, stride=2, padding=1)
+            nearest = layer.upsampling == "nearest"
+            below = same_pool(below) if nearest else F.max_pool2d(below, 3, stride=2, padding=1)
         inputs = [project(layer.skip[i - 1], maps[i])] + ([p[i]] if i < last else [])
         t.append(node(layer.bottom_up[i - 1], *inputs, project(layer.down[i - 1], below)))
     return t
@@ -102,25 +112,39 @@ LEVELS = [
 ]
 
 
-@pytest.mark.parametrize("upsampling", ["bilinear", "nearest"])
+@pytest.mark.parametrize("upsampling", ["bilinear", "projected", "nearest"])
 @pytest.mark.parametrize(("channels", "widths", "sides"), LEVELS)
 def test_the_paths_against_the_equations(
     channels: tuple[int, ...], widths: tuple[int, ...], sides: tuple[int, ...], upsampling: str
 ) -> None:
     layer, maps = made(channels, widths, sides, upsampling=upsampling)
     stages, preacts = layer(maps)
-    expected = pyramid(layer, maps, Norms(), printed=False)
+    expected = pyramid(layer, maps, printed=upsampling != "projected")
     for i, (after, before) in enumerate(zip(stages, preacts, strict=True)):
         torch.testing.assert_close(before, expected[i], rtol=1e-9, atol=1e-9)
         assert torch.equal(after, before.relu())
         assert after.shape == (3, widths[i], sides[i], sides[i])
 
 
-def test_projecting_first_changes_nothing_with_nearest() -> None:
-    layer, maps = made((4, 6, 8), (8, 12, 16), (8, 4, 2), upsampling="nearest")
-    printed = pyramid(layer, maps, Norms(), printed=True)
-    for ours, theirs in zip(layer(maps)[1], printed, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+def test_the_printed_order_is_the_default() -> None:
+    """Eq. 2 enlarges a map before the 1x1 convolution, whose batch norm then sees the larger map."""
+    layer = SelfTeacher((4, 6, 8), (8, 12, 16), classes=5).pyramid.double()
+    maps = [torch.rand(3, c, s, s, dtype=torch.float64) for c, s in ((4, 8), (6, 4), (8, 2))]
+    ours = layer(maps)[1][0]
+    torch.testing.assert_close(ours, pyramid(layer, maps, printed=True)[0], rtol=1e-9, atol=1e-9)
+    other = pyramid(layer, maps, printed=False)[0]
+    assert (ours - other).abs().mean() > 0.01 * ours.abs().mean()
+
+
+def test_with_nearest_the_windows_begin_at_the_first_pixel() -> None:
+    x = torch.arange(16.0).view(1, 1, 4, 4)
+    like = torch.empty(1, 1, 2, 2)
+    assert reduced(x, like, "nearest").flatten().tolist() == [10, 11, 14, 15]
+    assert reduced(x, like, "bilinear").flatten().tolist() == [5, 7, 13, 15]
+    for height, width in ((2, 2), (3, 3), (1, 2), (7, 7), (6, 9), (9, 6)):
+        x = torch.rand(2, 3, height, width)
+        like = torch.empty(2, 1, (height + 1) // 2, (width + 1) // 2)
+        assert torch.equal(reduced(x, like, "nearest"), same_pool(x))
 
 
 def test_every_parameter_learns_and_every_map_is_read() -> None:
@@ -155,11 +179,13 @@ def test_shares() -> None:
 
 def test_levels_of_any_size() -> None:
     x = torch.rand(2, 3, 14, 14)
-    assert reduced(x, torch.empty(2, 1, 14, 14)) is x
+    assert reduced(x, torch.empty(2, 1, 14, 14), "bilinear") is x
     assert enlarged(x, torch.empty(2, 1, 14, 14), "bilinear") is x
-    assert torch.equal(reduced(x, torch.empty(2, 1, 3, 3)), F.adaptive_max_pool2d(x, (3, 3)))
-    assert torch.equal(reduced(x, torch.empty(2, 1, 7, 7)), F.max_pool2d(x, 3, stride=2, padding=1))
-    assert reduced(torch.rand(2, 3, 7, 7), torch.empty(2, 1, 4, 4)).shape[2:] == (4, 4)
+    assert torch.equal(reduced(x, torch.empty(2, 1, 3, 3), "bilinear"), F.adaptive_max_pool2d(x, (3, 3)))
+    assert torch.equal(
+        reduced(x, torch.empty(2, 1, 7, 7), "bilinear"), F.max_pool2d(x, 3, stride=2, padding=1)
+    )
+    assert reduced(torch.rand(2, 3, 7, 7), torch.empty(2, 1, 4, 4), "bilinear").shape[2:] == (4, 4)
     assert enlarged(x, torch.empty(2, 1, 50, 31), "nearest").shape[2:] == (50, 31)
 
 
@@ -234,7 +260,7 @@ def test_what_cannot_be_made_for_a_network(options: Any, message: str) -> None:
             (4, 8),
             (8, 8),
             {"upsampling": "cubic"},
-            "upsampling must be one of 'bilinear', 'nearest', got 'cubic'",
+            "upsampling must be one of 'bilinear', 'projected', 'nearest', got 'cubic'",
         ),
     ],
 )
@@ -248,49 +274,66 @@ def test_wrong_arguments(
 # ---------------------------------------------------------------- sizes that are printed
 
 
-def sized(model: str, channels: Sequence[int], widths: Sequence[int], *, printed: bool) -> tuple[Cost, Cost]:
-    """Cost of the classifier and of its self-teacher, in our order of resizing or in the printed one."""
-    network = build(model, 100).eval()
-    teacher = SelfTeacher(channels, widths, 100, upsampling="nearest").requires_grad_(False)
-    x = torch.zeros(1, 3, 32, 32)
-    with torch.no_grad():
-        maps = network(x).stages
-    norms = Norms()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        ends = pyramid(teacher.pyramid, maps, norms, printed=printed)
-        teacher.fc(ends[-1].relu().mean(dim=(2, 3)))
-    return cost(network), Cost(parameters(teacher), counter.get_total_flops() // 2, norms.outputs)
+def sized(model: str, **options: Any) -> tuple[Cost, Beside]:
+    """Cost of a network of 100 classes, and of the self-teacher that ``cohobate train frskd`` puts on it."""
+    images = torch.zeros(100, 32, 32, 3, dtype=torch.uint8)
+    data = arrays(images, torch.arange(100), val=(images[:1], torch.zeros(1, dtype=torch.long)))
+    prepared = prepare("frskd", checked_options("frskd", {"model": model, **options}), lambda _: data)
+    method = prepared.first_phase().method
+    (line,) = beside(method, (3, 32, 32))
+    return cost(method.predictors()["network"]), line
 
 
 TABLE_6 = [
-    ((128, 128, 128), 0.30, 0.67),
-    ((256, 256, 256), 0.97, 2.38),
-    ((32, 64, 128), 0.19, 0.21),
-    ((64, 128, 256), 0.59, 0.68),
+    ({"pyramid": "bifpn", "width": 1.0}, 0.30, 0.67),
+    ({"pyramid": "bifpn", "width": 2.0}, 0.97, 2.38),
+    ({"width": 1.0}, 0.19, 0.21),
+    ({}, 0.59, 0.68),
 ]
 
 
-@pytest.mark.parametrize(("widths", "parameter_ratio", "flops_ratio"), TABLE_6)
-def test_table_6(widths: tuple[int, ...], parameter_ratio: float, flops_ratio: float) -> None:
-    """Ratios of self-teacher to classifier; FLOPs are multiply-accumulates and two per batch-norm output."""
-    network, teacher = sized(WIDE, (32, 64, 128), widths, printed=True)
-    assert teacher.parameters / network.parameters == pytest.approx(parameter_ratio, abs=0.005)
-    assert teacher.flops / network.flops == pytest.approx(flops_ratio, abs=0.01)
+@pytest.mark.parametrize(("options", "parameter_ratio", "operation_ratio"), TABLE_6)
+def test_table_6(options: dict[str, Any], parameter_ratio: float, operation_ratio: float) -> None:
+    """Ratios of self-teacher to classifier; operations are MACs and two for each batch-norm output."""
+    _, teacher = sized(WIDE, **options)
+    assert teacher.parameter_ratio == pytest.approx(parameter_ratio, abs=0.005)
+    assert teacher.operation_ratio == pytest.approx(operation_ratio, abs=0.01)
+
+
+def test_table_6_is_printed_by_a_command(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cli.main(["train", "frskd", "--model", WIDE, "--width", "1", "--epochs", "1", "--dry-run"])
+    printed = capsys.readouterr().out
+    assert "beside the deployed network" in printed
+    # Of 8 x 8 images of 10 classes, so a little less than table 6.
+    assert re.search(r"self_teacher .* 0\.[12]\d . +0\.2\d ", printed)
 
 
 @pytest.mark.parametrize(
-    ("widths", "flops_ratio"),
-    [((128, 128, 128), 0.67), ((256, 256, 256), 2.37), ((32, 64, 128), 0.17), ((64, 128, 256), 0.55)],
+    ("options", "operation_ratio"),
+    [
+        ({"pyramid": "bifpn", "width": 1.0}, 0.67),
+        ({"pyramid": "bifpn"}, 2.37),
+        ({"width": 1.0}, 0.17),
+        ({}, 0.55),
+    ],
 )
-def test_projecting_first_is_cheaper(widths: tuple[int, ...], flops_ratio: float) -> None:
+def test_projecting_first_is_cheaper(options: dict[str, Any], operation_ratio: float) -> None:
     """BiFPN projects nothing between its levels, so only BiFPNc costs less than table 6 has it."""
-    network, teacher = sized(WIDE, (32, 64, 128), widths, printed=False)
-    assert teacher.flops / network.flops == pytest.approx(flops_ratio, abs=0.005)
+    _, teacher = sized(WIDE, upsampling="projected", **options)
+    assert teacher.operation_ratio == pytest.approx(operation_ratio, abs=0.005)
 
 
 def test_public_sizes() -> None:
-    """Parameters and million multiply-accumulates of the authors' code."""
-    _, wide = sized("wrn_16_2", (32, 64, 128), (64, 128, 256), printed=True)
+    """Parameters and million multiply-accumulates of the authors' code, which are those of its order."""
+    _, wide = sized("wrn_16_2")
     assert (wide.parameters, round(wide.macs / 1e6, 1)) == (411_885, 67.7)
-    _, deep = sized("resnet18_cifar", (64, 128, 256, 512), (128, 256, 512, 1024), printed=True)
+    _, deep = sized("resnet18_cifar")
     assert (deep.parameters, round(deep.macs / 1e6, 1)) == (6_375_794, 392.2)
+
+
+def test_only_readouts_that_contain_the_network_are_beside_it() -> None:
+    one, two = build("resnet8", 5), build("resnet14", 5)
+    assert beside(DML(Separate([one, two])), (3, 32, 32))[0].readout == "ensemble"

@@ -9,13 +9,14 @@ from torch import nn
 
 from ..analysis.cost import cost, parameters
 from ..config.groups import Training
-from ..core import Phase
+from ..core import Method, Phase, Shape
 from ..data.dataset import Dataset, fingerprint
 from ..engine.feeds import Feeds
 from ..engine.phase import phase_settings, place
 from ..engine.plan import begin
 from ..engine.probe import step_seconds
 from ..methods.supervised import Supervised
+from ..report.tables.beside import Beside, beside_table
 from ..report.tables.terminal import Outlook, plan_table
 from .console import show
 from .feeds import make_feeds
@@ -68,13 +69,31 @@ def _outlook(phase: Phase, config: Training, feeds: Feeds, dataset: Dataset, dev
         spent.parameters,
         spent.macs,
         seconds * len(loader) * settings.epochs,
+        tuple(beside(phase.method, dataset.shape)),
     )
+
+
+def beside(method: Method, shape: Shape) -> list[Beside]:
+    """What each read-out that contains the deployed network adds to it: FRSKD's self-teacher, say."""
+    (_, deployed), *others = method.predictors().items()
+    inner, own = set(deployed.parameters()), cost(deployed, shape)
+    lines = []
+    for name, network in others:
+        if inner <= set(network.parameters()):
+            whole = cost(network, shape)
+            more = whole.parameters - own.parameters
+            ratios = more / own.parameters, whole.flops / own.flops - 1
+            lines.append(Beside(name, more, whole.macs - own.macs, *ratios))
+    return lines
 
 
 def show_plan(method: str, config: Training, own: Sequence[str]) -> None:
     """Print the plan of a run and its cost."""
     prepared = prepare(method, config)
-    show(plan_table(f"{method} on {config.data}: the plan", dry_run(prepared)))
+    outlooks = dry_run(prepared)
+    show(plan_table(f"{method} on {config.data}: the plan", outlooks))
+    if outlooks[-1].beside:
+        show(beside_table(outlooks[-1].beside))
     dataset = prepared.dataset
     val = 0 if dataset.val is None else len(dataset.val)
     print(f"{len(dataset.train):,} training and {val:,} validation images, {len(dataset.classes)} classes")

@@ -48,7 +48,8 @@ form in the paper, with the values of the author's code where they apply to it:
     Bottleneck: 1x1 convolution to a quarter of the deepest channels, one that strides down to the deepest
         size, 1x1 to its channels, batch norm and ReLU after each; biases before batch norm are left
         out. ``separable``: pairs of depth-wise separable convolutions, each pair halving the map.
-        ``attention``: the stage is first multiplied by a map of its own, from half its size.
+        ``attention``: the stage is first multiplied by a map of its own, from half its size: such a pair
+        of convolutions, then once more batch norm and ReLU, bilinear interpolation and a sigmoid.
     Ensemble: the mean of all classifiers' logits (not softened), as in the author's code.
     Predictors of exits run the whole network and discard the stages deeper than the exit.
 """

@@ -92,7 +92,10 @@ def _normed(convolution: nn.Conv2d) -> list[nn.Module]:
 
 
 class Attention(nn.Module):
-    """A stage multiplied by a map between 0 and 1 that is computed from it at half its size.
+    """A stage multiplied by a map that is computed from it at half its size.
+
+    As in the author's code, a batch norm and a ReLU follow the separable convolutions, so that the map lies
+    between one half and 1.
 
     Args:
         channels: of the stage.
@@ -100,7 +103,8 @@ class Attention(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.look = nn.Sequential(*separable_pair(channels, channels, 2))
+        layers = separable_pair(channels, channels, 2)
+        self.look = nn.Sequential(*layers, nn.BatchNorm2d(channels), nn.ReLU())
 
     def forward(self, stage: Tensor) -> Tensor:
         size = stage.shape[2:]

@@ -6,6 +6,9 @@ Three stages of basic blocks give depth 6n + 2, of bottleneck blocks 9n + 2.
 
 Choices. The published CIFAR networks use parameter-free shortcuts (option A, ``padding``); the
 public benchmarks of distillation use 1x1 convolutions (option B, ``projection``), the default here.
+Option A puts half of its zero channels before the channels of its input and half behind, as the CIFAR
+code that most weights of such networks come from does; other public code puts all of them behind. The
+two networks are the same but for the order of their channels, so only weights cannot be exchanged.
 ``resnet8x4`` and ``resnet32x4`` have twice the stem and four times the width in each stage. The
 ``_cifar`` networks are the ImageNet ones (four stages, 64 to 512 channels) behind the 3x3 stem.
 A bottleneck strides in its 3x3 convolution.

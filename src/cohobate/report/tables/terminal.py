@@ -11,12 +11,17 @@ from .text import known_columns
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from .beside import Beside
+
 EXPLAINED = {"nll": "NLL (nats)", "ece": "calibration error % (15 bins)"}
 """Headings for which a list of measures has more room than a table."""
 
 
 class Outlook(NamedTuple):
-    """What a phase would cost: updates an epoch, parameters, multiply-accumulates an image, seconds."""
+    """What a phase would cost: updates an epoch, parameters, multiply-accumulates an image, seconds.
+
+    ``beside``: what read-outs that contain the deployed network add to it.
+    """
 
     phase: str
     epochs: int
@@ -25,6 +30,7 @@ class Outlook(NamedTuple):
     deployed: int
     macs: int
     seconds: float
+    beside: tuple[Beside, ...] = ()
 
 
 class NetworkLine(NamedTuple):
