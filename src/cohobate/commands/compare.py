@@ -15,6 +15,7 @@ from ..config.checking import checked
 from ..config.files import read_config
 from ..config.grammar import parse
 from ..config.groups import Group, Images, Training
+from ..config.idle import refuse_idle
 from ..papers.setups import find_setup
 from .console import show
 from .parsing import SETUP, WHOLE, parsed, value_of
@@ -147,7 +148,9 @@ def configure(spec: str, training: Training, setup: str | None = None) -> tuple[
     method, own = parse(spec)
     published = {} if setup is None else find_setup(setup).own(method)
     shared = {key: getattr(training, key) for key in Training.model_fields}
-    return method, options(method, {**for_method(method, shared), **published, **own})
+    config = options(method, {**for_method(method, shared), **published, **own})
+    refuse_idle(own, dict(config))
+    return method, config
 
 
 def minutes_left(minutes: float | None, started: float) -> float | None:
