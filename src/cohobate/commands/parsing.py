@@ -14,7 +14,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from ..config.checking import checked
 from ..config.grammar import takes_several
-from ..config.groups import GROUPS, Group
+from ..config.groups import GROUPS, Group, Training
 from ..config.idle import refuse_idle
 
 SETUP = "Published set-up to take options from (`cohobate list setups`); options that you give override it."
@@ -130,24 +130,51 @@ def named_run(arguments: list[str], command: str) -> tuple[str, dict[str, Any]]:
     """The method, taken off the arguments, and the options of ``--setup`` and ``--config``.
 
     Exits with the list of methods if none is named.
+
+    Raises:
+        ValueError: an option of either that the method does not have, or does not take; the message names
+            the file.
     """
+    file = value_of(arguments, "--config")
     options = config_file(arguments)
-    method = arguments.pop(0) if arguments and not arguments[0].startswith("-") else options.get("method")
+    recorded = options.pop("method", None)
+    method = arguments.pop(0) if arguments and not arguments[0].startswith("-") else recorded
     if method is None:
         from .listing import main
 
         main(["methods"])
         sys.exit(f"usage: cohobate {command} METHOD ... (`cohobate {command} METHOD --help` explains it)")
-    options.pop("method", None)
+    method = str(method)
+    published: dict[str, Any] = {}
     if (setup := value_of(arguments, "--setup")) is not None:
         from ..papers.setups import find_setup
         from ..recipes.options import for_method
 
-        options = {**for_method(method, find_setup(setup).of(method)), **options}
-    return str(method), options
+        published = for_method(method, find_setup(setup).of(method))
+    if file is None:
+        return method, published
+    if recorded not in (None, method):
+        options = shared_options(options, f"{file} is a run of {recorded}")
+    from ..recipes.options import some_options
+
+    some_options(method, published)
+    try:
+        options = {**published, **options}
+        some_options(method, options)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
+    return method, options
 
 
-def config_file(arguments: list[str]) -> dict[str, Any]:
+def shared_options(options: Mapping[str, Any], why: str, without: Sequence[str] = ()) -> dict[str, Any]:
+    """The options that other runs can share with this one; a note says which are left out, and why."""
+    others = [name for name in options if name not in Training.model_fields or name in without]
+    if others:
+        print(f"note: {why}, so these options are left out: {', '.join(others)}", file=sys.stderr)
+    return {name: value for name, value in options.items() if name not in others}
+
+
+def config_file(arguments: Sequence[str]) -> dict[str, Any]:
     """The mapping of ``--config FILE``, wherever it stands among the arguments."""
     from ..config.files import read_config
 
