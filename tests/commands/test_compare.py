@@ -8,7 +8,9 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
+import cohobate
 from cohobate.cli import main
 
 QUICK = ["--epochs", "1", "--train-images", "150", "--batch-size", "50", "--device", "cpu", "--quiet"]
@@ -69,3 +71,65 @@ def test_where_every_run_diverges_there_is_no_table(capsys: pytest.CaptureFixtur
     said = capsys.readouterr().err
     assert re.search(r"error: every run diverged, so .*; of the first: the loss term '\w+' of phase", said)
     assert not Path("c/table.md").exists()
+
+
+# ---------------------------------------------------------------- what is given
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    before = sorted(Path().rglob("*"))
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert sorted(Path().rglob("*")) == before
+    return capsys.readouterr().err
+
+
+def test_what_stands_twice_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "method baseline stands twice" in refused(capsys, "compare", "baseline", "baseline", *QUICK)
+    # The same run, written in two ways: 1 is the default.
+    same = ["self_guidance", "self_guidance:survival=0.8", "self_guidance:survival=0.80"]
+    assert "method self_guidance survival=0.8 stands twice" in refused(capsys, "compare", *same, *QUICK)
+    assert "seed 1 stands twice" in refused(capsys, "compare", "baseline", "--seeds", "1,0,1", *QUICK)
+    assert "seed 1 stands twice" in refused(
+        capsys, "sweep", "baseline", "--lr", "0.1,0.2", "--seeds", "1,1", *QUICK
+    )
+
+
+def test_a_teacher_that_no_method_takes_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused(capsys, "compare", "baseline", "self_guidance", "--teacher", "resnet8", *QUICK)
+    assert "no method here takes a teacher: baseline, self_guidance; leave --teacher out" in said
+
+
+def test_a_teacher_from_python_that_no_method_takes_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    options = {"epochs": 1, "train_images": 100, "batch_size": 50, "device": "cpu", "teacher": ("resnet8",)}
+    cohobate.compare(["baseline"], [0], cohobate.Training(**options))  # type: ignore[arg-type]
+    assert "note: no method here takes a teacher, so resnet8 is not used" in capsys.readouterr().err
+
+
+def test_options_from_the_file_of_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["train", "self_guidance", "--weight", "0.5", "--lr", "0.2", "--seed", "3", *QUICK, "--out", "run"])
+    main(["compare", "baseline", "--config", "run/run.yaml", "--seeds", "0", "--quiet", "--out", "c"])
+    said = capsys.readouterr().err
+    assert (
+        "note: run/run.yaml is a run of self_guidance, so these options are left out: survival, weight, "
+        in said
+    )
+    assert said.rstrip().endswith(", seed")
+    recorded = yaml.safe_load(Path("c/baseline/seed-0/run.yaml").read_text())
+    assert (recorded["lr"], recorded["seed"], recorded["train_images"]) == (0.2, 0, 150)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"lr": -1}, "own.yaml: compare: lr: Input should be greater than 0"),
+        ({"epoch": 1}, "own.yaml: compare has no option 'epoch'; the nearest are epochs"),
+        ({"seed": 1}, "own.yaml: a comparison has --seeds and no seed"),
+    ],
+)
+def test_a_file_that_is_wrong_is_named(
+    content: dict[str, object], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("own.yaml").write_text(yaml.safe_dump(content))
+    assert message in refused(capsys, "compare", "baseline", "--config", "own.yaml", *QUICK)

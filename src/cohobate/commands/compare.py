@@ -13,11 +13,12 @@ from pydantic import Field
 
 from ..config.checking import checked
 from ..config.files import read_config
-from ..config.grammar import parse
-from ..config.groups import Group, Images, Training
+from ..config.grammar import flag, parse
+from ..config.groups import Group, Images, Teacher, Training
+from ..config.idle import refuse_idle
 from ..papers.setups import find_setup
 from .console import show
-from .parsing import SETUP, WHOLE, parsed, value_of
+from .parsing import CONFIG, SETUP, WHOLE, config_file, given, parsed, shared_options, value_of
 
 if TYPE_CHECKING:
     from ..data.dataset import Dataset
@@ -58,6 +59,7 @@ def compare(
     """
     from ..engine import distributed
     from ..engine.errors import RunError
+    from ..engine.progress import Display
     from ..report.files import comparison_files
     from ..report.tables.comparison import compare as tabulate
     from ..runs.folder import default_root, seed_folder, write_files
@@ -65,14 +67,20 @@ def compare(
     from ..runs.reading import read_run
     from .prepare import prepare
 
+    if training.teacher and not any(map(needs_teacher, methods)):
+        teachers = ", ".join(training.teacher)
+        Display(quiet=quiet).say(f"note: no method here takes a teacher, so {teachers} is not used")
     root = out if out is not None else default_root(training)
-    configs = [configure(spec, training, setup) for spec in dict.fromkeys(methods)]
+    for what, values in {"method": methods, "seed": seeds}.items():
+        require_different(what, values)
+    configs = [configure(spec, training, setup) for spec in methods]
     with distributed.process_group(distributed.pick_device(training.device)):
         read = reader()
         prepared = [prepare(method, config, read) for method, config in configs]
+        require_different("method", [each.label for each in prepared])
         runs = [
             (each, seed, RunFolder(seed_folder(root, each.label, seed)))
-            for seed in dict.fromkeys(seeds)
+            for seed in seeds
             for each in prepared
         ]
         check(runs)
@@ -115,6 +123,15 @@ def _train(
     return diverged
 
 
+def require_different(what: str, values: Sequence[Any]) -> None:
+    """Raise a ValueError if there is none, or one stands twice."""
+    if not values:
+        raise ValueError(f"give at least one {what}")
+    for value in values:
+        if values.count(value) > 1:
+            raise ValueError(f"{what} {value} stands twice; give each once")
+
+
 def reader() -> Read:
     """A function that reads the images of a run, and remembers them for other runs on the same data."""
     from .feeds import read_data
@@ -147,7 +164,9 @@ def configure(spec: str, training: Training, setup: str | None = None) -> tuple[
     method, own = parse(spec)
     published = {} if setup is None else find_setup(setup).own(method)
     shared = {key: getattr(training, key) for key in Training.model_fields}
-    return method, options(method, {**for_method(method, shared), **published, **own})
+    config = options(method, {**for_method(method, shared), **published, **own})
+    refuse_idle(own, dict(config))
+    return method, config
 
 
 def minutes_left(minutes: float | None, started: float) -> float | None:
@@ -175,9 +194,34 @@ class Command(Group):
         "self_guidance:weight=0.5,survival=0.8.",
     )
     seeds: tuple[int, ...] = Field((0, 1), description="Seeds; every method is trained once with each.")
+    config: Path | None = Field(None, description=CONFIG)
     setup: str | None = Field(None, description=SETUP)
     out: Path | None = Field(None, description="Folder of the comparison; by default runs/DATA-MODEL.")
     quiet: bool = Field(False, description="Print only the table at the end.")
+
+
+def recorded_options(arguments: Sequence[str]) -> dict[str, Any]:
+    """The options of every run in the file of ``--config``; a note says which others are left out.
+
+    Raises:
+        ValueError: an option that there is not, or that does not take its value.
+    """
+    options, file = config_file(arguments), value_of(arguments, "--config")
+    if (method := options.pop("method", None)) is not None:
+        options = shared_options(options, f"{file} is a run of {method}", without=["seed"])
+    elif "seed" in options:
+        raise ValueError(f"{file}: a comparison has --seeds and no seed; leave it out")
+    try:
+        return checked("compare", Training, options).model_dump(exclude_unset=True)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
+
+
+def needs_teacher(spec: str) -> bool:
+    """Whether the method of a spec takes a teacher."""
+    from ..recipes.recipe import find
+
+    return find(parse(spec)[0]).needs_teacher
 
 
 ABOUT = "Train missing runs, reuse finished ones, print and write one table. Gains are paired by seed."
@@ -187,10 +231,14 @@ def main(arguments: list[str]) -> None:
     """Train METHOD ... over seeds, print and write one table."""
     setup = value_of(arguments, "--setup")
     initial = {} if setup is None else dict(find_setup(setup).options)
+    initial |= recorded_options(arguments)
     chosen, command = parsed(
         "cohobate compare", arguments, Command, initial=initial, hidden=("seed",), about=ABOUT
     )
-
+    unused = given(arguments, Teacher.model_fields)
+    if unused and not any(map(needs_teacher, command.methods)):
+        flags = " and ".join(flag(name) for name in Teacher.model_fields if name in unused)
+        raise ValueError(f"no method here takes a teacher: {', '.join(command.methods)}; leave {flags} out")
     comparison, written = compare(
         command.methods,
         command.seeds,

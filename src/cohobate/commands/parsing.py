@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import field, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -14,7 +14,8 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from ..config.checking import checked
 from ..config.grammar import takes_several
-from ..config.groups import GROUPS, Group
+from ..config.groups import GROUPS, Group, Training
+from ..config.idle import refuse_idle
 
 SETUP = "Published set-up to take options from (`cohobate list setups`); options that you give override it."
 CONFIG = "File to take options from: the run.yaml of a run; flags override it."
@@ -34,6 +35,7 @@ def parsed(
     initial: Mapping[str, Any] | None = None,
     hidden: Sequence[str] = (),
     about: str = "",
+    free: Sequence[str] = (),
 ) -> tuple[dict[str, Any], C]:
     """The options of a run, unchecked, and the command's own; exits after ``--help`` or a wrong flag.
 
@@ -45,6 +47,10 @@ def parsed(
         initial: values that replace the defaults.
         hidden: options of every run that this command does not have.
         about: description of the command, for its help.
+        free: names of options that take several values besides these.
+
+    Raises:
+        ValueError: an option that is given has no effect with the others.
     """
     groups = {**(own or {}), **{group.__name__.lower(): group for group in GROUPS}}
     boxes = {title: _box(title, group, initial or {}, hidden) for title, group in groups.items()}
@@ -63,7 +69,9 @@ def parsed(
     )
     values = {name: vars(getattr(typed, f"group_{i}")) for i, name in enumerate(boxes)}
     own_values = checked(program, command, values.pop("command"))
-    return {name: value for group in values.values() for name, value in group.items()}, own_values
+    chosen = {name: value for group in values.values() for name, value in group.items()}
+    refuse_idle(given(arguments, chosen), chosen, free)
+    return chosen, own_values
 
 
 def parsed_alone(program: str, arguments: Sequence[str], command: type[C], about: str) -> C:
@@ -122,24 +130,51 @@ def named_run(arguments: list[str], command: str) -> tuple[str, dict[str, Any]]:
     """The method, taken off the arguments, and the options of ``--setup`` and ``--config``.
 
     Exits with the list of methods if none is named.
+
+    Raises:
+        ValueError: an option of either that the method does not have, or does not take; the message names
+            the file.
     """
+    file = value_of(arguments, "--config")
     options = config_file(arguments)
-    method = arguments.pop(0) if arguments and not arguments[0].startswith("-") else options.get("method")
+    recorded = options.pop("method", None)
+    method = arguments.pop(0) if arguments and not arguments[0].startswith("-") else recorded
     if method is None:
         from .listing import main
 
         main(["methods"])
         sys.exit(f"usage: cohobate {command} METHOD ... (`cohobate {command} METHOD --help` explains it)")
-    options.pop("method", None)
+    method = str(method)
+    published: dict[str, Any] = {}
     if (setup := value_of(arguments, "--setup")) is not None:
         from ..papers.setups import find_setup
         from ..recipes.options import for_method
 
-        options = {**for_method(method, find_setup(setup).of(method)), **options}
-    return str(method), options
+        published = for_method(method, find_setup(setup).of(method))
+    if file is None:
+        return method, published
+    if recorded not in (None, method):
+        options = shared_options(options, f"{file} is a run of {recorded}")
+    from ..recipes.options import some_options
+
+    some_options(method, published)
+    try:
+        options = {**published, **options}
+        some_options(method, options)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
+    return method, options
 
 
-def config_file(arguments: list[str]) -> dict[str, Any]:
+def shared_options(options: Mapping[str, Any], why: str, without: Sequence[str] = ()) -> dict[str, Any]:
+    """The options that other runs can share with this one; a note says which are left out, and why."""
+    others = [name for name in options if name not in Training.model_fields or name in without]
+    if others:
+        print(f"note: {why}, so these options are left out: {', '.join(others)}", file=sys.stderr)
+    return {name: value for name, value in options.items() if name not in others}
+
+
+def config_file(arguments: Sequence[str]) -> dict[str, Any]:
     """The mapping of ``--config FILE``, wherever it stands among the arguments."""
     from ..config.files import read_config
 
@@ -155,3 +190,10 @@ def value_of(arguments: Sequence[str], wanted: str) -> str | None:
         if argument == wanted and i + 1 < len(arguments):
             return arguments[i + 1]
     return None
+
+
+def given(arguments: Sequence[str], options: Collection[str]) -> set[str]:
+    """Those options whose flag is among the arguments: ``--lr 0.1``, ``--lr=0.1``, ``--no-nesterov``."""
+    flags = {a.partition("=")[0].removeprefix("--") for a in arguments if a.startswith("--")}
+    names = {name.replace("-", "_") for name in flags}
+    return {option for option in options if option in names or f"no_{option}" in names}

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config.files import read_config
+from ..config.grammar import text
 from ..config.groups import Settings, Training
 from ..core import Method, Phase, Plan
 from ..data.dataset import Dataset, Split, fingerprint
@@ -151,10 +152,14 @@ class Prepared:
             ValueError: options that do not go together, or a network that lacks what the method reads.
             RunError: a file of weights that cannot be read, or too little memory.
         """
-        for phase in self.phases():
-            self._check(phase)
+        lengths = {phase.name: self._check(phase) for phase in self.phases()}
+        epochs = [epoch for epoch in self.config.keep_epochs if not 1 <= epoch <= max(lengths.values())]
+        if epochs:
+            each = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+            raise ValueError(f"--keep-epochs {text(tuple(epochs))}: the epochs count from 1, and {each}")
 
-    def _check(self, phase: Phase) -> None:
+    def _check(self, phase: Phase) -> int:
+        """Check one phase; its number of epochs."""
         settings, groups = phase_settings(self.config, phase)
         place(phase.method, self.device, settings)
         make_optimizers(phase.method, settings, groups)
@@ -169,6 +174,7 @@ class Prepared:
             if out_of_memory(error):
                 raise RunError(smaller_batch(settings)) from error
             raise
+        return settings.epochs
 
     def _step(self, method: Method, settings: Settings) -> None:
         batch = next(iter(self.feeds(trial=True).train(method, settings).epoch(0)))

@@ -41,6 +41,8 @@ def run(prepared: Prepared, folder: RunFolder, *, checked: bool = False, quiet: 
     display = Display(f"{prepared.label} seed {prepared.config.seed}", quiet or distributed.rank() > 0)
     for note in prepared.dataset.notes:
         display.say(f"note: {note}")
+    if prepared.config.log_test and prepared.dataset.test is None:
+        display.say(f"note: {prepared.config.data} has no test split, so --log-test has nothing to measure")
     if not checked and not prepared.has_begun(folder):
         prepared.check()
     prepared.require_own(folder)

@@ -11,6 +11,7 @@ from pydantic import Field
 from ..config.checking import checked
 from ..config.grammar import flag, takes_several
 from ..config.groups import Group
+from ..config.idle import refuse_idle
 from ..config.objects import nearest
 from .console import show
 from .parsing import CONFIG, SETUP, WHOLE, named_run, parsed
@@ -68,7 +69,8 @@ def main(arguments: list[str]) -> None:
 
     values = check_values(method, option, texts)
     first = {**initial, option: values[0]}
-    chosen, command = parsed(program, rest, Command, own=own, initial=first, hidden=("seed",))
+    chosen, command = parsed(program, rest, Command, own=own, initial=first, hidden=("seed",), free=(option,))
+    refuse_idle([option], chosen, free=[option])
     from .sweeping import sweep
 
     table, written = sweep(

@@ -23,7 +23,7 @@ from ..runs.layout import RunFolder
 from ..runs.names import label_name, place_name
 from ..runs.reading import read_run
 from .attempts import attempt
-from .compare import check, configure, minutes_left, reader
+from .compare import check, configure, minutes_left, reader, require_different
 from .prepare import Prepared, prepare
 
 
@@ -81,8 +81,9 @@ def sweep(
         ValueError: an unknown option, one that cannot be swept, a value that it does not take.
         Stopped, RunError: see :func:`cohobate.train`.
     """
-    if not seeds:
-        raise ValueError("a sweep needs at least one seed")
+    require_different("seed", seeds)
+    if beside:
+        require_different("method", beside)
     shared = Training() if training is None else training
     bare = Training(**{key: getattr(shared, key) for key in Training.model_fields})
     if setup is not None and not bare.teacher:
@@ -102,7 +103,6 @@ def sweep(
         beside_it = [prepare(*configure(spec, bare, setup), read) for spec in beside]
         others = {each.label: Job(each, root, each.label) for each in beside_it}
         jobs = [*swept.values(), *others.values()]
-        seeds = list(dict.fromkeys(seeds))
         check([(job.prepared, seed, job.run_folder(seed)) for seed in seeds for job in jobs])
         ends = _train(jobs, option, seeds, quiet)
         distributed.barrier()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from ..config.groups import Group, Training
+from ..config.idle import refuse_idle
 from ..config.objects import nearest
 from ..runs.layout import RunFolder
 from .console import show
@@ -75,6 +76,7 @@ def fit(
         raise ValueError(f"unknown setting {unknown[0]!r}; the nearest are {near}")
     name = type(method).__name__
     config = Training.model_validate({"model": name, "data": dataset.name, **settings})
+    refuse_idle(settings, dict(config))
     device = distributed.pick_device(config.device)
 
     def plan(trained: Method) -> Plan:

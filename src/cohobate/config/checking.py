@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from .grammar import takes_only_several
 from .objects import nearest
 
 M = TypeVar("M", bound=BaseModel)
@@ -18,7 +19,7 @@ def checked(name: str, model: type[M], values: Mapping[str, Any]) -> M:
     Args:
         name: of the method or command, for the error.
         model: declares the options.
-        values: of the options, by name.
+        values: of the options, by name; one value of an option that takes several may stand alone.
 
     Raises:
         ValueError: an unknown option (with the nearest), one that is missing, or a value out of range.
@@ -27,6 +28,8 @@ def checked(name: str, model: type[M], values: Mapping[str, Any]) -> M:
         if key not in model.model_fields:
             near = nearest(key, model.model_fields)
             raise ValueError(f"{name} has no option {key!r}; the nearest are {near}")
+    listed = {key for key, info in model.model_fields.items() if takes_only_several(info.annotation)}
+    values = {k: (v,) if k in listed and isinstance(v, str | int | float) else v for k, v in values.items()}
     try:
         return model(**values)
     except ValidationError as error:

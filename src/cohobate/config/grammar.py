@@ -44,6 +44,14 @@ def text(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
+def takes_only_several(annotation: object) -> bool:
+    """Whether an option of this type takes a tuple and no single value."""
+    parts = [part for part in get_args(annotation) if part is not type(None)]
+    return get_origin(annotation) is tuple or (
+        takes_several(annotation) and all(get_origin(part) is tuple for part in parts)
+    )
+
+
 def takes_several(annotation: object) -> bool:
     """Whether an option of this type takes several values: a tuple, or a tuple or None."""
     return get_origin(annotation) is tuple or any(get_origin(part) is tuple for part in get_args(annotation))
