@@ -129,7 +129,7 @@ class Prepared:
         """
         phase = self.first_phase()
         settings, _ = phase_settings(self.config, phase)
-        place(phase.method, self.device, settings)
+        settings = place(phase.method, self.device, settings)
         self.feeds().train(phase.method, settings)
         try:
             self._step(phase.method.train(), settings)
