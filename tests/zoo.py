@@ -74,10 +74,9 @@ SIZE = 8
 
 
 def toy() -> nn.Module:
-    """At least 8 channels everywhere.
+    """At least 8 channels everywhere: with fewer, oneDNN corrupts the heap on processors without AVX-512.
 
-    In the backward pass of a 1x1 convolution of stride 2 that reads 2, 4 or 6 channels in channels_last
-    memory, oneDNN of torch 2.13 corrupts the heap on processors without AVX-512.
+    :func:`cohobate.engine.phase.corrupting` has the details.
     """
     return ResNet(Basic, 1, CLASSES, stem=8, widths=(8, 8, 8))
 

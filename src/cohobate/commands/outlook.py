@@ -57,7 +57,7 @@ def dry_run(prepared: Prepared) -> list[Outlook]:
 
 def _outlook(phase: Phase, config: Training, feeds: Feeds, dataset: Dataset, device: torch.device) -> Outlook:
     settings, _ = phase_settings(config, phase)
-    place(phase.method, device, settings)
+    settings = place(phase.method, device, settings)
     loader = feeds.train(phase.method, settings)
     seconds = step_seconds(phase.method, next(iter(loader.epoch(0))), settings, rounds=2)
     spent = cost(next(iter(phase.method.predictors().values())), dataset.shape)

@@ -161,7 +161,7 @@ class Prepared:
     def _check(self, phase: Phase) -> int:
         """Check one phase; its number of epochs."""
         settings, groups = phase_settings(self.config, phase)
-        place(phase.method, self.device, settings)
+        settings = place(phase.method, self.device, settings)
         make_optimizers(phase.method, settings, groups)
         self.feeds().train(phase.method, settings)
         try:

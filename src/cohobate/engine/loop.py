@@ -71,7 +71,7 @@ class Trainer:
         self.store, self.metrics, self.earlier = store, metrics, earlier
         self.display, self.stopper = display, stopper
 
-        place(self.method, device, self.settings)
+        self.settings = place(self.method, device, self.settings, display.say)
         distributed.broadcast(self.method)
         self.optimizers = make_optimizers(self.method, self.settings, groups)
         self.ema = MovingAverage(self.method, self.settings.ema) if self.settings.ema else None

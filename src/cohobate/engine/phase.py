@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -14,6 +14,9 @@ from ..config.groups import Settings
 from ..core import Method, Phase
 from . import distributed
 
+FEW_CHANNELS = 8
+"""Fewer input channels than a vector of AVX2 holds."""
+
 
 def phase_settings(settings: Settings, phase: Phase) -> tuple[Settings, Mapping[str, Mapping[str, Any]]]:
     """The run's settings as a phase overrides them, and the overrides of its parameter groups."""
@@ -22,11 +25,50 @@ def phase_settings(settings: Settings, phase: Phase) -> tuple[Settings, Mapping[
     return type(settings).model_validate({**settings.model_dump(), **overrides}), groups
 
 
-def place(method: nn.Module, device: torch.device, settings: Settings) -> None:
-    """Move a method to the device, in the memory layout of the run."""
+def place(
+    method: nn.Module,
+    device: torch.device,
+    settings: Settings,
+    say: Callable[[str], None] = lambda line: None,
+) -> Settings:
+    """Move a method to the device, in the memory layout of the run; the settings with that layout.
+
+    It is contiguous, and ``say`` prints why, where channels_last is asked for and the CPU cannot train the
+    method in it (:func:`corrupting`).
+    """
+    culprit = corrupting(method, device) if settings.layout == "channels_last" else None
+    if culprit is not None:
+        settings = settings.model_copy(update={"layout": "contiguous"})
+        say(
+            f"note: {culprit} is a 1x1 convolution that strides and reads fewer than {FEW_CHANNELS} "
+            "channels; some CPUs compute its gradient wrongly in channels_last memory, so this phase is "
+            "trained as with --layout contiguous"
+        )
     channels_last = settings.layout == "channels_last"
     layout = torch.channels_last if channels_last else torch.contiguous_format
     method.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+    return settings
+
+
+def corrupting(method: nn.Module, device: torch.device) -> str | None:
+    """Path of a convolution whose gradient in channels_last memory corrupts the heap; None without one.
+
+    On a CPU without AVX-512, oneDNN (of torch 2.13) writes beyond a buffer in the backward pass of a 1x1
+    convolution that strides and reads few channels: the process ends, or, with two threads, the gradients
+    are wrong. Seen with 1 to 6 channels; 7 and more were right, as were convolutions in groups.
+    """
+    if device.type != "cpu":
+        return None
+    for path, module in method.named_modules():
+        if (
+            isinstance(module, nn.Conv2d)
+            and set(module.kernel_size) == {1}
+            and max(module.stride) > 1
+            and module.groups == 1
+            and module.in_channels < FEW_CHANNELS
+        ):
+            return str(path)
+    return None
 
 
 def compile_step(method: Method, replayed: bool) -> None:

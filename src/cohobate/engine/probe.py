@@ -11,7 +11,7 @@ import torch
 from ..config.groups import Settings
 from ..core import Batch, Method
 from .evaluate import autocast
-from .phase import place
+from .phase import corrupting, place
 
 CANDIDATES = (("fp32", "contiguous"), ("fp32", "channels_last"), ("bf16", "channels_last"))
 
@@ -28,7 +28,7 @@ def step_seconds(method: Method, batch: Batch, settings: Settings, rounds: int =
     """Seconds of one forward and backward pass of a copy, the fastest of ``rounds``."""
     copy = deepcopy(method).train()
     device = batch.x.device
-    place(copy, device, settings)
+    settings = place(copy, device, settings)
     layout = torch.channels_last if settings.layout == "channels_last" else torch.contiguous_format
     batch = batch._replace(
         views=tuple(v.contiguous(memory_format=layout) for v in batch.views),
@@ -51,7 +51,10 @@ def step_seconds(method: Method, batch: Batch, settings: Settings, rounds: int =
 def choose_precision(method: Method, batch: Batch, settings: Settings) -> Choice:
     """The fastest of single precision, the same with channels last, and bfloat16."""
     seconds = {}
+    possible = ("contiguous",) if corrupting(method, batch.x.device) else ("contiguous", "channels_last")
     for precision, layout in CANDIDATES:
+        if layout not in possible:
+            layout = "contiguous"
         tried = settings.model_copy(update={"precision": precision, "layout": layout})
         seconds[f"{precision} {layout}"] = step_seconds(method, batch, tried)
     precision, layout = min(seconds, key=seconds.__getitem__).split()
