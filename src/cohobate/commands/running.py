@@ -41,14 +41,14 @@ def run(prepared: Prepared, folder: RunFolder, *, checked: bool = False, quiet: 
         ValueError: options that do not go together; nothing is written then.
     """
     display = Display(f"{prepared.label} seed {prepared.config.seed}", quiet or distributed.rank() > 0)
-    for note in prepared.dataset.notes:
+    for note in prepared.notes:
         display.say(f"note: {note}")
     if not checked and not prepared.has_begun(folder):
         prepared.check()
     trained = partial(_trained, prepared, display)
     prepared = _with_precision(prepared, folder, display, trained)
     feeds = prepared.feeds()
-    notes, headline = prepared.dataset.notes, feeds.measures.headline
+    notes, headline = prepared.notes, feeds.measures.headline
     claim(folder, prepared.method, prepared.config, prepared.fingerprint, notes, headline)
     if folder.finished:
         display.say(f"already finished: {folder.path}")
@@ -103,6 +103,8 @@ def _about(prepared: Prepared) -> dict[str, Any]:
         "mean": list(dataset.mean),
         "std": list(dataset.std),
         "shape": list(dataset.shape),
+        "fit": prepared.config.fit,
+        "background": prepared.config.background,
     }
 
 
