@@ -91,8 +91,8 @@ def fill(folder: Path, class_: int) -> None:
 def awkward_folder(root: Path) -> int:
     """Two classes of every kind of picture to learn from, some in ``valid`` and ``test``; how many there are.
 
-    Beside them are a broken link, a file that is cut short and one that is no image, files of other kinds, and
-    what systems leave behind.
+    Beside them are a broken link, a file that is cut short and one that is no image, files of other kinds,
+    and what systems leave behind.
     """
     for class_, name in enumerate(("dark", "bright")):
         fill(root / "train" / name, class_)

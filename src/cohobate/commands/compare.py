@@ -65,7 +65,7 @@ def compare(
     folders = []
     probed: dict[str, Any] = {}
     with distributed.process_group(distributed.pick_device(training.device)):
-        read = reader()
+        read = reader(quiet)
         prepared = [prepare(method, config, read) for method, config in configs]
         runs = [
             (each, seed, RunFolder(seed_folder(root, each.label, seed)))
@@ -88,16 +88,19 @@ def compare(
     return table, written
 
 
-def reader() -> Read:
+def reader(quiet: bool) -> Read:
     """A function that reads the images of a run, and remembers them for other runs on the same data."""
+    from ..engine import distributed
+    from ..engine.progress import Display
     from .feeds import read_data
 
+    say = Display("", quiet or distributed.rank() > 0).say
     known: dict[Any, Dataset] = {}
 
     def read(config: Training) -> Dataset:
         key = tuple(getattr(config, name) for name in (*Images.model_fields, "data_root"))
         if key not in known:
-            known[key] = read_data(config)
+            known[key] = read_data(config, say)
         return known[key]
 
     return read

@@ -16,6 +16,6 @@ def colour(text: str) -> tuple[int, int, int]:
     if text in NAMED:
         return NAMED[text]
     if not re.fullmatch("#[0-9a-fA-F]{6}", text):
-        raise ValueError(f"background must be {', '.join(NAMED)} or #rrggbb, got {text!r}")
+        raise ValueError(f"a colour is {', '.join(NAMED)} or #rrggbb, got {text!r}")
     red, green, blue = bytes.fromhex(text[1:])
     return red, green, blue

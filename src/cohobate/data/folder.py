@@ -11,11 +11,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..config.text import shown
 from ..core import IGNORED
 from .dataset import Dataset, Files, Images, Split, channel_statistics
 from .headers import Findings, Progress, check, listed
 from .listing import Found, below, classes_of, parts_of, refuse
-from .pictures import EXTENSIONS, REMEDY, SMALL, PictureError, Reading, decode, shown
+from .pictures import EXTENSIONS, REMEDY, SMALL, PictureError, Reading, decode
 from .views import whole
 
 LARGE = 224

@@ -16,8 +16,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from ..config.text import shown
 from . import pictures
-from .pictures import PictureError, Reading, decode, reason, shown
+from .pictures import PictureError, Reading, decode, reason
 
 Progress = Callable[[int, int], None]
 """Is told how many files of how many are checked."""
@@ -74,7 +75,7 @@ class Findings:
         done = {
             "16 bits": "of 16 bits scaled to 8",
             "turned": "turned upright (EXIF)",
-            "exif": "with damaged EXIF data, taken as upright",
+            "exif": "whose EXIF data cannot be read, taken as upright",
             "transparent": f"with transparency, on {reading.background} (--background)",
             "frames": "with several frames or pages, of which the first is read",
             **{name: f"{name}, converted" for name in pictures.CONVERTED.values()},

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..config.text import shown
 from .headers import listed
-from .pictures import EXTENSIONS, reason, shown
+from .pictures import EXTENSIONS, reason
 
 PARTS: dict[str, tuple[str, ...]] = {
     "train": ("train", "training"),

@@ -14,7 +14,6 @@ CIELAB.
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,6 +22,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ..config.colours import colour
+from ..config.text import shown
 
 EXTENSIONS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
@@ -125,6 +125,8 @@ def orientation(picture: Image.Image, known: bool = True) -> int | None:
         value = exif.get(ORIENTATION, 1)
     except Exception:
         return None
+    if "exif" in picture.info and not len(exif):
+        return None  # Pillow itself has tried to read it before, and says nothing the second time.
     return value if value in TURNED else 1
 
 
@@ -186,8 +188,3 @@ def reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__
-
-
-def shown(path: Path | str) -> str:
-    """A path as text that any terminal or file can take: bytes that are not UTF-8 as ``\\xe9``."""
-    return os.fspath(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

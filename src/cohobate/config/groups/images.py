@@ -72,14 +72,3 @@ class Images(Group):
     def _is_a_colour(cls, value: str) -> str:
         colour(value)
         return value
-
-    @field_validator("data")
-    @classmethod
-    def _is_text(cls, value: str) -> str:
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            raise ValueError(
-                f"the name {value!r} is not UTF-8, no run.yaml can hold it; rename it"
-            ) from error
-        return value
