@@ -18,7 +18,8 @@ from cohobate.data.dataset import Dataset, Files, Images
 from cohobate.data.folder import load_folder
 from cohobate.data.loaders import Loader, eval_loader, train_loader
 from cohobate.data.order import EvalOrder, TrainOrder, classmates
-from cohobate.data.workers import Job, Reader, central_box, random_box
+from cohobate.data.views import central_box, random_box
+from cohobate.data.workers import Job, Reader
 
 CPU = torch.device("cpu")
 H, W = 6, 5

@@ -17,7 +17,7 @@ from cohobate.data.arrays import arrays
 from cohobate.data.augment.mixing import Mixed, cutmix
 from cohobate.data.dataset import Dataset, Files
 from cohobate.data.loaders import eval_loader, train_loader
-from cohobate.data.workers import centred, random_box
+from cohobate.data.views import centred, random_box
 from cohobate.methods.supervised import Supervised
 from cohobate.models.build import build
 

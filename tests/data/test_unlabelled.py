@@ -12,9 +12,10 @@ from PIL import Image
 
 from cohobate.core import IGNORED
 from cohobate.data.arrays import arrays
-from cohobate.data.dataset import Dataset, Files, Images, fingerprint
+from cohobate.data.dataset import Dataset, Files, Images, Split, fingerprint
 from cohobate.data.sources import load_data
-from cohobate.data.unlabelled import fitting, unlabelled
+from cohobate.data.unlabelled import fitting
+from cohobate.data.unlabelled import unlabelled as unlabelled_and_notes
 
 
 def made(side: int = 8, width: int | None = None) -> Dataset:
@@ -25,6 +26,11 @@ def made(side: int = 8, width: int | None = None) -> Dataset:
 def picture(path: Path, grey: int, size: tuple[int, int] = (8, 8)) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, (grey, grey, grey)).save(path)
+
+
+def unlabelled(spec: str, root: Path, like: Dataset) -> Split:
+    split, _ = unlabelled_and_notes(spec, root, like)
+    return split
 
 
 def greys(split: object) -> list[int]:

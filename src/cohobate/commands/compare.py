@@ -75,7 +75,7 @@ def compare(
         require_different(what, values)
     configs = [configure(spec, training, setup) for spec in methods]
     with distributed.process_group(distributed.pick_device(training.device)):
-        read = reader()
+        read = reader(quiet)
         prepared = [prepare(method, config, read) for method, config in configs]
         require_different("method", [each.label for each in prepared])
         runs = [
@@ -132,16 +132,19 @@ def require_different(what: str, values: Sequence[Any]) -> None:
             raise ValueError(f"{what} {value} stands twice; give each once")
 
 
-def reader() -> Read:
+def reader(quiet: bool) -> Read:
     """A function that reads the images of a run, and remembers them for other runs on the same data."""
+    from ..engine import distributed
+    from ..engine.progress import Display
     from .feeds import read_data
 
+    say = Display("", quiet or distributed.rank() > 0).say
     known: dict[Any, Dataset] = {}
 
     def read(config: Training) -> Dataset:
         key = tuple(getattr(config, name) for name in (*Images.model_fields, "data_root"))
         if key not in known:
-            known[key] = read_data(config)
+            known[key] = read_data(config, say)
         return known[key]
 
     return read

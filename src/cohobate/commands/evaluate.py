@@ -39,13 +39,13 @@ def evaluate_run(
     from ..engine.measures.classification import CLASSIFICATION
     from ..recipes.networks import load
     from ..recipes.options import recorded_options
-    from .feeds import split_loader
+    from .feeds import split_loader, without_check
     from .prepare import prepare
 
     folder = RunFolder(path)
     recorded = read_config(folder.config)
     method = str(recorded.pop("method"))
-    prepared = prepare(method, recorded_options(method, recorded))
+    prepared = prepare(method, without_check(recorded_options(method, recorded)))
     dataset, config, device = prepared.dataset, prepared.config, prepared.device
     file = folder.deployed if weights == "last" else folder.deployed_best
     network = load(file, len(dataset.classes)).to(device)

@@ -79,9 +79,18 @@ class Prepared:
         )
 
     @cached_property
+    def _extra(self) -> tuple[Split | None, tuple[str, ...]]:
+        return extra_images(self.dataset, self.config)
+
+    @property
     def unlabelled(self) -> Split | None:
         """Unlabelled images, for the teacher's terms."""
-        return extra_images(self.dataset, self.config)
+        return self._extra[0]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Remarks on all images, for readers of the results."""
+        return *self.dataset.notes, *self._extra[1]
 
     @cached_property
     def fingerprint(self) -> str:

@@ -22,6 +22,7 @@ from ..recipes.options import recorded_options
 from ..recipes.recipe import find
 from ..runs.kept import Kept, load_kept, states_of
 from ..runs.layout import RunFolder
+from .feeds import without_check
 from .prepare import Prepared, prepare
 from .teachers import teacher_run
 
@@ -60,7 +61,7 @@ def prepared_of(folder: Path) -> Prepared:
             f"{folder} was trained from Python by a method or on a network of your own ({method}), which "
             "cannot be built again from its name; give cohobate train a recipe's name, or file.py:Class"
         ) from error
-    config = recorded_options(method, recorded)
+    config = without_check(recorded_options(method, recorded))
     # The initial weights are not needed, as the trained ones are loaded; their file may be gone.
     model, _ = without(config.model, "weights", "pretrained")
     return prepare(method, config.model_copy(update={"init": None, "model": model}))

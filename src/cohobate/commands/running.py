@@ -39,7 +39,7 @@ def run(prepared: Prepared, folder: RunFolder, *, checked: bool = False, quiet: 
         ValueError: options that do not go together; nothing is written then.
     """
     display = Display(f"{prepared.label} seed {prepared.config.seed}", quiet or distributed.rank() > 0)
-    for note in prepared.dataset.notes:
+    for note in prepared.notes:
         display.say(f"note: {note}")
     if prepared.config.log_test and prepared.dataset.test is None:
         display.say(f"note: {prepared.config.data} has no test split, so --log-test has nothing to measure")
@@ -56,7 +56,7 @@ def run(prepared: Prepared, folder: RunFolder, *, checked: bool = False, quiet: 
 
 def _run(prepared: Prepared, folder: RunFolder, display: Display) -> Result:
     feeds, trained = prepared.feeds(), partial(_trained, prepared, display)
-    notes, headline = prepared.dataset.notes, feeds.measures.headline
+    notes, headline = prepared.notes, feeds.measures.headline
     if claim(folder, prepared.method, prepared.config, prepared.fingerprint, notes, headline):
         display.say(f"note: {folder.path} was of another run, of which nothing was trained; it is begun anew")
     stopper = Stopper(prepared.config.max_minutes)
@@ -103,6 +103,8 @@ def _about(prepared: Prepared) -> dict[str, Any]:
         "mean": list(dataset.mean),
         "std": list(dataset.std),
         "shape": list(dataset.shape),
+        "fit": prepared.config.fit,
+        "background": prepared.config.background,
     }
 
 

@@ -95,7 +95,7 @@ def sweep(
     titled = _label(name, option, next(iter(configs.values())))
     root = default_folder(name, option, bare) if out is None else out
     with distributed.process_group(distributed.pick_device(bare.device)):
-        read = reader()
+        read = reader(quiet)
         swept = {
             value: Job(prepare(name, config, read), root / label_name(titled), f"{option}={shown(value)}")
             for value, config in configs.items()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,14 +39,17 @@ def train(method: str, config: Training, out: Path | None = None, *, quiet: bool
         ValueError: a name, an option or the data is wrong.
     """
     from ..engine import distributed
+    from ..engine.progress import Display
     from ..recipes.options import label
     from ..runs.folder import default_root, seed_folder
+    from .feeds import read_data
     from .prepare import prepare
     from .running import run
 
     with distributed.process_group(distributed.pick_device(config.device)):
         folder = out or seed_folder(default_root(config), label(method, config), config.seed)
-        return run(prepare(method, config), RunFolder(folder), quiet=quiet)
+        say = Display(label(method, config), quiet or distributed.rank() > 0).say
+        return run(prepare(method, config, partial(read_data, say=say)), RunFolder(folder), quiet=quiet)
 
 
 def fit(

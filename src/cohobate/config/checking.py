@@ -42,4 +42,6 @@ def _problem(error: Any) -> str:
         return str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "missing":
         return f"{place} is required"
+    if error["type"] == "value_error":
+        return f"{place}: {str(error['msg']).removeprefix('Value error, ')}"
     return f"{place}: {error['msg']} (got {error['input']!r})"

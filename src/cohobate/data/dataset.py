@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..core import Shape
+from .pictures import Reading
 
 Channels = tuple[float, float, float]
 
@@ -70,6 +71,7 @@ class Files:
         paths: N image files.
         y: (N,), int64 class ids.
         size: (height, width) that the network sees, in pixels.
+        reading: how a picture becomes an image of this size.
 
     Raises:
         ValueError: labels of another type or number.
@@ -78,6 +80,7 @@ class Files:
     paths: tuple[Path, ...]
     y: Tensor
     size: tuple[int, int]
+    reading: Reading = Reading()  # noqa: RUF009  it is frozen
 
     def __post_init__(self) -> None:
         _check_labels("Files", len(self.paths), self.y)
@@ -92,7 +95,7 @@ class Files:
 
     def subset(self, index: Tensor) -> Files:
         """The files at these rows, in this order."""
-        return Files(tuple(self.paths[i] for i in index.tolist()), self.y[index], self.size)
+        return replace(self, paths=tuple(self.paths[i] for i in index.tolist()), y=self.y[index])
 
 
 Split = Images | Files
@@ -246,7 +249,8 @@ def fingerprint(dataset: Dataset, unlabelled: Split | None = None) -> str:
             digest.update(repr(tuple(split.x.shape)).encode())
             digest.update(split.x.contiguous().numpy().data)
         elif isinstance(split, Files):
-            digest.update(_describe_files(split.paths).encode())
+            # Names need not be UTF-8.
+            digest.update(_describe_files(split.paths).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 

@@ -6,11 +6,19 @@ import os
 from pathlib import Path
 
 from .dataset import Dataset
-from .folder import load_folder
+from .folder import Care, load_folder
+from .pictures import Reading, changed
 from .sets import SETS, source
 
 
-def load_data(spec: str, root: Path, image_size: int | None = None) -> Dataset:
+def load_data(
+    spec: str,
+    root: Path,
+    image_size: int | None = None,
+    *,
+    reading: Reading | None = None,
+    care: Care | None = None,
+) -> Dataset:
     """The data set of this name, or in this folder.
 
     Args:
@@ -18,13 +26,15 @@ def load_data(spec: str, root: Path, image_size: int | None = None) -> Dataset:
             ``train/<class>/`` or with one of those data sets in it.
         root: where the files of a name are.
         image_size: side that the images of a folder are resized to, in pixels; None lets them decide.
+        reading: how a picture of a folder becomes an image of that size; by default :class:`Reading`'s own.
+        care: what is done about files of a folder that cannot be read; by default :class:`Care`'s own.
 
     Raises:
         ValueError: an unknown name, damaged data, or a size for data that has one.
         FileNotFoundError: nothing is there.
     """
     if spec in SETS:
-        return _named(spec, root, image_size)
+        return _named(spec, root, image_size, reading, care)
     path = Path(spec).expanduser()
     separators = [s for s in (os.sep, os.altsep) if s]
     if not path.is_dir() and not any(s in spec for s in separators):
@@ -35,7 +45,9 @@ def load_data(spec: str, root: Path, image_size: int | None = None) -> Dataset:
     names = sets_in(path)
     if len(names) > 1:
         raise ValueError(f"{path} holds {' and '.join(names)}; ask for one by name, with this folder as root")
-    return _named(names[0], path, image_size) if names else load_folder(path, image_size)
+    if names:
+        return _named(names[0], path, image_size, reading, care)
+    return load_folder(path, image_size, reading, care)
 
 
 def sets_in(folder: Path) -> list[str]:
@@ -43,7 +55,13 @@ def sets_in(folder: Path) -> list[str]:
     return [name for name in SETS if source(name).is_in(folder)]
 
 
-def _named(name: str, root: Path, image_size: int | None) -> Dataset:
+def _named(
+    name: str, root: Path, image_size: int | None, reading: Reading | None, care: Care | None
+) -> Dataset:
     if image_size is not None:
         raise ValueError(f"image_size {image_size} is for folders of images; {name} has a size of its own")
+    given = [f"{key} {value}" for key, value in changed(reading or Reading()).items()]
+    given += ["skip_unreadable"] if care is not None and care.skip else []
+    if given:
+        raise ValueError(f"{given[0]} is for folders of images; {name} is read as it is, leave it out")
     return source(name).load(root)

@@ -11,19 +11,26 @@ import torch
 
 from ..core import IGNORED, Batch, Loader
 from .dataset import Dataset, Split
-from .folder import load_pictures
+from .folder import Care, load_pictures
+from .pictures import Reading
 from .sets import SETS
 from .sources import load_data, sets_in
 
 
-def unlabelled(spec: str, root: Path, like: Dataset) -> Split:
-    """Images to learn from beside those of ``like``; every label is -100, which no loss counts.
+def unlabelled(
+    spec: str, root: Path, like: Dataset, *, reading: Reading | None = None, care: Care | None = None
+) -> tuple[Split, tuple[str, ...]]:
+    """Images to learn from beside those of ``like``, and remarks on them.
+
+    Every label is -100, which no loss counts.
 
     Args:
         spec: a name of :data:`cohobate.data.sets.SETS` (its training images), or a folder of
             images, sorted into folders or not (what is below ``train`` if there is such a folder).
         root: folder with the files of the named data sets.
         like: data set whose image size is required; the images of a folder are resized to it.
+        reading: how a picture of a folder becomes an image of that size.
+        care: what is done about files of a folder that cannot be read.
 
     Raises:
         ValueError: images of another size, no image, an unknown name, damaged data.
@@ -31,8 +38,9 @@ def unlabelled(spec: str, root: Path, like: Dataset) -> Split:
     """
     path = Path(spec).expanduser()
     if spec in SETS or not path.is_dir() or sets_in(path):
-        return fitting(load_data(spec, root).train, like, spec)
-    return fitting(load_pictures(path, like.shape[1:]), like, spec)
+        return fitting(load_data(spec, root).train, like, spec), ()
+    split, notes = load_pictures(path, like.shape[1:], reading, care)
+    return fitting(split, like, spec), notes
 
 
 def fitting(split: Split, like: Dataset, name: str = "the unlabelled images") -> Split:

@@ -16,63 +16,10 @@ from torch.utils.data import Dataset as TorchDataset
 from ..core import Batch
 from .augment.autoaugment import Distortion
 from .dataset import Dataset, Files
-from .folder import decode
 from .order import EvalOrder, SecondView, Shown, TrainOrder, filled, view_rows
+from .pictures import REMEDY, PictureError, decode
 from .resident import Normalise
-
-SCALE = (0.08, 1.0)
-RATIO = (3 / 4, 4 / 3)
-
-Box = tuple[int, int, int, int]
-"""Left, top, right, bottom, in pixels."""
-
-
-def random_box(width: int, height: int, rng: np.random.Generator, aspect: float = 1.0) -> Box:
-    """A random box of 8 to 100 percent of the area of a picture.
-
-    After ten draws of a box that does not fit: the largest central box with a permitted aspect ratio.
-
-    Args:
-        width, height: of the picture, in pixels.
-        rng: generator of the draws.
-        aspect: width over height of the network's input; that of the box is 3/4 to 4/3 times as large.
-    """
-    for _ in range(10):
-        area = width * height * rng.uniform(*SCALE)
-        ratio = aspect * np.exp(rng.uniform(*np.log(RATIO)))
-        w, h = round((area * ratio) ** 0.5), round((area / ratio) ** 0.5)
-        if 0 < w <= width and 0 < h <= height:
-            left, top = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
-            return left, top, left + w, top + h
-    w, h = min(width, round(height * (aspect * RATIO[1]))), min(height, round(width / (aspect * RATIO[0])))
-    return central_box(width, height, w, h)
-
-
-def central_box(width: int, height: int, w: int, h: int) -> Box:
-    """The box of size w x h in the middle."""
-    left, top = (width - w) // 2, (height - h) // 2
-    return left, top, left + w, top + h
-
-
-def augmented(
-    picture: Image.Image, size: tuple[int, int], flip: bool, rng: np.random.Generator
-) -> Image.Image:
-    """A random box resized to ``size`` (height, width), and mirrored at random if ``flip``."""
-    height, width = size
-    box = random_box(*picture.size, rng, width / height)
-    picture = picture.crop(box).resize((width, height), Image.Resampling.BILINEAR)
-    mirrored = flip and rng.random() < 0.5
-    return picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else picture
-
-
-def centred(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The picture resized to cover 256/224 of ``size`` (height, width), then its central crop of ``size``."""
-    h, w = size
-    width, height = picture.size
-    scale = max(round(h * 256 / 224) / height, round(w * 256 / 224) / width)
-    width, height = max(w, round(width * scale)), max(h, round(height * scale))
-    picture = picture.resize((width, height), Image.Resampling.BILINEAR)
-    return picture.crop(central_box(width, height, w, h))
+from .views import augmented, whole
 
 
 @dataclass(frozen=True)
@@ -88,8 +35,15 @@ class Job:
     shown: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Unreadable:
+    """What is wrong with a file, in place of its item: an exception would come with a worker's traceback."""
+
+    message: str
+
+
 @final
-class Reader(TorchDataset[Tensor]):
+class Reader(TorchDataset[Tensor | Unreadable]):
     """Reads one item of a batch in a worker process: :class:`Job` -> its views, uint8 (V, H, W, 3).
 
     The random draws of a view are seeded by (seed, epoch, row, view), so they depend neither on the number
@@ -109,20 +63,24 @@ class Reader(TorchDataset[Tensor]):
         key: tuple[int, int] | None = None,
         distortion: Distortion | None = None,
     ) -> None:
-        self.paths, self.size, self.flip, self.key = files.paths, files.size, flip, key
+        self.files, self.size, self.flip, self.key = files, files.size, flip, key
         self.distortion = distortion or Distortion()
 
-    def __getitem__(self, job: Job) -> Tensor:
-        pictures = {row: decode(self.paths[row]) for row in set(job.shown)}
+    def __getitem__(self, job: Job) -> Tensor | Unreadable:
+        paths, reading = self.files.paths, self.files.reading
+        try:
+            pictures = {row: decode(paths[row], reading) for row in set(job.shown)}
+        except PictureError as error:
+            return Unreadable(str(error))
         each = zip(job.drawn, job.shown, strict=True)
         return torch.cat([self._view(pictures[row], drawn, view) for view, (drawn, row) in enumerate(each)])
 
     def _view(self, picture: Image.Image, row: int, view: int) -> Tensor:
         """One view of an image, (1, H, W, 3)."""
         if self.key is None:
-            return _pixels(centred(picture, self.size))
+            return _pixels(whole(picture, self.size, self.files.reading))
         rng = np.random.default_rng((*self.key, row, view))
-        pixels = _pixels(augmented(picture, self.size, self.flip, rng))
+        pixels = _pixels(augmented(picture, self.size, self.flip, rng, self.files.reading))
         if self.distortion.policy == "none":
             return pixels
         return self.distortion.changed(pixels, self.distortion.each(*self.key, view, [row]))
@@ -132,9 +90,10 @@ def _pixels(picture: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(picture))[None]
 
 
-def stack(items: Sequence[Tensor]) -> Tensor:
-    """B items (V, H, W, 3) -> the batch (B, V, H, W, 3)."""
-    return torch.stack(list(items))
+def stack(items: Sequence[Tensor | Unreadable]) -> Tensor | Unreadable:
+    """B items (V, H, W, 3) -> the batch (B, V, H, W, 3), or the first that could not be read."""
+    bad = next((item for item in items if isinstance(item, Unreadable)), None)
+    return bad or torch.stack([item for item in items if isinstance(item, Tensor)])
 
 
 @dataclass(frozen=True)
@@ -172,6 +131,8 @@ def _read(reader: Reader, jobs: Iterable[list[Job]], workers: int, device: torch
     )
     try:
         for pixels in loader:
+            if isinstance(pixels, Unreadable):
+                raise PictureError(f"{pixels.message}; {REMEDY}")
             yield pixels.to(device, non_blocking=True)
     except Exception as error:
         # A traceback refers to the loader's frames and would keep its workers alive; the traceback in the

@@ -22,6 +22,11 @@ class Bookkeeping(Group):
         description="Number of processes that decode the images of a folder, if they are larger than 64 "
         "pixels; 0: the main process decodes them.",
     )
+    check: bool = Field(
+        default=True,
+        description="Look at the header and the end of every image file of a folder before the training, so "
+        "that one that cannot be read is found at once.",
+    )
     teachers: Path = Field(
         default=Path("runs/teachers"),
         description="Folder in which teachers that --teacher names are kept after their training.",

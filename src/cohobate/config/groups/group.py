@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ..text import shown
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -16,6 +19,16 @@ class Group(BaseModel):
     """Options that belong together."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="after")
+    def _is_text(self) -> Group:
+        for name, value in self:
+            for each in value if isinstance(value, tuple) else (value,):
+                if isinstance(each, str | Path) and shown(each) != str(each):
+                    raise ValueError(
+                        f"{name} {shown(each)} is not UTF-8, so no table or page could show it; rename it"
+                    )
+        return self
 
     @classmethod
     def shared(cls) -> list[str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from ..colours import colour
 from .group import UNSHARED, Group
 
 
@@ -21,6 +22,22 @@ class Images(Group):
         ge=1,
         description="Side in pixels of the square images that a folder is read as; by default the size that "
         "the images have if it is square and at most 64, else 224. Only for folders.",
+    )
+    fit: Literal["crop", "pad", "squash"] = Field(
+        default="crop",
+        description="How pictures that are not square become images: crop cuts off what sticks out on the "
+        "longer side; pad shows the whole picture on --background; squash the whole picture, its proportions "
+        "lost. Only for folders.",
+    )
+    background: str = Field(
+        default="white",
+        description="Colour behind transparent pixels and beside a padded picture: white, black, grey or "
+        "#rrggbb. Only for folders.",
+    )
+    skip_unreadable: bool = Field(
+        default=False,
+        description="Leave out files of a folder that cannot be decoded, and say which; to find them, every "
+        "file is decoded before the training. By default they are refused.",
     )
     train_images: int | None = Field(
         default=None,
@@ -49,3 +66,9 @@ class Images(Group):
         ge=0,
         description="Cutout: side in pixels of a square in each training image that is set to zero; 0: none.",
     )
+
+    @field_validator("background")
+    @classmethod
+    def _is_a_colour(cls, value: str) -> str:
+        colour(value)
+        return value
