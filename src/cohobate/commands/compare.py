@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,8 +16,10 @@ from ..config.files import read_config
 from ..config.grammar import parse
 from ..config.groups import Group, Images, Training
 from ..papers.setups import find_setup
+from ..runs.layout import RunFolder
 from .console import show
 from .parsing import SETUP, WHOLE, parsed, value_of
+from .published import named_folder, reported, shared_options, with_setup
 
 if TYPE_CHECKING:
     from ..data.dataset import Dataset
@@ -40,7 +43,7 @@ def compare(
             are over ``baseline`` if it is among them, else over the first.
         seeds: each trains every method once; gains are paired by seed.
         training: shared by all; its ``seed`` is not used.
-        out: folder of the comparison; by default ``runs/<data>-<model>``.
+        out: folder of the comparison; by default ``runs/<data>-<model>``, or ``runs/<set-up>``.
         setup: name of the set-up (:mod:`cohobate.papers.setups`) whose options of single methods count.
 
     Returns:
@@ -54,34 +57,35 @@ def compare(
     from ..report.files import comparison_files
     from ..report.tables.comparison import compare as tabulate
     from ..runs.folder import default_root, seed_folder, write_files
-    from ..runs.layout import RunFolder
     from ..runs.reading import read_run
     from .prepare import prepare
     from .running import run
 
     started = time.monotonic()
-    root = out if out is not None else default_root(training)
+    named = default_root(training) if setup is None else named_folder(training, setup)
+    root = named if out is None else out
     configs = [configure(spec, training, setup) for spec in dict.fromkeys(methods)]
-    folders = []
     probed: dict[str, Any] = {}
     with distributed.process_group(distributed.pick_device(training.device)):
         read = reader()
-        prepared = [prepare(method, config, read) for method, config in configs]
+        prepared = reported([prepare(method, config, read) for method, config in configs], training.readout)
         runs = [
             (each, seed, RunFolder(seed_folder(root, each.label, seed)))
             for seed in dict.fromkeys(seeds)
             for each in prepared
         ]
         check(runs)
+        computed: dict[int, dict[str, Any]] = {}
         for each, seed, folder in runs:
             minutes = minutes_left(training.max_minutes, started)
-            run(each.having(seed=seed, max_minutes=minutes, **probed), folder, checked=True, quiet=quiet)
+            first = with_computed(each, folder, computed.get(id(each), {}))
+            run(first.having(seed=seed, max_minutes=minutes, **probed), folder, checked=True, quiet=quiet)
             # The precision that the first run measured is used for all runs of the comparison.
             recorded = read_config(folder.config)
             probed = {key: recorded[key] for key in ("precision", "layout")}
-            folders.append(folder.path)
+            computed.setdefault(id(each), computed_in(folder))
         distributed.barrier()
-        done = [read_run(folder) for folder in folders]
+        done = [read_run(folder.path).reporting(each.config.readout) for each, _, folder in runs]
         labels = [each.label for each in prepared]
         table = tabulate(done, "baseline" if "baseline" in labels else labels[0])
         written = write_files(root, comparison_files(table, done)) if distributed.rank() == 0 else []
@@ -111,14 +115,25 @@ def check(runs: Sequence[tuple[Prepared, int, Any]]) -> None:
             each.check()
 
 
+def with_computed(each: Prepared, folder: RunFolder, computed: Mapping[str, Any]) -> Prepared:
+    """A run with the values that the method computed with the first seed, for options that were not given.
+
+    A run that has begun without them, before the comparison, goes on as it began.
+    """
+    left = {key: value for key, value in computed.items() if each.options.get(key, value) is None}
+    return each if not left or each.has_begun(folder) else each.given(**left)
+
+
+def computed_in(folder: RunFolder) -> dict[str, Any]:
+    """Option -> value that a finished run's method computed; older results record none."""
+    recorded: dict[str, Any] = json.loads(folder.result.read_text()).get("computed", {})
+    return recorded
+
+
 def configure(spec: str, training: Training, setup: str | None = None) -> tuple[str, Training]:
     """The method of a spec and its checked options on top of the set-up's and the shared ones."""
-    from ..recipes.options import for_method, options
-
     method, own = parse(spec)
-    published = {} if setup is None else find_setup(setup).own(method)
-    shared = {key: getattr(training, key) for key in Training.model_fields}
-    return method, options(method, {**for_method(method, shared), **published, **own})
+    return method, with_setup(method, {**shared_options(method, training, setup), **own}, setup)
 
 
 def minutes_left(minutes: float | None, started: float) -> float | None:
@@ -147,7 +162,9 @@ class Command(Group):
     )
     seeds: tuple[int, ...] = Field((0, 1), description="Seeds; every method is trained once with each.")
     setup: str | None = Field(None, description=SETUP)
-    out: Path | None = Field(None, description="Folder of the comparison; by default runs/DATA-MODEL.")
+    out: Path | None = Field(
+        None, description="Folder of the comparison; by default runs/DATA-MODEL, or runs/SETUP."
+    )
     quiet: bool = Field(False, description="Print only the table at the end.")
 
 

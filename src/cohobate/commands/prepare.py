@@ -8,6 +8,7 @@ read-outs, once on a batch.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -22,6 +23,7 @@ from ..engine import distributed
 from ..engine.errors import RunError
 from ..engine.evaluate import autocast
 from ..engine.feeds import Feeds
+from ..engine.measures.classification import PEER_MEAN
 from ..engine.phase import out_of_memory, phase_settings, place, smaller_batch
 from ..engine.plan import begin
 from ..engine.randomness import unchanged
@@ -63,6 +65,12 @@ class Prepared:
     def having(self, **options: Any) -> Prepared:
         """The same with other options of every run."""
         return replace(self, config=self.config.model_copy(update=options))
+
+    def given(self, **own: Any) -> Prepared:
+        """The same with other values of the method's own options, under the same label."""
+        chosen, recipe = {**self.options, **own}, find(self.method)
+        config = self.config.model_copy(update=own)
+        return replace(self, config=config, options=chosen, make_plan=lambda job: recipe.plan(job, chosen))
 
     def job(self, say: Callable[[str], None], trained: Callable[[str], nn.Module]) -> Job:
         """The networks, data and options from which the method is made."""
@@ -106,15 +114,26 @@ class Prepared:
 
     def first_phase(self) -> Phase:
         """The first phase, with an untrained network for a teacher that the run would train."""
+        phase: Phase = begin(self._untrained_plan(), self.config.seed)
+        return phase
 
+    def readouts(self) -> list[str]:
+        """The read-outs that the run will measure in its last phase; the first is the deployed one."""
+        plan = self._untrained_plan()
+        phase = begin(plan, self.config.seed)
+        with suppress(StopIteration):
+            while True:
+                phase = plan.send({"history": [], "best": None})
+        method: Method = phase.method
+        return [*method.predictors(), *([PEER_MEAN] if len(method.peer_readouts) > 1 else [])]
+
+    def _untrained_plan(self) -> Plan:
         def untrained(spec: str) -> nn.Module:
             # Raises an error if the options for training this teacher are wrong.
             teacher_run(spec, self.config, fingerprint(self.dataset))
             return Job(self.config, self.dataset).build(spec)
 
-        job = self.job(lambda message: None, untrained)
-        phase: Phase = begin(self.make_plan(job), self.config.seed)
-        return phase
+        return self.make_plan(self.job(lambda message: None, untrained))
 
     def has_begun(self, folder: RunFolder) -> bool:
         """Whether the folder belongs to this run already, so that there is nothing to check."""
@@ -124,7 +143,8 @@ class Prepared:
         """Build the first phase and its loader, and run its method once on a batch, as a step does.
 
         Raises:
-            ValueError: options that do not go together, or a network that lacks what the method reads.
+            ValueError: options that do not go together, a network that lacks what the method reads, or an
+                unknown read-out.
             RunError: a file of weights that cannot be read, or too little memory.
         """
         phase = self.first_phase()
@@ -141,6 +161,12 @@ class Prepared:
             if out_of_memory(error):
                 raise RunError(smaller_batch(settings)) from error
             raise
+        self._check_readout()
+
+    def _check_readout(self) -> None:
+        wanted = self.config.readout
+        if wanted is not None and wanted not in (known := self.readouts()):
+            raise ValueError(f"{self.label} has no read-out {wanted!r}; it has {', '.join(known)}")
 
     def _step(self, method: Method, settings: Settings) -> None:
         batch = next(iter(self.feeds(trial=True).train(method, settings).epoch(0)))
