@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,8 +18,10 @@ from ..config.grammar import flag, parse
 from ..config.groups import Group, Images, Teacher, Training
 from ..config.idle import refuse_idle
 from ..papers.setups import find_setup
+from ..runs.layout import RunFolder
 from .console import show
 from .parsing import CONFIG, SETUP, WHOLE, config_file, given, parsed, shared_options, value_of
+from .published import named_folder, options_of_one, reported, with_setup
 
 if TYPE_CHECKING:
     from ..data.dataset import Dataset
@@ -46,7 +49,7 @@ def compare(
             are over ``baseline`` if it is among them, else over the first.
         seeds: each trains every method once; gains are paired by seed.
         training: shared by all; its ``seed`` is not used.
-        out: folder of the comparison; by default ``runs/<data>-<model>``.
+        out: folder of the comparison; by default ``runs/<data>-<model>``, or ``runs/<set-up>``.
         setup: name of the set-up (:mod:`cohobate.papers.setups`) whose options of single methods count.
 
     Returns:
@@ -63,20 +66,21 @@ def compare(
     from ..report.files import comparison_files
     from ..report.tables.comparison import compare as tabulate
     from ..runs.folder import default_root, seed_folder, write_files
-    from ..runs.layout import RunFolder
     from ..runs.reading import read_run
     from .prepare import prepare
 
     if training.teacher and not any(map(needs_teacher, methods)):
         teachers = ", ".join(training.teacher)
         Display(quiet=quiet).say(f"note: no method here takes a teacher, so {teachers} is not used")
-    root = out if out is not None else default_root(training)
+    named = default_root(training) if setup is None else named_folder(training, setup)
+    root = named if out is None else out
     for what, values in {"method": methods, "seed": seeds}.items():
         require_different(what, values)
     configs = [configure(spec, training, setup) for spec in methods]
     with distributed.process_group(distributed.pick_device(training.device)):
         read = reader(quiet)
-        prepared = [prepare(method, config, read) for method, config in configs]
+        each_prepared = [prepare(method, config, read) for method, config in configs]
+        prepared = reported(each_prepared, training.readout)
         require_different("method", [each.label for each in prepared])
         runs = [
             (each, seed, RunFolder(seed_folder(root, each.label, seed)))
@@ -89,7 +93,7 @@ def compare(
         labels = [each.label for each in prepared]
         # Method by method, whatever a method's first seed that did not diverge.
         runs.sort(key=lambda run: labels.index(run[0].label))
-        done = [read_run(folder.path) for _, _, folder in runs]
+        done = [read_run(folder.path).reporting(each.config.readout) for each, _, folder in runs]
         finished = [run for run in done if run.result is not None]
         if not finished:
             message = next(message for messages in diverged.values() for message in messages.values())
@@ -111,12 +115,16 @@ def _train(
     display = Display(quiet=quiet or distributed.rank() > 0)
     diverged: dict[str, dict[int, str]] = {}
     probed: dict[str, Any] = {}
+    computed: dict[int, dict[str, Any]] = {}
     for each, seed, folder in runs:
         minutes = minutes_left(training.max_minutes, started)
-        message = attempt(each.having(seed=seed, max_minutes=minutes, **probed), folder, quiet=quiet)
+        first = with_computed(each, folder, computed.get(id(each), {}))
+        message = attempt(first.having(seed=seed, max_minutes=minutes, **probed), folder, quiet=quiet)
         if message is not None:
             display.say(f"{each.label} seed {seed} diverged: {message}")
             diverged.setdefault(each.label, {})[seed] = message
+        else:
+            computed.setdefault(id(each), computed_in(folder))
         # The precision that the first run measured is used for all runs of the comparison.
         recorded = read_config(folder.config)
         probed = {key: recorded[key] for key in ("precision", "layout")}
@@ -160,14 +168,25 @@ def check(runs: Sequence[tuple[Prepared, int, Any]]) -> None:
         each.having(seed=seed).require_own(folder)
 
 
+def with_computed(each: Prepared, folder: RunFolder, computed: Mapping[str, Any]) -> Prepared:
+    """A run with the values that the method computed with the first seed, for options that were not given.
+
+    A run that has begun without them, before the comparison, goes on as it began.
+    """
+    left = {key: value for key, value in computed.items() if each.options.get(key, value) is None}
+    return each if not left or each.has_begun(folder) else each.given(**left)
+
+
+def computed_in(folder: RunFolder) -> dict[str, Any]:
+    """Option -> value that a finished run's method computed; older results record none."""
+    recorded: dict[str, Any] = json.loads(folder.result.read_text()).get("computed", {})
+    return recorded
+
+
 def configure(spec: str, training: Training, setup: str | None = None) -> tuple[str, Training]:
     """The method of a spec and its checked options on top of the set-up's and the shared ones."""
-    from ..recipes.options import for_method, options
-
     method, own = parse(spec)
-    published = {} if setup is None else find_setup(setup).own(method)
-    shared = {key: getattr(training, key) for key in Training.model_fields}
-    config = options(method, {**for_method(method, shared), **published, **own})
+    config = with_setup(method, {**options_of_one(method, training, setup), **own}, setup)
     refuse_idle(own, dict(config))
     return method, config
 
@@ -199,7 +218,9 @@ class Command(Group):
     seeds: tuple[int, ...] = Field((0, 1), description="Seeds; every method is trained once with each.")
     config: Path | None = Field(None, description=CONFIG)
     setup: str | None = Field(None, description=SETUP)
-    out: Path | None = Field(None, description="Folder of the comparison; by default runs/DATA-MODEL.")
+    out: Path | None = Field(
+        None, description="Folder of the comparison; by default runs/DATA-MODEL, or runs/SETUP."
+    )
     quiet: bool = Field(False, description="Print only the table at the end.")
 
 

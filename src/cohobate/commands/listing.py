@@ -55,15 +55,20 @@ def data() -> Listing:
 
 
 def setups() -> Listing:
-    """Every published set-up with its options."""
+    """Every published set-up with its options, and those of single methods."""
     from rich.table import Table
 
-    from ..papers.setups import SETUPS
+    from ..papers import setups as published
 
     table = Table("set-up", "what it is", "its options")
-    for name, setup in SETUPS.items():
-        listed = " ".join(f"{key}={text(value)}" for key, value in setup.options.items())
-        table.add_row(name, setup.source, listed)
+    for name, setup in published.setups().items():
+        following = {published.spec(*each[:2]): each[2] for each in setup.following}
+        own = {"": setup.options, **setup.methods, **following}
+        listed = (
+            " ".join([f"{method}:"] * bool(method) + [f"{key}={text(value)}" for key, value in some.items()])
+            for method, some in own.items()
+        )
+        table.add_row(name, setup.source, "; ".join(listed))
     return table, []
 
 

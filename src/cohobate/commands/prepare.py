@@ -24,6 +24,7 @@ from ..engine import distributed
 from ..engine.errors import RunError
 from ..engine.evaluate import autocast
 from ..engine.feeds import Feeds
+from ..engine.measures.classification import PEER_MEAN
 from ..engine.optim import make_optimizers
 from ..engine.phase import out_of_memory, phase_settings, place, smaller_batch
 from ..engine.plan import begin
@@ -66,6 +67,12 @@ class Prepared:
     def having(self, **options: Any) -> Prepared:
         """The same with other options of every run."""
         return replace(self, config=self.config.model_copy(update=options))
+
+    def given(self, **own: Any) -> Prepared:
+        """The same with other values of the method's own options, under the same label."""
+        chosen, recipe = {**self.options, **own}, find(self.method)
+        config = self.config.model_copy(update=own)
+        return replace(self, config=config, options=chosen, make_plan=lambda job: recipe.plan(job, chosen))
 
     def job(self, say: Callable[[str], None], trained: Callable[[str], nn.Module]) -> Job:
         """The networks, data and options from which the method is made."""
@@ -138,6 +145,12 @@ class Prepared:
         """The first of :meth:`phases`."""
         return next(self.phases())
 
+    def readouts(self) -> list[str]:
+        """The read-outs that the run will measure in its last phase; the first is the deployed one."""
+        *_, last = self.phases()
+        peers = [PEER_MEAN] if len(last.method.peer_readouts) > 1 else []
+        return [*last.method.predictors(), *peers]
+
     def has_begun(self, folder: RunFolder) -> bool:
         """Whether the folder belongs to this run already, so that there is nothing to check."""
         return folder.config.exists() and is_of(folder, self.method, self.as_recorded(folder).config)
@@ -158,7 +171,8 @@ class Prepared:
         """Build each phase and its loader, and run its method once on a batch, forward and backward.
 
         Raises:
-            ValueError: options that do not go together, or a network that lacks what the method reads.
+            ValueError: options that do not go together, a network that lacks what the method reads, or an
+                unknown read-out.
             RunError: a file of weights that cannot be read, or too little memory.
         """
         lengths = {phase.name: self._check(phase) for phase in self.phases()}
@@ -166,6 +180,7 @@ class Prepared:
         if epochs:
             each = ", ".join(f"{name} has {length}" for name, length in lengths.items())
             raise ValueError(f"--keep-epochs {text(tuple(epochs))}: the epochs count from 1, and {each}")
+        self._check_readout()
 
     def _check(self, phase: Phase) -> int:
         """Check one phase; its number of epochs."""
@@ -184,6 +199,11 @@ class Prepared:
                 raise RunError(smaller_batch(settings)) from error
             raise
         return settings.epochs
+
+    def _check_readout(self) -> None:
+        wanted = self.config.readout
+        if wanted is not None and wanted not in (known := self.readouts()):
+            raise ValueError(f"{self.label} has no read-out {wanted!r}; it has {', '.join(known)}")
 
     def _step(self, method: Method, settings: Settings) -> None:
         batch = next(iter(self.feeds(trial=True).train(method, settings).epoch(0)))

@@ -14,7 +14,10 @@ def main(arguments: list[str]) -> None:
     """Write the page of RUN, or of several runs beside one another."""
 
     def report(
-        runs: tyro.conf.Positional[tuple[Path, ...]], out: Path | None = None, baseline: str | None = None
+        runs: tyro.conf.Positional[tuple[Path, ...]],
+        out: Path | None = None,
+        baseline: str | None = None,
+        readout: str | None = None,
     ) -> None:
         """Write the page of a run, or the table and page of several.
 
@@ -22,9 +25,12 @@ def main(arguments: list[str]) -> None:
             runs: Folders of runs, or folders that hold such folders.
             out: Folder to write into; by default the run's folder, or the one that holds all runs.
             baseline: Label of the method that gains are measured against; by default baseline, or the first.
+            readout: Read-out to report of every method that has it, of the others the deployed network's;
+                by default the one that each run's --readout named.
         """
         from ..report.files import comparison_files, run_files
         from ..report.tables.comparison import compare
+        from ..report.tables.readouts import reporting
         from ..report.tables.table import to_rich
         from ..runs.folder import write_files
         from ..runs.reading import find_runs, read_run
@@ -36,6 +42,7 @@ def main(arguments: list[str]) -> None:
             (page,) = write_files(out or loaded[0].folder, run_files(loaded[0]))
             print(page)
             return
+        loaded = loaded if readout is None else reporting(loaded, readout)
         finished = [run for run in loaded if run.result is not None]
         if not finished:
             raise ValueError(f"none of the {len(loaded)} runs has finished; name one to see its curves")

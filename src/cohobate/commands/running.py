@@ -115,6 +115,7 @@ def _finished(outcome: Outcome, prepared: Prepared, folder: RunFolder) -> Result
     facts = {
         "method": prepared.method,
         "label": prepared.label,
+        "computed": outcome.trainer.method.computed,
         "options": prepared.options,
         "seed": config.seed,
         "model": config.model,

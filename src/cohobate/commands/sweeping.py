@@ -14,7 +14,7 @@ from ..engine import distributed
 from ..engine.progress import Display
 from ..papers.setups import find_setup
 from ..recipes.axis import check_values
-from ..recipes.options import for_method, label, options, options_model
+from ..recipes.options import for_method, label, options_model
 from ..recipes.recipe import find
 from ..report.files import sweep_files
 from ..report.tables.sweep import Sweep, Trial, gather, shown
@@ -23,8 +23,9 @@ from ..runs.layout import RunFolder
 from ..runs.names import label_name, place_name
 from ..runs.reading import read_run
 from .attempts import attempt
-from .compare import check, configure, minutes_left, reader, require_different
+from .compare import check, computed_in, configure, minutes_left, reader, require_different, with_computed
 from .prepare import Prepared, prepare
+from .published import named_folder, with_setup
 
 
 class Job(NamedTuple):
@@ -68,8 +69,10 @@ def sweep(
         seeds: each trains every value once.
         training: shared by all runs; its ``seed`` is not used. Made by
             :func:`cohobate.recipes.options.options` for this method, it holds its own options too.
-        out: folder of the sweep; by default ``runs/sweep-<method>-<option>-<data>-<model>``.
-        beside: methods that are trained once a seed with the same shared options, for dashed lines.
+        out: folder of the sweep; by default ``runs/sweep-<method>-<option>-<data>-<model>``, or
+            ``...-<set-up>``.
+        beside: methods that are trained once a seed with the same shared options, for dashed lines. The
+            read-out that ``training`` names is the swept method's; ``one:readout=peer_mean`` names theirs.
         mark: the value to mark; by default the option's default, if it is among the values.
         setup: name of the set-up (:mod:`cohobate.papers.setups`) whose options of single methods count.
         quiet: print nothing.
@@ -85,7 +88,8 @@ def sweep(
     if beside:
         require_different("method", beside)
     shared = Training() if training is None else training
-    bare = Training(**{key: getattr(shared, key) for key in Training.model_fields})
+    # A read-out is one of the method's; those beside have theirs from the set-up or from their own options.
+    bare = Training(**{key: getattr(shared, key) for key in Training.model_fields if key != "readout"})
     if setup is not None and not bare.teacher:
         # A method that takes no teacher left it out; one beside may need it.
         published = find_setup(setup).options
@@ -93,7 +97,12 @@ def sweep(
     name, configs = _configurations(method, option, values, shared, beside, setup)
     marked = _marked(name, option, list(configs), mark)
     titled = _label(name, option, next(iter(configs.values())))
-    root = default_folder(name, option, bare) if out is None else out
+    named = (
+        default_folder(name, option, bare)
+        if setup is None
+        else named_folder(bare, setup, "sweep", name, option, swept=option)
+    )
+    root = named if out is None else out
     with distributed.process_group(distributed.pick_device(bare.device)):
         read = reader(quiet)
         swept = {
@@ -106,7 +115,11 @@ def sweep(
         check([(job.prepared, seed, job.run_folder(seed)) for seed in seeds for job in jobs])
         ends = _train(jobs, option, seeds, quiet)
         distributed.barrier()
-        runs = {folder: read_run(folder) for job_ends in ends.values() for folder in job_ends}
+        runs = {
+            folder: read_run(folder).reporting(job.prepared.config.readout)
+            for job in jobs
+            for folder in ends[job.folder]
+        }
 
         def trials(job: Job) -> list[Trial]:
             return [Trial.of(runs[folder], diverged) for folder, diverged in ends[job.folder].items()]
@@ -154,7 +167,7 @@ def _configurations(
     if any(find(parse(other)[0]).needs_teacher for other in beside):
         shared = for_method(method, shared)
     typed = check_values(method, option, values)
-    return method, {value: options(method, {**shared, option: value}) for value in typed}
+    return method, {value: with_setup(method, {**shared, option: value}, setup) for value in typed}
 
 
 def _marked(method: str, option: str, values: Sequence[Any], mark: Any) -> tuple[Any, str] | None:
@@ -196,14 +209,18 @@ def _train(
     display = Display(quiet=quiet or distributed.rank() > 0)
     ends: dict[Path, dict[Path, str | None]] = {job.folder: {} for job in jobs}
     probed: dict[str, Any] = {}
+    computed: dict[Path, dict[str, Any]] = {}
     for number, (seed, job) in enumerate(((seed, job) for seed in seeds for job in jobs), 1):
         minutes = minutes_left(job.prepared.config.max_minutes, started)
         folder = job.run_folder(seed)
         display.say(f"run {number} of {len(seeds) * len(jobs)}: {job.folder.name}, seed {seed}")
-        prepared = job.prepared.having(seed=seed, max_minutes=minutes, **probed)
+        prepared = with_computed(job.prepared, folder, computed.get(job.folder, {}))
+        prepared = prepared.having(seed=seed, max_minutes=minutes, **probed)
         diverged = attempt(prepared, folder, quiet=quiet)
         if diverged is not None:
             display.say(f"diverged: {diverged}")
+        else:
+            computed.setdefault(job.folder, computed_in(folder))
         ends[job.folder][folder.path] = diverged
         # The precision that the first run measured is used for all runs of the sweep.
         recorded = read_config(folder.config)

@@ -25,13 +25,16 @@ if TYPE_CHECKING:
     from .result import Result
 
 
-def train(method: str, config: Training, out: Path | None = None, *, quiet: bool = False) -> Result:
+def train(
+    method: str, config: Training, out: Path | None = None, *, setup: str | None = None, quiet: bool = False
+) -> Result:
     """Train a method by name; a run that was interrupted goes on, a finished one is read.
 
     Args:
         method: a name of the catalogue, or ``file.py:Class``.
         config: of :func:`cohobate.recipes.options.options`.
         out: the run's folder; by default ``runs/<data>-<model>/<method>/seed-<n>``.
+        setup: name of the set-up that the options are of, after which the default folder is named.
         quiet: print nothing.
 
     Raises:
@@ -44,10 +47,12 @@ def train(method: str, config: Training, out: Path | None = None, *, quiet: bool
     from ..runs.folder import default_root, seed_folder
     from .feeds import read_data
     from .prepare import prepare
+    from .published import named_folder
     from .running import run
 
     with distributed.process_group(distributed.pick_device(config.device)):
-        folder = out or seed_folder(default_root(config), label(method, config), config.seed)
+        root = default_root(config) if setup is None else named_folder(config, setup)
+        folder = out or seed_folder(root, label(method, config), config.seed)
         say = Display(label(method, config), quiet or distributed.rank() > 0).say
         return run(prepare(method, config, partial(read_data, say=say)), RunFolder(folder), quiet=quiet)
 
@@ -115,7 +120,8 @@ class Command(Group):
     """The folder of the run and the configuration that it begins from."""
 
     out: Path | None = Field(
-        None, description="Folder of the run; by default runs/DATA-MODEL/METHOD/seed-SEED."
+        None,
+        description="Folder of the run; by default runs/DATA-MODEL/METHOD/seed-SEED, or runs/SETUP/...",
     )
     config: Path | None = Field(None, description=CONFIG)
     setup: str | None = Field(None, description=SETUP)
@@ -126,8 +132,9 @@ class Command(Group):
 def main(arguments: list[str]) -> None:
     """Train METHOD; the same command resumes an interrupted run."""
     method, initial = named_run(arguments, "train")
-    from ..recipes.options import options, own_group, own_options, some_options
+    from ..recipes.options import own_group, own_options, some_options
     from ..recipes.recipe import find
+    from .published import with_setup
 
     own = own_group(method)
     chosen, command = parsed(
@@ -138,13 +145,13 @@ def main(arguments: list[str]) -> None:
         initial=some_options(method, initial),
         about=find(method).summary,
     )
-    config = options(method, chosen)
+    config = with_setup(method, chosen, command.setup)
     if command.dry_run:
         from .outlook import show_plan
 
         show_plan(method, config, own_options(method))
         return
-    result = train(method, config, command.out, quiet=command.quiet)
+    result = train(method, config, command.out, setup=command.setup, quiet=command.quiet)
     if os.environ.get("RANK", "0") == "0":
         from ..report.files import run_files
         from ..report.tables.terminal import result_table

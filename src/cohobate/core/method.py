@@ -130,6 +130,11 @@ class Method(nn.Module):
     def forward(self, batch: Batch, turn: int = 0) -> dict[str, Tensor]:
         raise NotImplementedError(f"{type(self).__name__}.forward")
 
+    @property
+    def computed(self) -> dict[str, float]:
+        """Options that were not given and for which the method computed a value: a run records it."""
+        return {}
+
     def groups(self) -> dict[str, list[nn.Parameter]]:
         """Named groups of parameters that a recipe may give rates of their own."""
         return {"networks": [p for p in self.parameters() if p.requires_grad]}

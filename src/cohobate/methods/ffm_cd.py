@@ -25,7 +25,9 @@ Choices.
         ``norm="sum"`` (default) of the absolute entries; ``"mean"`` of them; ``"frobenius"``.
         Weights only, no bias.
     gamma: 5e-8, as printed, with ``outer``; with another reading the gamma of :func:`matched_gamma`, for
-        which the initial value of the term is the same. With 5e-8 it would be at most 1e-4 of the loss.
+        which the initial value of the term is the same. With 5e-8 it would be at most 1e-4 of the loss. It
+        depends on the initial weights: a run records it, and a comparison computes it once, with its first
+        seed.
     Pairs: of all classifiers including the leader's, as the sum is printed; ``pairs="peers"``: without it.
     Symbols of eqs. 6 to 8, gradients, leader: see okddip.py. Public code: there is none.
 """
@@ -158,6 +160,7 @@ class Diversified(Method):
 
     Attributes:
         gamma: the weight as a number, also where the option is None.
+        matched: whether the option is None, so that gamma was computed.
 
     Raises:
         ValueError: a classifier is not the method's, has no weight or another shape than the first; fewer
@@ -208,6 +211,7 @@ class Diversified(Method):
         self.method = method
         # Paths instead of modules: a module that is registered twice would be saved twice.
         self.classifiers = tuple(names[classifier] for classifier in classifiers)
+        self.matched = gamma is None
         self.gamma = matched_gamma(classifiers, product, norm) if gamma is None else gamma
         self.product = product
         self.norm = norm
@@ -222,6 +226,10 @@ class Diversified(Method):
         """L_cd of the present classifiers, ()."""
         weights = stacked([self.method.get_submodule(path) for path in self.classifiers])
         return classifier_diversity(weights, self.product, self.norm)
+
+    @property
+    def computed(self) -> dict[str, float]:
+        return {**self.method.computed, **({"gamma": self.gamma} if self.matched else {})}
 
     @property
     def reads_logits_of(self) -> Frozen | None:

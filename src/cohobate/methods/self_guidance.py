@@ -11,10 +11,14 @@ WACV 2022.
 Choices.
     KL: KL(teacher || student) with the teacher detached; it learns from its own cross-entropy.
         Eq. 5 prints the arguments in the other order and does not mention gradients; with
-        ``detach=False`` the gradient of the term also flows into the teacher's pass.
+        ``detach=False`` the gradient of the term also flows into the teacher's pass, where that has one:
+        not with ``backward_full=False``.
     Batch norm: both passes normalise by their batch; only the full pass updates the running statistics,
         since the full network is deployed. With ``statistics="both"`` both passes update them.
     Survival: linear decay to p_L = 0.5, the setting of Stochastic Depth that the paper points to.
+    Sub-networks: one for each forward pass of the student. Where several processes share a batch, or
+        ``--accumulate`` divides it, each part of the batch has a sub-network of its own; the paper has one
+        for each mini-batch.
     Ablations (table 6): ``weight=0`` is "without online distillation"; ``backward_full=False`` is
         "without backward full network": the teacher's pass has no gradient, so only the student's
         cross-entropy and the distillation term train the weights.
@@ -58,10 +62,18 @@ class SelfGuidance(Method):
         ] = 0.25,
         temperature: Annotated[float, Gt(0), Doc("tau, temperature that softens both predictions.")] = 3.0,
         detach: Annotated[
-            bool, Doc("Stop the gradient at the full network in the KL term; off: it flows into it.")
+            bool,
+            Doc(
+                "Stop the gradient at the full network in the KL term; off: it flows into it, except with "
+                "--no-backward-full."
+            ),
         ] = True,
         backward_full: Annotated[
-            bool, Doc("Train the full network by its own cross-entropy; off: not (table 6).")
+            bool,
+            Doc(
+                "Train the full network by its own cross-entropy; off: no gradient flows into it at all, "
+                "whatever --detach says (table 6)."
+            ),
         ] = True,
         statistics: Annotated[
             Literal["full", "both"],

@@ -25,8 +25,12 @@ Choices.
     Sequential learning (SLKD*, tables 5 and 6): the text does not say whether the SL-teachers are trained
         before the student in the whole run, ``SelfLearning`` then ``Guided`` (the default), or in each step,
         ``SLKDInTurns``: :mod:`cohobate.methods.slkd_sequential`.
-    Ablations (table 4): with ``teacher_weight=0`` the student learns from the SL-teachers only;
-        ``sl_weight=0`` is plain KD, which needs no SL-teachers.
+    Ablations (table 4): with ``teacher_weight=0`` the student learns from the SL-teachers only, and eta is
+        1: the paper does not say, and with 1 the student weighs them as KD, the row beside, weighs the
+        teacher. ``sl_weight=3`` keeps the eta of eq. 7. ``sl_weight=0`` is plain KD, which needs no
+        SL-teachers.
+    Rate of the SL-teachers: not printed. It is that of the teacher's own training (``--teacher-lr``, else
+        ``--lr``), not the student's; ``--sl-lr`` gives another.
     Public code: there is none.
 """
 
@@ -58,7 +62,17 @@ TeacherWeight = Annotated[
     Ge(0),
     Doc("lambda of eq. 7, factor of the loss to the teacher; 0: SL-teachers only (table 4)."),
 ]
-SLWeight = Annotated[float, Ge(0), Doc("eta of eq. 7, factor of the loss to the fused SL-teachers.")]
+SLWeight = Annotated[
+    float | None,
+    Ge(0),
+    Doc(
+        "eta of eq. 7, factor of the loss to the fused SL-teachers; none: 3, and 1 where lambda is 0, so "
+        "that the student weighs them as KD weighs the teacher (table 4)."
+    ),
+]
+ETA, ETA_ALONE = 3.0, 1.0
+"""eta beside the teacher, as printed, and of SL-teachers alone."""
+
 Fuse = Annotated[Literal["logits", "probabilities"], Doc("Outputs of the SL-teachers that eq. 6 averages.")]
 Losses = dict[str, Tensor]
 
@@ -233,11 +247,12 @@ class SLKD(Method):
         alpha: Alpha = 0.1,
         rho: Rho = None,
         teacher_weight: TeacherWeight = 1.0,
-        sl_weight: SLWeight = 3.0,
+        sl_weight: SLWeight = None,
         temperature: Temperature = 4.0,
         fuse: Fuse = "logits",
     ) -> None:
         super().__init__()
+        sl_weight = eta(teacher_weight, sl_weight)
         require_target(teacher_weight, sl_weight)
         self.student = student
         self.teacher = Frozen.of(teacher)
@@ -285,6 +300,13 @@ def teacher_logits(teacher: Frozen, batch: Batch) -> Tensor:
 def trained(module: nn.Module) -> list[nn.Parameter]:
     """Parameters that an optimizer may update."""
     return [p for p in module.parameters() if p.requires_grad]
+
+
+def eta(teacher_weight: float, sl_weight: float | None) -> float:
+    """eta as a number: the one that is given, or the default beside this lambda."""
+    if sl_weight is not None:
+        return sl_weight
+    return ETA if teacher_weight > 0 else ETA_ALONE
 
 
 def require_target(teacher_weight: float, sl_weight: float) -> None:

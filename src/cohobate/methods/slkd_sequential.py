@@ -22,6 +22,7 @@ from .slkd import (
     Rho,
     SLWeight,
     TeacherWeight,
+    eta,
     require_target,
     sl_losses,
     student_losses,
@@ -137,11 +138,12 @@ class Guided(Method):
         alpha: Alpha = 0.1,
         rho: Rho = None,
         teacher_weight: TeacherWeight = 1.0,
-        sl_weight: SLWeight = 3.0,
+        sl_weight: SLWeight = None,
         temperature: Temperature = 4.0,
         fuse: Fuse = "logits",
     ) -> None:
         super().__init__()
+        sl_weight = eta(teacher_weight, sl_weight)
         require_target(teacher_weight, sl_weight)
         self.student = student
         self.teacher = Frozen.of(teacher)

@@ -6,7 +6,8 @@ Huang, Sun, Liu, Sedra, Weinberger: Deep Networks with Stochastic Depth, ECCV 20
     p_l     survival            Pr(b_l = 1)
     L       blocks              residual blocks of the network
 
-Choices. One draw for each mini-batch, as in the paper. The sampled pass, the only one, updates the
+Choices. One draw for each mini-batch, as in the paper; where several processes share a batch, or
+``--accumulate`` divides it, one for each part. The sampled pass, the only one, updates the
 batch-norm statistics. Blocks are numbered from 1, so that p_1 < 1.
 """
 

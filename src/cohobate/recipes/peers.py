@@ -30,8 +30,8 @@ Branches = Annotated[
 Place = Annotated[
     int | str | None,
     Doc(
-        "Number of stages that the branches share, or the path of the module after which they part; none: as "
-        "in the paper."
+        "Number of stages that the branches share (-2: all but the last two), or the path of the module "
+        "after which they part; none: as in the paper."
     ),
 ]
 Others = Annotated[
@@ -184,10 +184,22 @@ def _diversified(job: Job, method: Diversified) -> Diversified:
 
 
 def branched(job: Job, branches: int, at: int | str | None, split: int) -> tuple[Branched, Output]:
-    """The run's network with tails of by default its last ``split`` stages; and the network's Output."""
+    """The run's network with tails of by default its last ``split`` stages; and the network's Output.
+
+    Raises:
+        ValueError: the network has no such place, or cannot be cut there.
+    """
     network = job.network()
     output = job.look(network)
-    place = max(1, len(output.stages) - split) if at is None else at
+    stages = len(output.stages)
+    if isinstance(at, int) and at < 0:
+        if stages + at < 1:
+            raise ValueError(
+                f"at={at} gives each branch {-at} stages, but {job.training.model} has {stages} and the "
+                f"branches share at least one; at goes from -1 to {1 - stages}"
+            )
+        at += stages
+    place = max(1, stages - split) if at is None else at
     return branch(network, place, branches, job.shape), output
 
 

@@ -111,13 +111,18 @@ def slkd(
             "student (tables 5, 6); per_step, before the student in each step."
         ),
     ] = "parallel",
-    sl_lr: Annotated[float | None, Gt(0), Doc("Learning rate of the SL-teachers; by default --lr.")] = None,
+    sl_lr: Annotated[
+        float | None,
+        Gt(0),
+        Doc("Learning rate of the SL-teachers; by default that of the teacher, --teacher-lr, else --lr."),
+    ] = None,
     **options: Annotated[Any, PassedOn("methods.slkd:SLKD")],
 ) -> Plan:
     """Untrained copies of the teacher learn beside the student and guide it (Liu et al., 2023)."""
     teacher, student = job.teacher(), job.network()
     learners = untrained(job, sl_teachers)
-    rates = {} if sl_lr is None else {"groups": {"sl_teachers": {"lr": sl_lr}}}
+    rate = sl_lr or job.training.teacher_lr
+    rates = {} if rate is None else {"groups": {"sl_teachers": {"lr": rate}}}
     if form == "sequential":
         yield Phase("sl_teachers", SelfLearning(teacher, learners, **own(SelfLearning, options)), rates)
         yield Phase("student", Guided(student, teacher, learners, **own(Guided, options)))

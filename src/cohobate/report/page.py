@@ -11,6 +11,7 @@ from .figures.chart import Figure, colours
 from .parts import Cell, Table, render, text_table
 from .tables import readout_table, sweep_table, table
 from .tables.comparison import Comparison, Entry
+from .tables.differences import shortly
 from .tables.sweep import Sweep
 from .tables.text import NOTHING, column, duration, extreme
 
@@ -163,6 +164,7 @@ def _measurements(run: Run) -> dict[str, Any]:
         "MACs": f"{result['macs']:,}",
         "training images": f"{result['train_images']:,}",
         "train time": duration(result["train_seconds"]),
+        **{f"{key}, computed": shortly(value) for key, value in result.get("computed", {}).items()},
     }
     best = f"{extreme(run.headline)} {run.headline.title}" if result["best"] else ""
     return {

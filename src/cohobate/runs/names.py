@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 
 LONGEST = 180
 """Characters of a name; file systems allow 255."""
@@ -42,6 +43,11 @@ def place_name(data: str, model: str) -> str:
     ordinary = DATA.fullmatch(data) is not None and MODEL.fullmatch(model) is not None
     # The digest keeps the two apart: the data a-b with the model c, and a with b-c.
     return _name(f"{data}-{model}", f"{data}\n{model}", ordinary=ordinary)
+
+
+def joined_name(parts: Sequence[str]) -> str:
+    """The folder of runs with a set-up, and what differs from it: ``slkd-resnet56-resnet8``."""
+    return _name("-".join(parts), "\n".join(parts), ordinary=all(plain(part) == part for part in parts))
 
 
 def _name(text: str, whole: str, *, ordinary: bool) -> str:

@@ -7,8 +7,8 @@ versions) and, once the run has finished, the result; :mod:`cohobate.runs.layout
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,35 @@ class Run:
         if self.result is not None:
             return str(self.result["predictor"])
         return next(iter(self.predictors()), None)
+
+    @property
+    def readout(self) -> str | None:
+        """The read-out that tables of several runs report: the option ``readout``, or the deployed one."""
+        return self.config.get("readout") or self.predictor
+
+    def reporting(self, readout: str | None) -> Run:
+        """The same, for a table that reports this read-out; None: the deployed one."""
+        return replace(self, config={**self.config, "readout": readout})
+
+    def measured(self, epoch: Mapping[str, Any], split: str) -> dict[str, float]:
+        """The metrics of the reported read-out at an epoch of the result; matrices are left out.
+
+        Args:
+            epoch: "last" or "best" of the result.
+            split: "val" or "test".
+
+        Raises:
+            ValueError: the read-out, or its headline metric, was not measured there.
+        """
+        measured = epoch.get(split) or {}
+        metrics = measured.get(self.readout) or {}
+        if self.headline.name not in metrics:
+            file, known = RunFolder(self.folder).result, ", ".join(measured) or "none"
+            raise ValueError(
+                f"{file} has no {split} {self.headline.name} of read-out {self.readout!r}; "
+                f"the read-outs measured there are: {known}"
+            )
+        return {name: value for name, value in metrics.items() if not isinstance(value, list)}
 
     def predictors(self, split: str | None = None) -> list[str]:
         """Predictors of the last phase that were evaluated on a split (any split by default)."""

@@ -43,6 +43,11 @@ class Bookkeeping(Group):
         default=False,
         description="Also measure the error on the test images after each epoch; nothing is chosen by it.",
     )
+    readout: Annotated[str | None, UNSHARED] = Field(
+        default=None,
+        description="Read-out whose metrics the tables and figures of several runs report: leader, peer_1, "
+        "ensemble, peer_mean (the mean over the peers) ...; by default that of the deployed network.",
+    )
     max_minutes: float | None = Field(
         default=None,
         gt=0,

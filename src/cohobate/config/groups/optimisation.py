@@ -14,7 +14,10 @@ class Optimisation(Group):
 
     epochs: int = Field(default=30, ge=1, description="Number of passes over the training images.")
     batch_size: int = Field(
-        default=128, ge=1, description="Number of images in one update, over all processes."
+        default=128,
+        ge=1,
+        description="Number of images in one update, over all processes; the last batch of an epoch is "
+        "dropped if it has fewer.",
     )
     accumulate: int = Field(
         default=1, ge=1, description="Number of micro-batches that the batch of one update is divided into."

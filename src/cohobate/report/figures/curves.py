@@ -22,7 +22,7 @@ def figures(run: Run) -> Iterator[Figure]:
 def comparison_figures(runs: Sequence[Run]) -> Iterator[Figure]:
     """For each split that was measured at each epoch: the curves, and their second half enlarged."""
     for split in SPLITS:
-        if any(run.curve(split, run.predictor) for run in runs if run.predictor):
+        if any(run.curve(split, run.readout) for run in runs if run.readout):
             measured = f"{split} {shared_headline(runs).title}"
             yield Figure(metric_curves(runs, split), measured, f"curves-{split}")
             yield Figure(
@@ -31,7 +31,7 @@ def comparison_figures(runs: Sequence[Run]) -> Iterator[Figure]:
 
 
 def metric_curves(runs: Sequence[Run], split: str, since: float = 0.0) -> str:
-    """Headline metric of the deployed predictor over the epochs of the last phase, as SVG.
+    """Headline metric of the reported read-out over the epochs of the last phase, as SVG.
 
     One colour a method, from the eighth on with dashes; a thin line a seed and, where there are several,
     a bold line for their mean, which is drawn over the epochs that all of them have reached.
@@ -50,7 +50,7 @@ def metric_curves(runs: Sequence[Run], split: str, since: float = 0.0) -> str:
     if not 0 <= since < 1:
         raise ValueError(f"since is a share of the epochs in [0, 1), got {since}")
     metric = shared_headline(runs)
-    curves = {run.folder: run.curve(split, run.predictor) for run in runs if run.predictor}
+    curves = {run.folder: run.curve(split, run.readout) for run in runs if run.readout}
     if not any(curves.values()):
         raise ValueError(f"none of the {len(runs)} runs logged its {metric.title} on the {split} split")
     start = since * max(max(curve) for curve in curves.values() if curve)

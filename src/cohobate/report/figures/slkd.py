@@ -114,6 +114,14 @@ def _pair(term: str) -> str:
     return pairs.get(term) or f"KL(T || SL {term.removeprefix(LEARNER_TERM)})"
 
 
+def _weight(run: Run, option: str) -> float:
+    """lambda or eta; an eta that is not given is 3, and 1 without the teacher, as in SLKD's losses."""
+    given: float | None = run.config[option]
+    if given is not None:
+        return given
+    return 3.0 if run.config["teacher_weight"] > 0 else 1.0
+
+
 def _factor(run: Run, term: str) -> float:
     """What the KL was multiplied by: weight (1 - alpha) tau^2.
 
@@ -126,7 +134,7 @@ def _factor(run: Run, term: str) -> float:
         file = RunFolder(run.folder).config
         raise ValueError(f"{file} does not record {', '.join(missing)} of the term {term}")
     factor = (1 - run.config["alpha"]) * run.config["temperature"] ** 2
-    factor *= run.config[weight] if weight else 1
+    factor *= _weight(run, weight) if weight else 1
     if factor == 0:
         raise ValueError(f"{run.folder}: the term {term} has the factor 0, so its KL is not known")
     return float(factor)

@@ -1,6 +1,7 @@
 """Methods compared over seeds: what was measured, and with what uncertainty.
 
-Every number is that of the deployed predictor. The gain is paired: runs with the same seed share their
+Every number is that of the deployed predictor, or of another read-out where that is asked for (``readout``).
+The gain is paired: runs with the same seed share their
 data order and initialisation as far as the methods allow, so the difference is taken seed by seed
 before it is averaged, and its uncertainty is that of the differences.
 """
@@ -12,10 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...core.metrics import Metric
-from ...runs.layout import RunFolder
 from ...runs.reading import Run, shared_headline
-from .differences import differences
-from .readouts import ReadOut, read_outs
+from .differences import computed_notes, differences
+from .readouts import ReadOut, read_outs, reported_notes
 from .stats import Gain, Stat
 from .text import listed
 
@@ -184,23 +184,14 @@ def _seed(run: Run, split: str) -> Seed:
         seed=result["seed"],
         folder=str(run.folder),
         last_epoch=result["last"]["epoch"],
-        last=_measured(run, result["last"], split),
+        last=run.measured(result["last"], split),
         best_epoch=best["epoch"] if best else None,
-        best=_measured(run, best, split) if best else None,
+        best=run.measured(best, split) if best else None,
         train_seconds=result["train_seconds"],
         parameters_trained=result["parameters_trained"],
         parameters_deployed=result["parameters_deployed"],
         macs=result["macs"],
     )
-
-
-def _measured(run: Run, epoch: Mapping[str, Any], split: str) -> dict[str, float]:
-    metrics = (epoch.get(split) or {}).get(run.predictor) or {}
-    wanted = run.headline.name
-    if wanted not in metrics:
-        file = RunFolder(run.folder).result
-        raise ValueError(f"{file} has no {split} {wanted} of predictor {run.predictor!r}")
-    return dict(metrics)
 
 
 def _entry(runs: Sequence[Run], split: str, seeds: tuple[Seed, ...], baseline: tuple[Seed, ...]) -> Entry:
@@ -263,4 +254,5 @@ def _notes(
     unfinished = [run.name.removesuffix(" (unfinished)") for run in runs if run.result is None]
     if unfinished:
         notes.append(f"Not finished, hence not in the table: {'; '.join(unfinished)}.")
-    return notes + differences([run for run in runs if run.result is not None])
+    done = [run for run in runs if run.result is not None]
+    return notes + reported_notes(done) + computed_notes(done) + differences(done)

@@ -33,6 +33,38 @@ def differences(runs: Sequence[Run]) -> list[str]:
     return sentences
 
 
+def computed_notes(runs: Sequence[Run]) -> list[str]:
+    """A sentence for each option that a method computed because it was not given: CD's gamma, for one.
+
+    A comparison computes it once, with the first seed, and gives it to the others.
+    """
+    values: dict[tuple[str, str], dict[int, Any]] = {}
+    for run in runs:
+        for option in dict.fromkeys(key for each in runs if each.name == run.name for key in _computed(each)):
+            value = _computed(run).get(option, run.outcome["options"].get(option))
+            values.setdefault((run.name, option), {})[run.outcome["seed"]] = value
+    return [_said(method, option, by_seed) for (method, option), by_seed in values.items()]
+
+
+def _computed(run: Run) -> Mapping[str, Any]:
+    """Option -> value that the method computed; older results record none."""
+    recorded: Mapping[str, Any] = run.outcome.get("computed", {})
+    return recorded
+
+
+def _said(method: str, option: str, by_seed: Mapping[int, Any]) -> str:
+    if len(set(by_seed.values())) == 1:
+        value = shortly(next(iter(by_seed.values())))
+        return f"{method}: {option} {value}, computed from the first seed's initial weights."
+    each = ", ".join(f"{shortly(value)} (seed {seed})" for seed, value in by_seed.items())
+    return f"{method}: {option} is not the same for every seed: {each}."
+
+
+def shortly(value: Any) -> str:
+    """A number with three digits; "not recorded" for None."""
+    return "not recorded" if value is None else f"{value:.3g}"
+
+
 def _difference(key: str, recorded: Iterable[Mapping[str, Any]]) -> list[str]:
     """A sentence if the value differs, else nothing."""
     values = dict.fromkeys(str(each.get(key)) for each in recorded)

@@ -36,7 +36,7 @@ def readout_rows(comparison: Comparison) -> list[dict[str, str]]:
     return [
         {
             "method": entry.label,
-            "read-out": f"{readout.name} (deployed)" if readout.deployed else readout.name,
+            "read-out": readout.name + _role(readout),
             comparison.metric.title: mean_std(readout.headline),
             **({"top-5 error": mean_std(readout.top5_error)} if has_top5 else {}),
             **{text: mean_std(getattr(readout, key), 3) for key, text in columns.items()},
@@ -44,6 +44,13 @@ def readout_rows(comparison: Comparison) -> list[dict[str, str]]:
         for entry in comparison.entries
         for readout in entry.readouts
     ]
+
+
+def _role(readout: ReadOut) -> str:
+    """What the read-out is besides one of several: deployed, reported in the main table, or both."""
+    if readout.deployed:
+        return " (deployed)"
+    return " (reported)" if readout.reported else ""
 
 
 def readouts_csv(comparison: Comparison) -> str:
@@ -60,7 +67,13 @@ def _csv_row(entry: Entry, readout: ReadOut, metric: str) -> dict[str, Any]:
         for part in ("mean", "std")
     }
     about = {"label": entry.label, "method": entry.method, "readout": readout.name}
-    return {**about, "deployed": readout.deployed, "n": readout.headline.n, **numbers}
+    return {
+        **about,
+        "deployed": readout.deployed,
+        "reported": readout.reported,
+        "n": readout.headline.n,
+        **numbers,
+    }
 
 
 def _peer_columns(comparison: Comparison) -> dict[str, str]:

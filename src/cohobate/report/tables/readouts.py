@@ -21,7 +21,8 @@ class ReadOut:
 
     Attributes:
         name: as the method calls it; ``peer_mean`` is the mean over the peers.
-        deployed: whether it is the one that the main table is about.
+        deployed: whether it is that of the deployed network.
+        reported: whether it is the one that the main table is about.
         headline: the headline metric.
         top5_error: percent; None where no seed recorded it.
         agreement, disagreement, q_statistic: of the peers, none of them in percent
@@ -30,6 +31,7 @@ class ReadOut:
 
     name: str
     deployed: bool
+    reported: bool
     headline: Stat
     top5_error: Stat | None
     agreement: Stat | None
@@ -44,11 +46,39 @@ def read_outs(runs: Sequence[Run], split: str) -> list[ReadOut]:
     return [_read_out(runs[0], name, [seed[name] for seed in seeds if name in seed]) for name in names]
 
 
+def reporting(runs: Sequence[Run], readout: str) -> list[Run]:
+    """The runs for a table of this read-out; those that do not have it are reported by the deployed one.
+
+    Raises:
+        ValueError: none of the finished runs has it.
+    """
+    measured = {run.folder: _names(run) for run in runs if run.result is not None}
+    if not any(readout in names for names in measured.values()):
+        known = dict.fromkeys(name for names in measured.values() for name in names)
+        raise ValueError(f"no run has a read-out {readout!r}; the read-outs are: {', '.join(known)}")
+    return [run.reporting(readout if readout in measured.get(run.folder, ()) else None) for run in runs]
+
+
+def _names(run: Run) -> list[str]:
+    last = run.outcome["last"]
+    return list(dict.fromkeys(name for split in ("val", "test") for name in last.get(split) or {}))
+
+
+def reported_notes(runs: Sequence[Run]) -> list[str]:
+    """A sentence for each method of finished runs whose reported read-out is not the deployed one."""
+    others = {run.name: run for run in runs if run.readout != run.predictor}
+    return [
+        f"The numbers of {name} are those of its read-out {run.readout}; deployed is {run.predictor}."
+        for name, run in others.items()
+    ]
+
+
 def _read_out(run: Run, name: str, measured: Sequence[Mapping[str, Any]]) -> ReadOut:
     diversities = [diversity(m[BOTH_RIGHT]) for m in measured if BOTH_RIGHT in m]
     return ReadOut(
         name,
         name == run.predictor,
+        name == run.readout,
         Stat.of([m[run.headline.name] for m in measured]),
         _stat(measured, "top5_error"),
         *(_stat(diversities, key) for key in DIVERSITY),

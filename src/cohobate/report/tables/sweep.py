@@ -1,6 +1,7 @@
 """A method over the values of one of its options: what was measured.
 
-Every number is the headline metric of the deployed predictor at the last epoch (a paper that draws top-1
+Every number is the headline metric of the deployed predictor, or of another read-out where that is asked for
+(``readout``), at the last epoch (a paper that draws top-1
 accuracy draws 100 minus the top-1 error). The validation split says which value is best; the number on the
 test split stands beside it, is what the figure shows, and chooses nothing.
 """
@@ -13,6 +14,7 @@ from typing import Any
 
 from ...core.metrics import Metric
 from ...runs.reading import Run, shared_headline
+from .readouts import reported_notes
 from .stats import Stat
 from .text import extreme
 
@@ -23,7 +25,7 @@ class Trial:
 
     Attributes:
         epoch: the last one; None if the run diverged, as are both measurements.
-        val: headline metric of the deployed predictor; None without a validation split.
+        val: headline metric of the reported read-out; None without a validation split.
         test: the same on the test split.
         diverged: the message about the loss that was no longer a number; None if the run finished.
     """
@@ -37,13 +39,18 @@ class Trial:
 
     @classmethod
     def of(cls, run: Run, diverged: str | None = None) -> Trial:
-        """What a finished run measured, or that it diverged."""
+        """What a finished run measured, or that it diverged.
+
+        Raises:
+            ValueError: it did not measure the read-out that is to be reported.
+        """
         if diverged is not None:
             return cls(int(run.config["seed"]), str(run.folder), None, None, None, diverged)
         last = run.outcome["last"]
-        measured = ((last[split] or {}).get(run.predictor, {}) for split in ("val", "test"))
-        values = (metrics.get(run.headline.name) for metrics in measured)
-        return cls(run.outcome["seed"], str(run.folder), last["epoch"], *values)
+        val, test = (
+            run.measured(last, split)[run.headline.name] if last[split] else None for split in ("val", "test")
+        )
+        return cls(run.outcome["seed"], str(run.folder), last["epoch"], val, test)
 
 
 @dataclass(frozen=True)
@@ -166,7 +173,11 @@ def gather(
         split=split,
         best=_best(rows, metric),
         settings=_shared(runs),
-        notes=(*_notes(option, metric, rows, others, split), *notes),
+        notes=(
+            *_notes(option, metric, rows, others, split),
+            *reported_notes([run for run in runs if run.result is not None]),
+            *notes,
+        ),
     )
 
 
