@@ -246,7 +246,7 @@ def test_report_of_one_run_and_of_several(capsys: pytest.CaptureFixture[str]) ->
     main(["report", "r/baseline"])
     assert capsys.readouterr().out.strip() == "r/baseline/report.html"
     main(["report", "r"])
-    assert Path("r/index.html").read_text().count("<svg") >= 1
+    assert Path("r/report/index.html").read_text().count("<svg") >= 1
 
 
 @pytest.mark.parametrize(
@@ -351,7 +351,7 @@ def test_a_model_and_a_method_of_the_users_own(capsys: pytest.CaptureFixture[str
             r"self_guidance has no option 'wieght'; the nearest are weight",
         ),
         (["compare", "self_guidance:weight=1,x"], r"'x' in 'self_guidance:weight=1,x' is not option=value"),
-        (["evaluate", "nowhere"], r"no configuration nowhere/run.yaml"),
+        (["evaluate", "nowhere"], r"the folder nowhere does not exist"),
         (["report", "nowhere"], r"nowhere"),
         (["report"], r"name at least one run folder"),
     ],

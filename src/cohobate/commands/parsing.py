@@ -135,6 +135,8 @@ def named_run(arguments: list[str], command: str) -> tuple[str, dict[str, Any]]:
         ValueError: an option of either that the method does not have, or does not take; the message names
             the file.
     """
+    from ..runs.reading import made_from_python
+
     file = value_of(arguments, "--config")
     options = config_file(arguments)
     recorded = options.pop("method", None)
@@ -145,6 +147,11 @@ def named_run(arguments: list[str], command: str) -> tuple[str, dict[str, Any]]:
         main(["methods"])
         sys.exit(f"usage: cohobate {command} METHOD ... (`cohobate {command} METHOD --help` explains it)")
     method = str(method)
+    if method == recorded and made_from_python(method):
+        raise ValueError(
+            f"{file} is of a run from Python (cohobate.fit with {method}): name the method to train with its "
+            f"options, cohobate {command} METHOD --config {file}, or call cohobate.fit again"
+        )
     published: dict[str, Any] = {}
     if (setup := value_of(arguments, "--setup")) is not None:
         from ..papers.setups import find_setup
