@@ -53,7 +53,7 @@ def test_a_run_that_has_not_finished(capsys: pytest.CaptureFixture[str]) -> None
         main(["train", "baseline", *QUICK, "--max-minutes", "1e-6", "--out", "run"])
     assert stop.value.code == 75
     said = refused(capsys, "evaluate", "run")
-    assert re.search(r"run has not finished: 0 of its epochs are over; run `.*` again, and it goes on", said)
+    assert re.search(r"run has not finished: 0 epochs so far; run `.*` again, and it goes on", said)
 
 
 def test_a_run_from_python(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import tyro
 
 from ..config.files import read_config
+from ..config.words import count
 from ..engine.errors import RunError
 from ..runs.layout import RunFolder
 from ..runs.reading import made_from_python, require_finished
@@ -86,7 +87,7 @@ def main(arguments: list[str]) -> None:
         from ..runs.reading import read_run
 
         measured, classes, which = evaluate_run(run, split, weights)
-        title = f"{run}, {which} split, {weights} weights, {measured['images']:,} images"
+        title = f"{run}, {which} split, {weights} weights, {count(measured['images'], 'image')}"
         show(measures_table(title, measured, classes, read_run(run).headline))
 
     tyro.cli(evaluate, args=arguments, prog="cohobate evaluate")

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from ..config.words import count
 from ..core.metrics import TOP1_ERROR, Metric
 from ..engine.errors import RunError
 from .layout import RunFolder
@@ -164,7 +165,9 @@ def require_run(folder: Path) -> None:
             f"{folder} is not the folder of a run: it has no {name}, nor has one below it"
         )
     listed = ", ".join(map(str, runs[:3])) + (" ..." if len(runs) > 3 else "")
-    raise FileNotFoundError(f"{folder} has no {name}: it holds {len(runs)} runs; name one of them: {listed}")
+    raise FileNotFoundError(
+        f"{folder} has no {name}: it holds {count(len(runs), 'run')}; name one of them: {listed}"
+    )
 
 
 def require_finished(folder: Path) -> None:
@@ -181,7 +184,7 @@ def require_finished(folder: Path) -> None:
     command = run.provenance.get("command")
     again = f"run `{command}` again" if command else "run the command that began it again"
     raise RunError(
-        f"{folder} has not finished: {len(run.metrics)} of its epochs are over; {again}, and it goes on "
+        f"{folder} has not finished: {count(len(run.metrics), 'epoch')} so far; {again}, and it goes on "
         "(`cohobate report` and `cohobate attention` show what there is)"
     )
 
