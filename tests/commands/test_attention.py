@@ -236,7 +236,7 @@ def test_a_network_without_stages_is_refused() -> None:
 def test_a_folder_without_a_run_or_weights_is_refused(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert "no configuration" in fails(capsys, str(tmp_path))
+    assert "is not the folder of a run" in fails(capsys, str(tmp_path))
     (tmp_path / "run").mkdir()
     shutil.copy("run/run.yaml", tmp_path / "run")
     said = fails(capsys, str(tmp_path / "run"))

@@ -246,7 +246,7 @@ def test_report_of_one_run_and_of_several(capsys: pytest.CaptureFixture[str]) ->
     main(["report", "r/baseline"])
     assert capsys.readouterr().out.strip() == "r/baseline/report.html"
     main(["report", "r"])
-    assert Path("r/index.html").read_text().count("<svg") >= 1
+    assert Path("r/report/index.html").read_text().count("<svg") >= 1
 
 
 @pytest.mark.parametrize(
@@ -351,7 +351,7 @@ def test_a_model_and_a_method_of_the_users_own(capsys: pytest.CaptureFixture[str
             r"self_guidance has no option 'wieght'; the nearest are weight",
         ),
         (["compare", "self_guidance:weight=1,x"], r"'x' in 'self_guidance:weight=1,x' is not option=value"),
-        (["evaluate", "nowhere"], r"no configuration nowhere/run.yaml"),
+        (["evaluate", "nowhere"], r"the folder nowhere does not exist"),
         (["report", "nowhere"], r"nowhere"),
         (["report"], r"name at least one run folder"),
     ],
@@ -381,6 +381,46 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     for symbol in ("lambda of eq. 5", "tau, temperature that softens", "p_L, survival", "table 6"):
         assert symbol in re.sub(r"[\s│]+", " ", printed)
+
+
+def test_help_writes_lists_as_they_are_typed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")  # one column
+    with pytest.raises(SystemExit, match="0"):
+        main(["train", "baseline", "--help"])
+    printed = re.sub(r"[\s│]+", " ", capsys.readouterr().out)
+    assert "lowers the learning rate. (default: 0.5,0.75)" in printed
+    with pytest.raises(SystemExit, match="0"):
+        main(["compare", "--help"])
+    printed = re.sub(r"[\s│]+", " ", capsys.readouterr().out)
+    assert "trained once with each. (default: 0,1)" in printed
+    assert "(default: baseline self_guidance)" in printed
+
+
+def test_help_shows_what_follows_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    printed = capsys.readouterr().out
+    for form in ("report RUN ...", "list methods|models|data|setups", "train METHOD ...", "inspect MODEL"):
+        assert f"  cohobate {form}\n" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ("train frskd --sla true", "sla"),
+        ("train frskd --sla=False", "sla"),
+        ("train frskd --no-sla 1", "sla"),
+        ("train baseline --log_test yes --epochs 1", "log-test"),
+        ("compare baseline --quiet on", "quiet"),
+        ("sweep baseline --lr 0.1,0.2 --no-nesterov=true", "nesterov"),
+    ],
+)
+def test_a_flag_takes_no_value(arguments: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    said = fails(capsys, *arguments.split())
+    assert f"--{name} is a flag and takes no value" in said
+    assert f"write --{name} or --no-{name}" in said
 
 
 def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:

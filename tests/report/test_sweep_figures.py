@@ -206,7 +206,7 @@ def test_the_page_and_the_files(make_run: MakeRun) -> None:
     assert "Factor of &lt;the&gt; term" in page
     assert "cohobate train supervised" in page
     assert page.count("<svg") == 1
-    assert "cifar10, resnet20, 4 epochs, batch size 128, 45,000 training images, seeds 0" in files["sweep.md"]
+    assert "cifar10, resnet20, 4 epochs, batch size 128, 45,000 training images, seed 0" in files["sweep.md"]
     assert files == sweep_files(found, runs)
 
 

@@ -109,7 +109,8 @@ def test_runs_are_found_below_a_folder(make_run: MakeRun, tmp_path: Path) -> Non
     (tmp_path / "runs" / "notes").mkdir()
     assert find_runs(tmp_path) == sorted(folders)
     assert find_runs(folders[0]) == [folders[0]]
-    assert find_runs(tmp_path / "runs" / "notes") == []
+    with pytest.raises(FileNotFoundError, match=r"notes is not the folder of a run: it has no run\.yaml"):
+        find_runs(tmp_path / "runs" / "notes")
     with pytest.raises(FileNotFoundError, match="nowhere"):
         find_runs(tmp_path / "nowhere")
 

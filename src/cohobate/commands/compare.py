@@ -17,6 +17,7 @@ from ..config.files import read_config
 from ..config.grammar import flag, parse
 from ..config.groups import Group, Images, Teacher, Training
 from ..config.idle import refuse_idle
+from ..config.words import count
 from ..papers.setups import find_setup
 from ..runs.layout import RunFolder
 from .console import show
@@ -194,12 +195,13 @@ def configure(spec: str, training: Training, setup: str | None = None) -> tuple[
 def minutes_left(minutes: float | None, started: float) -> float | None:
     """The rest of the allowed minutes; raises :class:`Stopped` when they are over."""
     from ..engine.errors import Stopped
+    from ..engine.signals import over
 
     if minutes is None:
         return None
     left = minutes - (time.monotonic() - started) / 60
     if left <= 0:
-        message = f"stopped (the {minutes:g} minutes given are over); run the same command again to go on"
+        message = f"stopped ({over(minutes)}); run the same command again to go on"
         raise Stopped(message, 75)
     return left
 
@@ -278,4 +280,5 @@ def main(arguments: list[str]) -> None:
         print("\n".join(str(path) for path in written))
     if comparison.diverged:
         lost = sum(map(len, comparison.diverged.values()))
-        sys.exit(f"{lost} of {lost + sum(entry.last.n for entry in comparison.entries)} runs diverged")
+        whole = lost + sum(entry.last.n for entry in comparison.entries)
+        sys.exit(f"{lost} of {count(whole, 'run')} diverged")

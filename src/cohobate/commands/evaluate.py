@@ -8,7 +8,10 @@ from typing import Any, Literal
 import tyro
 
 from ..config.files import read_config
+from ..config.words import count
+from ..engine.errors import RunError
 from ..runs.layout import RunFolder
+from ..runs.reading import made_from_python, require_finished
 from .console import show
 
 Split = Literal["test", "val"]
@@ -29,11 +32,11 @@ def evaluate_run(
         Measurements as the engine's measures give them, the class names, the split.
 
     Raises:
-        ValueError: not a run folder, or the data has no such split.
-        RunError: the run has not finished.
+        FileNotFoundError: not a run folder.
+        ValueError: the data has no such split.
+        RunError: the run has not finished, or was made from Python.
     """
     from ..core import as_output
-    from ..engine.errors import RunError
     from ..engine.evaluate import evaluating
     from ..engine.finite import broken_measures
     from ..engine.measures.classification import CLASSIFICATION
@@ -42,9 +45,15 @@ def evaluate_run(
     from .feeds import split_loader, without_check
     from .prepare import prepare
 
+    require_finished(path)
     folder = RunFolder(path)
     recorded = read_config(folder.config)
     method = str(recorded.pop("method"))
+    if made_from_python(method):
+        raise RunError(
+            f"{path} was trained from Python (cohobate.fit with {method}), which cannot be built again from "
+            f"its name: build the network, then cohobate.load_weights(network, '{folder.deployed}')"
+        )
     prepared = prepare(method, without_check(recorded_options(method, recorded)))
     dataset, config, device = prepared.dataset, prepared.config, prepared.device
     file = folder.deployed if weights == "last" else folder.deployed_best
@@ -84,7 +93,7 @@ def main(arguments: list[str]) -> None:
         from ..runs.reading import read_run
 
         measured, classes, which = evaluate_run(run, split, weights)
-        title = f"{run}, {which} split, {weights} weights, {measured['images']:,} images"
+        title = f"{run}, {which} split, {weights} weights, {count(measured['images'], 'image')}"
         show(measures_table(title, measured, classes, read_run(run).headline))
 
     tyro.cli(evaluate, args=arguments, prog="cohobate evaluate")

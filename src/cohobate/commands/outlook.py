@@ -9,6 +9,7 @@ from torch import nn
 
 from ..analysis.cost import cost, parameters
 from ..config.groups import Training
+from ..config.words import count
 from ..core import Method, Phase, Shape
 from ..data.dataset import Dataset, fingerprint
 from ..engine.feeds import Feeds
@@ -96,6 +97,7 @@ def show_plan(method: str, config: Training, own: Sequence[str]) -> None:
         show(beside_table(outlooks[-1].beside))
     dataset = prepared.dataset
     val = 0 if dataset.val is None else len(dataset.val)
-    print(f"{len(dataset.train):,} training and {val:,} validation images, {len(dataset.classes)} classes")
+    images = f"{len(dataset.train):,} training and {count(val, 'validation image')}"
+    print(f"{images}, {count(len(dataset.classes), 'class')}")
     print("  ".join(f"{name}={getattr(config, name)}" for name in own))
     print("The time is that of a few steps here, without validation. Nothing was written.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import field, make_dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -13,7 +14,7 @@ from pydantic.fields import FieldInfo
 from tyro.constructors import PrimitiveConstructorSpec
 
 from ..config.checking import checked
-from ..config.grammar import takes_several
+from ..config.grammar import flag, takes_several
 from ..config.groups import GROUPS, Group, Training
 from ..config.idle import refuse_idle
 
@@ -22,6 +23,9 @@ CONFIG = "File to take options from: the run.yaml of a run; flags override it."
 
 WHOLE = "whole"
 """Marks an option of several values that may hold commas themselves: kd:weight=1,temperature=2."""
+
+TRUTHS = ("true", "false", "yes", "no", "on", "off", "1", "0")
+"""What one may type behind a flag; no method is called so."""
 
 C = TypeVar("C", bound=Group)
 
@@ -53,6 +57,7 @@ def parsed(
         ValueError: an option that is given has no effect with the others.
     """
     groups = {**(own or {}), **{group.__name__.lower(): group for group in GROUPS}}
+    _refuse_values_of_flags(arguments, [*groups.values(), command])
     boxes = {title: _box(title, group, initial or {}, hidden) for title, group in groups.items()}
     boxes["command"] = _box("command", command, initial or {}, ())
     fields = [
@@ -76,9 +81,28 @@ def parsed(
 
 def parsed_alone(program: str, arguments: Sequence[str], command: type[C], about: str) -> C:
     """The options of a command that trains nothing; exits after ``--help`` or a wrong flag."""
+    _refuse_values_of_flags(arguments, [command])
     options = _box("options", command, {}, ())
     typed: Any = tyro.cli(options, args=list(arguments), prog=program, description=about)
     return checked(program, command, vars(typed))
+
+
+def _refuse_values_of_flags(arguments: Sequence[str], groups: Sequence[type[Group]]) -> None:
+    """Raise a ValueError where a flag has a value: ``--sla true``, ``--sla=true``."""
+    flags = {
+        flag(name)
+        for group in groups
+        for name, info in group.model_fields.items()
+        if info.annotation is bool and not info.is_required()
+    }
+    for argument, following in pairwise([*arguments, ""]):
+        name, equals, value = argument.replace("_", "-").partition("=")
+        name = name.replace("--no-", "--") if name not in flags else name
+        if name in flags and (equals or following.lower() in TRUTHS):
+            raise ValueError(
+                f"{name} is a flag and takes no value, got {value or following}: "
+                f"write {name} or {name.replace('--', '--no-', 1)}"
+            )
 
 
 def _box(title: str, group: type[Group], initial: Mapping[str, Any], hidden: Sequence[str]) -> Any:
@@ -114,12 +138,16 @@ def several(annotation: Any, *, split: bool) -> PrimitiveConstructorSpec[Any]:
             return None
         return tuple(part for text in texts for part in (text.split(",") if split else [text]))
 
+    def write(value: Any) -> list[str]:
+        texts = ["none"] if value is None else [str(part) for part in value]
+        return [",".join(texts)] if split and texts else texts
+
     return PrimitiveConstructorSpec(
         nargs="*",
         metavar=f"{kind},{kind}..." if split else f"{kind} [{kind} ...]",
         instance_from_str=read,
         is_instance=lambda value: value is None or isinstance(value, tuple | list),
-        str_from_instance=lambda value: ["none"] if value is None else [str(part) for part in value],
+        str_from_instance=write,
     )
 
 
@@ -135,6 +163,8 @@ def named_run(arguments: list[str], command: str) -> tuple[str, dict[str, Any]]:
         ValueError: an option of either that the method does not have, or does not take; the message names
             the file.
     """
+    from ..runs.reading import made_from_python
+
     file = value_of(arguments, "--config")
     options = config_file(arguments)
     recorded = options.pop("method", None)
@@ -145,6 +175,11 @@ def named_run(arguments: list[str], command: str) -> tuple[str, dict[str, Any]]:
         main(["methods"])
         sys.exit(f"usage: cohobate {command} METHOD ... (`cohobate {command} METHOD --help` explains it)")
     method = str(method)
+    if method == recorded and made_from_python(method):
+        raise ValueError(
+            f"{file} is of a run from Python (cohobate.fit with {method}): name the method to train with its "
+            f"options, cohobate {command} METHOD --config {file}, or call cohobate.fit again"
+        )
     published: dict[str, Any] = {}
     if (setup := value_of(arguments, "--setup")) is not None:
         from ..papers.setups import find_setup

@@ -22,6 +22,7 @@ from ..recipes.options import recorded_options
 from ..recipes.recipe import find
 from ..runs.kept import Kept, load_kept, states_of
 from ..runs.layout import RunFolder
+from ..runs.reading import require_run
 from .feeds import without_check
 from .prepare import Prepared, prepare
 from .teachers import teacher_run
@@ -47,9 +48,10 @@ def prepared_of(folder: Path) -> Prepared:
     """The prepared run of a folder, without the weights that its training began from.
 
     Raises:
-        ValueError: not a run folder.
+        FileNotFoundError: not a run folder.
         RunError: the method cannot be built again from its name.
     """
+    require_run(folder)
     recorded = read_config(RunFolder(folder).config)
     method = str(recorded.pop("method"))
     try:

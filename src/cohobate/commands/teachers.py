@@ -13,6 +13,7 @@ from filelock import FileLock
 
 from ..config.files import read_config
 from ..config.groups import Bookkeeping, Images, Network, Numerics, Optimisation, Training
+from ..config.words import count
 from ..engine import distributed
 from ..recipes.options import options, recorded_options
 from ..runs.layout import RunFolder
@@ -85,12 +86,15 @@ def trained_teacher(
     config, folder = teacher_run(spec, training, fingerprint)
     # The first process checks for all, as another run may finish this teacher in the meantime.
     if not distributed.gathered(folder.finished)[0]:
-        say(f"teacher {spec}: training it first, {config.epochs} epochs, to be kept in {folder.path}")
+        say(
+            f"teacher {spec}: training it first, {count(config.epochs, 'epoch')}, to be kept in {folder.path}"
+        )
         with alone(folder.path):
             train(config, folder)
     facts = json.loads(folder.result.read_text())
     split, error = headline(facts)
-    say(f"teacher {spec}: {split} error {error:.2f} %, {facts['epochs']} epochs, kept in {folder.path}")
+    length = count(facts["epochs"], "epoch")
+    say(f"teacher {spec}: {split} error {error:.2f} %, {length}, kept in {folder.path}")
     return folder.path
 
 

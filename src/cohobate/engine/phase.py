@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..config.groups import Settings
+from ..config.words import count
 from ..core import Method, Phase
 from . import distributed
 
@@ -112,6 +113,6 @@ def smaller_batch(settings: Settings) -> str:
     """The message for a batch that does not fit in memory, with batch sizes to try."""
     size, accumulate = settings.batch_size, settings.accumulate
     return (
-        f"out of memory at batch size {size} in {accumulate} part(s); try --batch-size "
+        f"out of memory at batch size {size} in {count(accumulate, 'part')}; try --batch-size "
         f"{max(1, size // 2)}, or keep the batch and add --accumulate {2 * accumulate}"
     )

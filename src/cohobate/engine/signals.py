@@ -9,6 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from ..config.words import count
+
+
+def over(minutes: float) -> str:
+    """the 5 minutes given are over"""
+    return f"the {count(minutes, 'minute')} given {'is' if minutes == 1 else 'are'} over"
+
 
 class Stopper:
     """Tells whether the run should stop, and why.
@@ -27,7 +34,7 @@ class Stopper:
 
     @property
     def reason(self) -> str:
-        return self.signal.name if self.signal else f"the {self.minutes:g} minutes given are over"
+        return self.signal.name if self.signal else over(self.minutes or 0)
 
     @property
     def code(self) -> int:

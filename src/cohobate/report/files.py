@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 from ..runs.layout import RunFolder
 from ..runs.reading import Run
@@ -16,6 +18,7 @@ from .tables.sweep import Sweep
 from .tables.table import to_csv, to_json, to_markdown
 
 PAGE = "index.html"
+TABLE = "table.json"
 
 
 def comparison_files(comparison: Comparison, runs: Sequence[Run]) -> dict[str, str]:
@@ -27,7 +30,7 @@ def comparison_files(comparison: Comparison, runs: Sequence[Run]) -> dict[str, s
     return {
         "table.md": to_markdown(comparison),
         "table.csv": to_csv(comparison),
-        "table.json": to_json(comparison),
+        TABLE: to_json(comparison),
         **({"readouts.csv": readouts_csv(comparison)} if comparison.has_readouts else {}),
         **{f"{figure.file}.svg": figure.svg for figure in figures if figure.file},
         PAGE: comparison_page(comparison, runs, figures),
@@ -49,3 +52,21 @@ def sweep_files(sweep: Sweep, runs: Sequence[Run]) -> dict[str, str]:
         "sweep.md": sweep_table.to_markdown(sweep),
         PAGE: sweep_page(sweep, runs, figure),
     }
+
+
+def labels_of(folder: Path) -> list[str]:
+    """The methods of the comparison in a folder, in its order; none if there is none.
+
+    Raises:
+        ValueError: the file of the table has another form.
+    """
+    file = folder / TABLE
+    if not file.is_file():
+        return []
+    try:
+        table = json.loads(file.read_text())
+        return [entry["label"] for entry in table["entries"]] + list(table.get("diverged", {}))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{file} is not the table of a comparison ({error}); move it, or name runs"
+        ) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..config.words import count
 from ..core.metrics import Metric
 from ..runs.reading import SPLITS, Run
 from .figures.chart import Figure, colours
@@ -28,12 +29,12 @@ def comparison_page(comparison: Comparison, runs: Sequence[Run], figures: Sequen
         figures: of the runs (:func:`in_order`).
     """
     c = comparison
-    methods = _count(len(c.entries) + len(c.never_finished), "method")
+    methods = count(len(c.entries) + len(c.never_finished), "method")
     drawn = colours(in_order(comparison, runs))
     return render(
         "comparison",
         f"{c.model} on {c.data}",
-        f"{methods}, {c.epochs} epochs, measured against {c.baseline}",
+        f"{methods}, {count(c.epochs, 'epoch')}, measured against {c.baseline}",
         in_order(comparison, runs),
         caption=table.caption(c),
         results=_results(c, drawn),
@@ -71,12 +72,12 @@ def run_page(run: Run, figures: Sequence[Figure]) -> str:
 def sweep_page(sweep: Sweep, runs: Sequence[Run], figure: Figure) -> str:
     """The figure, the table, and how it was made."""
     rows = sweep_table.table_rows(sweep)
-    count = f"{_count(len(sweep.rows), 'value')} of {sweep.option}"
+    values = f"{count(len(sweep.rows), 'value')} of {sweep.option}"
     where = [str(sweep.settings[key]) for key in ("model", "data") if key in sweep.settings]
     return render(
         "sweep",
         f"{sweep.label} over {sweep.option}",
-        f"{count}, {' on '.join(where)}" if where else count,
+        f"{values}, {' on '.join(where)}" if where else values,
         runs,
         figure=figure,
         caption=sweep_table.caption(sweep),
@@ -194,14 +195,10 @@ def _progress(run: Run) -> str:
         return "no epoch is over yet"
     line = run.metrics[-1]
     phase = f" of phase {line['phase']}" if len(run.phases) > 1 else ""
-    return f"{line['epoch']} epochs{phase}, seed {run.config.get('seed', 'unknown')}"
+    return f"{count(line['epoch'], 'epoch')}{phase}, seed {run.config.get('seed', 'unknown')}"
 
 
 def _number(value: float | None) -> str:
     if value is None:
         return NOTHING
     return f"{value:,}" if isinstance(value, int) else f"{value:.2f}"
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}{'s' * (n != 1)}"

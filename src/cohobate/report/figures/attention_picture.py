@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ...analysis.attention import to_own_range
+from ...config.words import count
 from ..tables.attention import Attention
 from .chart import FAINT, INK, PALETTE, our_style
 from .lettering import inches, shortened, wrapped
@@ -58,8 +59,8 @@ def draw(attention: Attention) -> bytes:
     bands = len(attention.rows) * len(plan.lines)
     if bands > MOST_BANDS:
         raise ValueError(
-            f"{len(attention.rows)} images at {len(attention.epochs)} epochs do not fit one picture "
-            f"({bands} bands, at most {MOST_BANDS}); show fewer images or epochs"
+            f"{count(len(attention.rows), 'image')} at {count(len(attention.epochs), 'epoch')} do not fit "
+            f"one picture ({bands} bands, at most {MOST_BANDS}); show fewer images or epochs"
         )
     with our_style(f"attention {attention.about}"):
         page = _Page(Figure(figsize=(plan.width, plan.height), dpi=DPI))

@@ -7,6 +7,7 @@ figure that grows with the measured size of its legend.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import cycle, islice
@@ -107,7 +108,7 @@ class Chart:
         self.figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
         self.canvas = FigureCanvasAgg(self.figure)  # measures text before anything is written
         self.axes = self.figure.add_subplot()
-        self.axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+        self.axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
         self.axes.set_xlabel("epoch")
         self.axes.set_ylabel(y, parse_math=False)
         self.axes.margins(x=0.01)
@@ -129,7 +130,7 @@ class Chart:
             return
         thin: dict[str, Any] = {"color": colour, "linestyle": dashes, "linewidth": 0.8, "alpha": 0.4}
         for curve in curves:
-            self.axes.plot(list(curve), list(curve.values()), **thin)
+            self.axes.plot(list(curve), list(curve.values()), **thin, **_markers(curve))
         shared = sorted(set.intersection(*map(set, curves)))
         mean = {epoch: sum(curve[epoch] for curve in curves) / len(curves) for epoch in shared}
         self.line(mean, f"{name}, mean of {len(curves)}", colour, dashes)
@@ -138,8 +139,7 @@ class Chart:
         """A curve and its entry in the legend; nothing if the curve has no point."""
         if not curve:
             return
-        marker = "o" if len(curve) == 1 else ""  # a line of one point is invisible
-        style: dict[str, Any] = {"color": colour, "linestyle": dashes, "linewidth": 1.9, "marker": marker}
+        style: dict[str, Any] = {"color": colour, "linestyle": dashes, "linewidth": 1.9, **_markers(curve)}
         (line,) = self.axes.plot(list(curve), list(curve.values()), **style)
         self.legend.append((name, line))
 
@@ -187,6 +187,13 @@ class Chart:
             ends[number : number + 1] = [box.x1 + SIZE]
             name.set_position((0, 4 + number * line_height))
         return max(0, len(ends) - 1) * line_height / POINTS
+
+
+def _markers(curve: Curve) -> dict[str, Any]:
+    """A marker at each point between two gaps, as in a phase of one epoch: its line would be invisible."""
+    known = [False, *(math.isfinite(value) for value in curve.values()), False]
+    alone = [i - 1 for i in range(1, len(known) - 1) if known[i] and not (known[i - 1] or known[i + 1])]
+    return {"marker": "o", "markevery": alone} if alone else {"marker": ""}
 
 
 def embeddable(svg: str) -> str:

@@ -10,6 +10,7 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ...config.words import count
 from .text import csv_text
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def definition(attention: Attention) -> str:
     return (
         "Concentration: share of the attention in the strongest quarter of the positions, percent (25: the "
         "same everywhere, 100: all of it there; compare networks at the same block); mean over "
-        f"{attention.measured:,} images of the {attention.split} split."
+        f"{count(attention.measured, 'image')} of the {attention.split} split."
     )
 
 

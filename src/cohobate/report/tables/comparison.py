@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...config.words import named
 from ...core.metrics import Metric
 from ...runs.reading import Run, shared_headline
 from .differences import computed_notes, differences
 from .readouts import ReadOut, read_outs, reported_notes
 from .stats import Gain, Stat
-from .text import listed
 
 
 @dataclass(frozen=True)
@@ -250,7 +250,7 @@ def _notes(
     everyone = set.union(*numbers.values())
     for label, finished in numbers.items():
         if missing := everyone - finished - set(diverged.get(label, ())):
-            notes.append(f"{label} has no finished run of seed {listed(missing)}.")
+            notes.append(f"{label} has no finished run of {named('seed', missing)}.")
     unfinished = [run.name.removesuffix(" (unfinished)") for run in runs if run.result is None]
     if unfinished:
         notes.append(f"Not finished, hence not in the table: {'; '.join(unfinished)}.")

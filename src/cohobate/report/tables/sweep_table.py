@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from ...config.words import count, named
 from .sweep import Row, Sweep
-from .text import csv_text, escaped, listed, markdown_table, mean_std, sentence, spelled, stem
+from .text import csv_text, escaped, markdown_table, mean_std, sentence, spelled, stem
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,18 +19,18 @@ SPLITS = ("val", "test")
 
 def caption(sweep: Sweep) -> str:
     """What the numbers are, for a reader who sees only the table."""
-    seeds = listed({trial.seed for row in sweep.rows for trial in row.trials})
+    seeds = named("seed", (trial.seed for row in sweep.rows for trial in row.trials))
     parts: dict[str, Callable[[Any], str]] = {
         "data": str,
         "model": str,
-        "epochs": lambda n: f"{n} epochs",
+        "epochs": lambda n: count(n, "epoch"),
         "batch_size": lambda n: f"batch size {n}",
-        "train_images": lambda n: f"{n:,} training images",
+        "train_images": lambda n: count(n, "training image"),
     }
     alike = [words(sweep.settings[key]) for key, words in parts.items() if key in sweep.settings]
     about = f" ({sweep.about.strip().rstrip('.')})" if sweep.about else ""
     return (
-        f"{sweep.label} over {sweep.option}{about}; {', '.join([*alike, f'seeds {seeds}'])}. "
+        f"{sweep.label} over {sweep.option}{about}; {', '.join([*alike, seeds])}. "
         f"{sentence(sweep.metric.title)} at the last epoch{spelled(sweep.metric)}, mean ± sample standard "
         "deviation over n seeds."
     )

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from ...config.words import count, named
 from .comparison import Comparison, Entry
 from .readout_table import readout_caption, readout_rows
 from .text import (
@@ -15,7 +16,6 @@ from .text import (
     csv_text,
     duration,
     escaped,
-    listed,
     markdown_table,
     mean_std,
     millions,
@@ -39,10 +39,11 @@ HEADING_WIDTH = 14
 def caption(comparison: Comparison) -> str:
     """What the numbers are, for a reader who sees only the table."""
     c = comparison
-    seeds = listed({seed.seed for entry in c.entries for seed in entry.seeds})
+    seeds = named("seed", (seed.seed for entry in c.entries for seed in entry.seeds))
     batch = "" if c.batch_size is None else f" of batch size {c.batch_size}"
     return (
-        f"{c.data}, {c.model}, {c.epochs} epochs{batch}, seeds {seeds}, {c.train_images:,} training images. "
+        f"{c.data}, {c.model}, {count(c.epochs, 'epoch')}{batch}, {seeds}, "
+        f"{count(c.train_images, 'training image')}. "
         f"{sentence(c.metric.title)} on the {c.split} split{spelled(c.metric)}, mean ± sample standard "
         f"deviation over n seeds; gain{points(c.metric)} over {c.baseline} at the last epoch, positive is "
         "better, paired by seed ± standard error [95 % interval]."
@@ -93,7 +94,7 @@ def gain_text(entry: Entry) -> str:
         text += f" [{gain.interval[0]:+.2f}, {gain.interval[1]:+.2f}]"
     if gain.pairs == entry.last.n and gain.interval is not None:
         return text
-    return f"{text} ({gain.pairs} pair{'s' * (gain.pairs != 1)})"
+    return f"{text} ({count(gain.pairs, 'pair')})"
 
 
 def to_markdown(comparison: Comparison) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ...config.words import count
 from ...core.metrics import TOP1_ERROR, Metric
 from .text import known_columns
 
@@ -93,7 +94,7 @@ def map_table(network: NetworkMap) -> Table:
 
     size = " x ".join(map(str, network.shape))
     total = f"{network.parameters:,} parameters, {network.macs / 1e6:,.1f} MMACs"
-    table = Table(title=f"{network.name}: {total} ({network.classes} classes, images {size})")
+    table = Table(title=f"{network.name}: {total} ({count(network.classes, 'class')}, images {size})")
     for column in ("at", "stage", "channels", "size", "stride", "trunk", "its MMACs", "a tail", "its MMACs"):
         table.add_column(column, justify="left" if column == "stage" else "right")
     for at, line in enumerate(network.stages, 1):
@@ -119,7 +120,7 @@ def map_notes(network: NetworkMap) -> list[str]:
         notes.append(f"the classifier sees {network.pooled:,} pooled features")
     if network.gates:
         first, last = network.gates[0], network.gates[-1]
-        notes.append(f"{len(network.gates)} gates (blocks that can be dropped), {first} to {last}")
+        notes.append(f"{count(len(network.gates), 'gate')} (blocks that can be dropped), {first} to {last}")
     else:
         notes.append(f"no gates: {network.gateless or 'no residual branch was found that could be dropped'}")
     return notes

@@ -60,11 +60,6 @@ def stem(metric: Metric) -> str:
     return "error" if metric.name == TOP1_ERROR.name else metric.name
 
 
-def listed(numbers: set[int]) -> str:
-    """0, 1, 2"""
-    return ", ".join(map(str, sorted(numbers)))
-
-
 def mean_std(stat: Stat | None, digits: int = 2) -> str:
     """12.34 ± 0.56"""
     if stat is None:
