@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -140,16 +139,14 @@ def test_the_table_and_the_gain_are_of_the_read_out_that_the_paper_means() -> No
     _, base = read(ROOT / "baseline/seed-0")
     _, one = read(ROOT / "one-at=-2/seed-0")
     _, okddip = read(ROOT / "okddip-at=-2/seed-0")
-    rows = {row["method"]: row for row in csv.DictReader((ROOT / "table.csv").read_text().splitlines())}
-    found = {method: float(row["last_top1_error_mean"]) for method, row in rows.items()}
-    assert found == {
+    entries = {e["method"]: e for e in json.loads((ROOT / "table.json").read_text())["entries"]}
+    assert {method: entry["last"]["mean"] for method, entry in entries.items()} == {
         "baseline": error(base, "network"),
         "one": pytest.approx(error(one, "peer_mean")),
         "okddip": error(okddip, "leader"),
     }
     assert error(one, "peer_mean") != error(one, "peer_1"), "else the test sees nothing"
-    gain = float(rows["one"]["gain_mean"])
-    assert gain == pytest.approx(error(base, "network") - error(one, "peer_mean"))
+    assert entries["one"]["gain"]["mean"] == pytest.approx(error(base, "network") - error(one, "peer_mean"))
     page, text = (ROOT / "index.html").read_text(), (ROOT / "table.md").read_text()
     assert "those of its read-out peer_mean; deployed is peer_1" in text
     assert "peer_mean (reported)" in text
@@ -189,20 +186,8 @@ def test_an_unknown_read_out_of_a_method_is_refused_before_training(
 
 
 def test_the_dashed_line_of_a_sweep_is_of_the_read_out_that_the_paper_means() -> None:
-    cli.main(
-        [
-            "sweep",
-            "okddip",
-            "--alpha",
-            "0.5,1",
-            "--beside",
-            "one",
-            "baseline",
-            "--setup",
-            "diversity/cifar100",
-        ]
-        + [*QUICK, "--out", "swept"]
-    )
+    arguments = ["sweep", "okddip", "--alpha", "0.5,1", "--beside", "one", "baseline", "--out", "swept"]
+    cli.main([*arguments, "--setup", "diversity/cifar100", *QUICK])
     swept = json.loads(Path("swept/sweep.json").read_text())
     _, one = read(Path("swept/one-at=-2/seed-0"))
     beside = {row["name"]: row["trials"][0]["test"] for row in swept["beside"]}

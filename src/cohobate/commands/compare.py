@@ -78,8 +78,8 @@ def compare(
         computed: dict[int, dict[str, Any]] = {}
         for each, seed, folder in runs:
             minutes = minutes_left(training.max_minutes, started)
-            first = with_computed(each, folder, computed.get(id(each), {}))
-            run(first.having(seed=seed, max_minutes=minutes, **probed), folder, checked=True, quiet=quiet)
+            now = each.having(seed=seed, max_minutes=minutes, **probed)
+            run(with_computed(now, folder, computed.get(id(each), {})), folder, checked=True, quiet=quiet)
             # The precision that the first run measured is used for all runs of the comparison.
             recorded = read_config(folder.config)
             probed = {key: recorded[key] for key in ("precision", "layout")}
