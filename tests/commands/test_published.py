@@ -10,9 +10,7 @@ import pytest
 import yaml
 
 from cohobate import cli
-from cohobate.commands.published import named_folder
 from cohobate.config.groups import Training
-from cohobate.papers.setups import setups
 
 QUICK = ["--data", "digits", "--train-images", "60", "--epochs", "1", "--batch-size", "30", "--device", "cpu"]
 QUICK += ["--model", "resnet8", "--quiet"]
@@ -47,8 +45,18 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 # ---------------------------------------------------------------- folders
 
 
+def named(setup: str, **changed: Any) -> Path:
+    """The folder of a run with the set-up and some options of another value."""
+    from cohobate.commands.published import named_folder
+    from cohobate.papers.setups import find_setup
+
+    return named_folder(Training(**{**find_setup(setup).options, **changed}), setup)
+
+
 def test_two_pairs_with_one_student_have_folders_of_their_own() -> None:
-    folders = {name: named_folder(Training(**setup.options), name) for name, setup in setups().items()}
+    from cohobate.papers.setups import setups
+
+    folders = {name: named(name) for name in setups()}
     assert folders["slkd/vgg13-mobilenet_v2"] == Path("runs/slkd-vgg13-mobilenet_v2")
     assert len(set(folders.values())) == len(folders)
 
@@ -64,8 +72,7 @@ def test_two_pairs_with_one_student_have_folders_of_their_own() -> None:
     ],
 )
 def test_what_is_not_the_set_ups_is_part_of_the_name(changed: dict[str, Any], name: str) -> None:
-    options = {**setups()["slkd/resnet56-resnet8"].options, **changed}
-    assert named_folder(Training(**options), "slkd/resnet56-resnet8") == Path("runs") / name
+    assert named("slkd/resnet56-resnet8", **changed) == Path("runs") / name
 
 
 def test_a_run_goes_to_the_folder_of_its_set_up() -> None:
@@ -122,8 +129,9 @@ def test_beta_and_the_mixing_of_the_fine_grained_sets(
 
 def test_each_feature_term_of_a_comparison_has_its_own_beta() -> None:
     from cohobate.commands.compare import configure
+    from cohobate.papers.setups import find_setup
 
-    shared = Training(**{**setups()["frskd/imagenet"].options, "data": "digits"})
+    shared = Training(**{**find_setup("frskd/imagenet").options, "data": "digits"})
     betas = {
         spec: configure(spec, shared, "frskd/imagenet")[1].beta  # type: ignore[attr-defined]
         for spec in ("frskd", "frskd:features=overhaul", "frskd:features=at_norm", "frskd:beta=1")
