@@ -88,6 +88,15 @@ def test_a_run_goes_to_the_folder_of_its_set_up() -> None:
     assert result["predictor"] == "network"
 
 
+def test_the_page_of_slkds_set_up_has_figure_3() -> None:
+    """The accuracy of the SL-teachers: no image is held out, so it is measured on the test images."""
+    teacher = ["--teacher", "resnet8", "--teacher-epochs", "1"]
+    cli.main(["train", "slkd", "--setup", "slkd/vgg13-vgg8", *QUICK, *teacher, "--out", "run"])
+    page = Path("run/report.html").read_text()
+    assert "trajectory enforcement" in page
+    assert "test accuracy, percent" in page
+
+
 def test_a_sweep_goes_to_the_folder_of_its_set_up() -> None:
     arguments = ["sweep", "baseline", "--lr", "0.1,0.2", "--setup", "frskd/cifar100"]
     cli.main([*arguments, *QUICK, "--model", "resnet8"])

@@ -411,6 +411,17 @@ def test_bad_arguments(count: int, how: dict[str, object], message: str) -> None
         SLKD(toy(), toy(), [toy() for _ in range(count)], **how)  # type: ignore[arg-type]
 
 
+def test_eta_by_default_is_as_printed_beside_the_teacher_and_one_alone() -> None:
+    """Table 4: alone, the student weighs the SL-teachers as KD weighs the teacher."""
+    for kind in (SLKD, Guided):
+        weights = {
+            weight: kind(toy(), toy(), [toy(), toy()], teacher_weight=weight).sl_weight
+            for weight in (1.0, 0.0)
+        }
+        assert weights == {1.0: 3.0, 0.0: 1.0}
+    assert SLKD(toy(), toy(), [toy(), toy()], teacher_weight=0, sl_weight=3.0).sl_weight == 3.0
+
+
 def test_the_same_network_twice_is_refused() -> None:
     network = toy()
     with pytest.raises(ValueError, match="got 2 of which 1 differ"):
