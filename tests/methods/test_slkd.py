@@ -245,7 +245,7 @@ def test_teacher_logits_may_be_computed_before() -> None:
 
 def test_without_the_teacher_only_its_term_goes() -> None:
     whole = seeded(slkd)
-    alone = seeded(lambda: slkd(teacher_weight=0.0))
+    alone = seeded(lambda: slkd(teacher_weight=0.0, sl_weight=3.0))
     one, two = whole(batch()), alone(batch())
     assert set(one) - set(two) == {"kd_teacher"}
     torch.testing.assert_close(two["ce_student"], one["ce_student"] * 3 / 4)
