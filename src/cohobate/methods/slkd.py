@@ -22,12 +22,10 @@ Choices.
     Gradients: eqs. 4 and 5 train only the SL-teachers and eq. 7 only the student, since every target is
         detached. So one backward pass of the sum trains each network by its own loss.
     Order of updates: the student learns from the SL-teachers' predictions before the update of the step.
-    Sequential learning (SLKD*, tables 5 and 6): the text does not say whether the SL-teachers are trained
-        before the student in the whole run, ``SelfLearning`` then ``Guided`` (the default), or in each step,
-        ``SLKDInTurns``: :mod:`cohobate.methods.slkd_sequential`.
-    Ablations (table 4): with ``teacher_weight=0`` the student learns from the SL-teachers only, by default
-        with an eta of 1 (not printed), so that it weighs them as KD weighs the teacher; ``sl_weight=3``
-        keeps eq. 7's. ``sl_weight=0`` is plain KD, which needs no SL-teachers.
+    Sequential learning (SLKD*, tables 5 and 6): the text does not say whether the SL-teachers come first in
+        the whole run or in each step: :mod:`cohobate.methods.slkd_sequential` has both.
+    Ablations (table 4): ``teacher_weight=0`` leaves the SL-teachers; eta, not printed, is 1 there by default,
+        so that they weigh as much as KD's teacher. ``sl_weight=0`` is plain KD, which needs no SL-teachers.
     Rate of the SL-teachers: not printed; that of the teacher's own training, unless ``--sl-lr`` is given.
     Public code: there is none.
 """
@@ -293,13 +291,10 @@ def trained(module: nn.Module) -> list[nn.Parameter]:
     return [p for p in module.parameters() if p.requires_grad]
 
 
-def eta(teacher_weight: float, sl_weight: float | None) -> float:
+def eta(lam: float, given: float | None) -> float:
     """eta as a number; a ValueError where it and lambda are 0, so that the student has no loss."""
-    if sl_weight is None:
-        return ETA if teacher_weight > 0 else ETA_ALONE
-    if teacher_weight == sl_weight == 0:
-        raise ValueError(
-            "teacher_weight (lambda) and sl_weight (eta) must not both be 0, "
-            f"got {teacher_weight} and {sl_weight}; give at least one of them a positive value"
-        )
-    return sl_weight
+    if given is None:
+        return ETA if lam > 0 else ETA_ALONE
+    if lam == given == 0:
+        raise ValueError(f"teacher_weight and sl_weight must not both be 0, got {lam} and {given}; give one")
+    return given
