@@ -14,7 +14,7 @@ from cohobate.config.groups import Training
 
 QUICK = ["--data", "digits", "--train-images", "60", "--epochs", "1", "--batch-size", "30", "--device", "cpu"]
 QUICK += ["--model", "resnet8", "--quiet"]
-ROOT = Path("runs/diversity-cifar100-digits-resnet8")
+ROOT = Path("both")
 
 
 @pytest.fixture(autouse=True)
@@ -24,12 +24,19 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def compare(*arguments: str, setup: str = "diversity/cifar100", seeds: str = "0") -> None:
-    cli.main(["compare", *arguments, "--setup", setup, *QUICK, "--seeds", seeds])
+    cli.main(["compare", *arguments, "--setup", setup, *QUICK, "--seeds", seeds, "--out", str(ROOT)])
 
 
 def read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     config, result = (folder / "run.yaml").read_text(), (folder / "result.json").read_text()
     return yaml.safe_load(config), json.loads(result)
+
+
+def only(method: str, root: Path = ROOT) -> dict[str, Any]:
+    """The result of the method's one run below a folder."""
+    (file,) = root.rglob(f"{method}*/seed-0/result.json")
+    result: dict[str, Any] = json.loads(file.read_text())
+    return result
 
 
 def error(result: dict[str, Any], readout: str) -> float:
@@ -153,9 +160,7 @@ def test_each_feature_term_of_a_comparison_has_its_own_beta() -> None:
 
 def test_the_table_and_the_gain_are_of_the_read_out_that_the_paper_means() -> None:
     compare("baseline", "one", "okddip")
-    _, base = read(ROOT / "baseline/seed-0")
-    _, one = read(ROOT / "one-at=-2/seed-0")
-    _, okddip = read(ROOT / "okddip-at=-2/seed-0")
+    base, one, okddip = only("baseline"), only("one"), only("okddip")
     entries = {e["method"]: e for e in json.loads((ROOT / "table.json").read_text())["entries"]}
     assert {method: entry["last"]["mean"] for method, entry in entries.items()} == {
         "baseline": error(base, "network"),
@@ -174,7 +179,7 @@ def test_a_flag_names_another_read_out_and_one_that_no_method_has_is_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     compare("baseline", "one", "--readout", "ensemble")
-    _, one = read(ROOT / "one-at=-2/seed-0")
+    one = only("one")
     table = json.loads((ROOT / "table.json").read_text())
     means = {entry["method"]: entry["last"]["mean"] for entry in table["entries"]}
     assert means["one"] == pytest.approx(error(one, "ensemble"))
@@ -206,11 +211,21 @@ def test_the_dashed_line_of_a_sweep_is_of_the_read_out_that_the_paper_means() ->
     arguments = ["sweep", "okddip", "--alpha", "0.5,1", "--beside", "one", "baseline", "--out", "swept"]
     cli.main([*arguments, "--setup", "diversity/cifar100", *QUICK])
     swept = json.loads(Path("swept/sweep.json").read_text())
-    _, one = read(Path("swept/one-at=-2/seed-0"))
-    beside = {row["name"]: row["trials"][0]["test"] for row in swept["beside"]}
-    assert beside["one at=-2"] == pytest.approx(error(one, "peer_mean"))
-    _, okddip = read(Path("swept/okddip-at=-2/alpha=0.5/seed-0"))
+    beside = {row["name"].split()[0]: row["trials"][0]["test"] for row in swept["beside"]}
+    assert beside["one"] == pytest.approx(error(only("one", Path("swept")), "peer_mean"))
+    okddip = only("alpha=0.5", Path("swept"))
     assert swept["rows"][0]["trials"][0]["test"] == error(okddip, "leader")
+
+
+def test_methods_of_one_comparison_branch_at_one_place() -> None:
+    """``sa`` is OKDDip's attention on the paper's branches: with the set-up both have its parameters."""
+    compare("okddip", "sa", "one", "gate")
+    trained = {name: only(name)["parameters_trained"] for name in ("okddip", "sa", "one", "gate")}
+    assert trained["okddip"] == trained["sa"]
+    deployed = only("one")["parameters_deployed"]
+    # Three branches and four, each a network without the shared stem and first stage; the gate weighs three.
+    shared = deployed - (trained["gate"] - trained["one"])
+    assert 0 < shared < deployed / 10
 
 
 # ---------------------------------------------------------------- the gamma of CD
@@ -239,7 +254,8 @@ def test_gamma_is_recorded_and_one_for_all_seeds() -> None:
 
 
 def test_a_run_that_began_with_a_gamma_of_its_own_keeps_it_and_the_table_says_so() -> None:
-    cli.main(["train", "gate_cd", "--setup", "diversity/cifar100", *QUICK, "--seed", "1"])
+    out = ["--out", str(ROOT / "gate_cd/seed-1")]
+    cli.main(["train", "gate_cd", "--setup", "diversity/cifar100", *QUICK, "--seed", "1", *out])
     compare("gate_cd", seeds="0,1")
     gammas = [read(ROOT / f"gate_cd/seed-{seed}")[1]["computed"]["gamma"] for seed in (0, 1)]
     assert gammas[0] != gammas[1]
