@@ -245,7 +245,7 @@ def test_teacher_logits_may_be_computed_before() -> None:
 
 def test_without_the_teacher_only_its_term_goes() -> None:
     whole = seeded(slkd)
-    alone = seeded(lambda: slkd(teacher_weight=0.0))
+    alone = seeded(lambda: slkd(teacher_weight=0.0, sl_weight=3.0))
     one, two = whole(batch()), alone(batch())
     assert set(one) - set(two) == {"kd_teacher"}
     torch.testing.assert_close(two["ce_student"], one["ce_student"] * 3 / 4)
@@ -409,6 +409,17 @@ def test_compiled_equals_eager(form: str) -> None:
 def test_bad_arguments(count: int, how: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SLKD(toy(), toy(), [toy() for _ in range(count)], **how)  # type: ignore[arg-type]
+
+
+def test_eta_by_default_is_as_printed_beside_the_teacher_and_one_alone() -> None:
+    """Table 4: alone, the student weighs the SL-teachers as KD weighs the teacher."""
+    for kind in (SLKD, Guided):
+        weights = {
+            weight: kind(toy(), toy(), [toy(), toy()], teacher_weight=weight).sl_weight
+            for weight in (1.0, 0.0)
+        }
+        assert weights == {1.0: 3.0, 0.0: 1.0}
+    assert SLKD(toy(), toy(), [toy(), toy()], teacher_weight=0, sl_weight=3.0).sl_weight == 3.0
 
 
 def test_the_same_network_twice_is_refused() -> None:

@@ -13,36 +13,21 @@ from cohobate import cli
 from cohobate.commands import outlook
 from cohobate.commands.feeds import read_data
 from cohobate.config.groups import Teacher, Training
-from cohobate.engine.schedule import factor
 from cohobate.models.build import build
-from cohobate.papers.setups import SETUPS, find_setup
+from cohobate.papers.setups import find_setup, setups
 from cohobate.recipes.catalogue import METHODS, TAUGHT, TERMS
-from cohobate.recipes.frskd import BETA
 from cohobate.recipes.options import for_method, options
 from cohobate.recipes.recipe import find
 
-# SLKD, tables 2 and 3: teacher, student, rate; and beta of DKD in the public benchmark, if it has the pair.
-PAIRS: dict[tuple[str, str], tuple[float, float | None]] = {
-    ("resnet32x4", "resnet8x4"): (0.05, 8.0),
-    ("resnet56", "resnet8"): (0.05, None),
-    ("wrn_40_2", "wrn_40_1"): (0.05, 6.0),
-    ("wrn_40_2", "wrn_16_2"): (0.05, 6.0),
-    ("vgg13", "vgg11"): (0.05, None),
-    ("vgg13", "vgg8"): (0.05, 6.0),
-    ("resnet32x4", "shufflenet_v2"): (0.01, 8.0),
-    ("resnet32x4", "shufflenet_v1"): (0.01, 8.0),
-    ("resnet50_cifar", "mobilenet_v2"): (0.01, 8.0),
-    ("vgg13", "mobilenet_v2"): (0.01, 6.0),
-    ("wrn_40_2", "shufflenet_v1"): (0.01, 8.0),
-}
-
-# FRSKD, section 4.1: epochs, batch, alpha, beta, epochs at which the rate falls.
-FRSKD: dict[str, tuple[int, int, float, float, list[int]]] = {
-    "frskd/cifar100": (200, 128, 2.0, 100.0, [100, 150]),
-    "frskd/tiny_imagenet": (200, 128, 3.0, 100.0, [100, 150]),
-    "frskd/fgvr": (200, 32, 1.0, 200.0, [100, 150]),
-    "frskd/imagenet": (90, 256, 1.0, 200.0, [30, 60]),
-}
+SETUPS = setups()
+NETWORKS = sorted(
+    {
+        network
+        for name, setup in SETUPS.items()
+        if name.startswith("slkd/")
+        for network in (*setup.options["teacher"], setup.options["model"])
+    }
+)
 
 # Methods with an option that no set-up can choose.
 ASSISTED = {"takd": {"assistants": ("resnet14",)}, "dgkd": {"assistants": ("resnet14",)}}
@@ -69,98 +54,12 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return capsys.readouterr().err
 
 
-def test_every_pair_of_slkd_is_there() -> None:
-    expected = {f"slkd/{teacher}-{student}" for teacher, student in PAIRS}
-    assert len(expected) == 11
-    others = {"frskd/table-7", *FRSKD, "diversity/cifar10", "diversity/cifar100"}
-    assert SETUPS.keys() == {*expected, *others}
-
-
-@pytest.mark.parametrize("data", ["cifar10", "cifar100"])
-def test_the_set_up_of_ffm_cd(data: str) -> None:
-    """Section 4.1 of the diversity paper."""
-    for method in ("baseline", "one", "okddip", "gate", "sa", "ffm", "gate_cd", "sa_cd", "ffm_cd"):
-        config = options(method, find_setup(f"diversity/{data}").of(method))
-        assert (config.data, config.model, config.epochs, config.batch_size) == (data, "resnet32", 300, 128)
-        assert (config.optimizer, config.momentum, config.nesterov) == ("sgd", 0.9, True)
-        assert (config.lr, config.weight_decay, config.step_factor) == (0.1, 5e-4, 0.1)
-        assert [config.epochs * share for share in config.milestones] == [150, 225]
-        assert config.val_fraction == 0
-
-
-@pytest.mark.parametrize("pair", PAIRS, ids="-".join)
-def test_a_pair_of_slkd(pair: tuple[str, str]) -> None:
-    teacher, student = pair
-    rate, beta = PAIRS[pair]
-    setup = find_setup(f"slkd/{teacher}-{student}")
-    assert "SLKD" in setup.source
-    config = options("slkd", setup.of("slkd"))
-    assert (config.model, config.teacher, config.data) == (student, (teacher,), "cifar100")
-    assert (config.epochs, config.batch_size, config.optimizer, config.momentum) == (240, 64, "sgd", 0.9)
-    assert (config.weight_decay, config.nesterov) == (5e-4, False)
-    assert (config.schedule, config.step_factor) == ("step", 0.1)
-    assert (config.lr, config.teacher_lr, config.teacher_epochs) == (rate, 0.05, None)
-    # The whole training set learns, as in the paper.
-    assert config.val_fraction == 0
-    # Rate of the first step of each epoch, with 782 steps an epoch.
-    rates = [config.lr * factor(config, epoch * 782 / (240 * 782)) for epoch in range(240)]
-    falls = [epoch for epoch in range(1, 240) if rates[epoch] < rates[epoch - 1]]
-    assert falls == [150, 180, 210]
-    assert rates[-1] == pytest.approx(rate / 1000)
-    dkd = options("dkd", setup.of("dkd"))
-    assert dkd.beta in ((beta,) if beta is not None else (2.0, 6.0, 8.0))
-    assert (dkd.alpha, dkd.temperature) == (1.0, 4.0)
-
-
-@pytest.mark.parametrize("name", sorted({name for pair in PAIRS for name in pair}))
+@pytest.mark.parametrize("name", NETWORKS)
 def test_the_networks_can_be_built(name: str) -> None:
     assert build(name, 100).training
 
 
-def test_a_pair_of_frskd() -> None:
-    config = options("kd+at", find_setup("frskd/table-7").of("kd+at"))
-    assert (config.model, config.teacher, config.data) == ("resnet18_cifar", ("resnet34_cifar",), "cifar100")
-    assert (config.epochs, config.batch_size, config.lr, config.weight_decay) == (200, 128, 0.1, 1e-4)
-    assert (config.nesterov, config.val_fraction, config.momentum) == (False, 0, 0.9)
-    rates = [factor(config, epoch / 200) for epoch in range(200)]
-    assert [epoch for epoch in range(1, 200) if rates[epoch] < rates[epoch - 1]] == [100, 150]
-
-
-@pytest.mark.parametrize("name", FRSKD)
-def test_the_set_ups_of_frskd(name: str) -> None:
-    """Sections 4.1 and 6; the momentum and Nesterov's form are not printed."""
-    epochs, batch, alpha, beta, falls = FRSKD[name]
-    config: Any = options("frskd", find_setup(name).of("frskd"))
-    assert (config.epochs, config.batch_size) == (epochs, batch)
-    assert (config.optimizer, config.lr, config.weight_decay) == ("sgd", 0.1, 1e-4)
-    assert (config.momentum, config.nesterov, config.val_fraction) == (0.9, False, 0)
-    rates = [factor(config, epoch / epochs) for epoch in range(epochs)]
-    assert [epoch for epoch in range(1, epochs) if rates[epoch] < rates[epoch - 1]] == falls
-    assert rates[-1] == pytest.approx(0.01)
-    # Beta as attention maps get it, which are compared unless told otherwise.
-    assert (config.alpha, BETA["at"] if config.beta is None else config.beta) == (alpha, beta)
-    assert (config.temperature, config.width, config.features) == (4.0, 2.0, "at")
-    # Mixup and CutMix (table 8) are the user's to add.
-    assert (config.mixing, config.label_smoothing) == ("none", 0)
-
-
-def test_the_data_and_networks_of_frskd() -> None:
-    small: Any = options("frskd", find_setup("frskd/tiny_imagenet").of("frskd"))
-    assert (small.image_size, small.model) == (32, "wrn_16_2:order=frskd")
-    setup = find_setup("frskd/cifar100")
-    expected = {"data": "cifar100", "model": small.model, "epochs": 200, "batch_size": 128, "lr": 0.1}
-    expected |= {"val_fraction": 0.0, "nesterov": False, "weight_decay": 1e-4, "milestones": (0.5, 0.75)}
-    assert setup.options == expected
-    assert setup.own("frskd") == {}, "beta belongs to what is compared (table 5)"
-    for name in ("frskd/fgvr", "frskd/imagenet"):
-        large: Any = options("frskd", find_setup(name).of("frskd"))
-        assert (large.image_size, large.model) == (224, "torchvision:resnet18")
-    for name, weight in (("cifar100", 1.0), ("tiny_imagenet", 1.0), ("fgvr", 3.0)):
-        fine: Any = options("cs_kd", find_setup(f"frskd/{name}").of("cs_kd"))
-        assert (fine.weight, fine.temperature) == (weight, 4.0)
-
-
-@pytest.mark.parametrize("name", FRSKD)
+@pytest.mark.parametrize("name", [name for name in SETUPS if name.startswith("frskd/")])
 def test_the_source_of_a_set_up_says_what_the_paper_does_not_print(name: str) -> None:
     source = find_setup(name).source
     assert source.startswith("FRSKD, table")

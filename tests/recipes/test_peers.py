@@ -63,10 +63,18 @@ def test_okddip_and_one_branch_the_last_stage() -> None:
     assert one.ramp == okddip.ramp == pytest.approx(80 / 300)
 
 
-@pytest.mark.parametrize(("at", "shared"), [(1, 1), (2, 2), ("stages.1.0", 2), ("stages.0.0.conv2", 0)])
+@pytest.mark.parametrize(
+    ("at", "shared"), [(1, 1), (2, 2), (-1, 2), (-2, 1), ("stages.1.0", 2), ("stages.0.0.conv2", 0)]
+)
 def test_branching_anywhere(at: int | str, shared: int) -> None:
     method = made("ffm", at=at)
     assert method.group.shared == shared  # type: ignore[union-attr]
+
+
+def test_more_stages_than_there_are_cannot_be_separated() -> None:
+    message = r"at=-3 gives each branch 3 stages, but resnet8 has 3 .*at goes from -1 to -2"
+    with pytest.raises(ValueError, match=message):
+        made("one", at=-3)
 
 
 def test_two_branches_are_a_leader_and_a_peer() -> None:

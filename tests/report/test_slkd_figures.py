@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import pytest
 from run_folders import MakeRun
 
+from cohobate.methods.slkd import eta
 from cohobate.report.figures import slkd
 from cohobate.runs.reading import Run, read_run
 
@@ -54,6 +55,14 @@ def test_terms_are_divided_by_their_factors(parallel: Run) -> None:
     expected = {"KL(T || S)": 1.0, "KL(SL || S)": 0.5, "KL(T || SL 1)": 0.5, "KL(T || SL 2)": 0.25}
     assert {name: curve[2] for name, curve in curves.items()} == pytest.approx(expected)
     assert all(list(curve) == [1, 2] for curve in curves.values())  # the teacher's phase has no part in it
+
+
+@pytest.mark.parametrize("teacher_weight", [1.0, 0.0])
+def test_an_eta_that_is_not_given_is_the_methods(make_run: MakeRun, teacher_weight: float) -> None:
+    """The figure divides by the eta that the losses multiply with."""
+    options = OPTIONS | {"sl_weight": None, "teacher_weight": teacher_weight}
+    run = relogged(make_run(method="slkd", options=options), [line("train", 1, {"kd_sl": 14.4}, ())])
+    assert slkd._divergences(run)["KL(SL || S)"] == pytest.approx({1: 1 / eta(teacher_weight, None)})
 
 
 def test_both_figures_of_the_parallel_form(parallel: Run) -> None:

@@ -171,7 +171,9 @@ def test_what_cannot_be_compared(make_run: MakeRun) -> None:
         compare([unfinished], "supervised")
     with pytest.raises(ValueError, match=r"seed 0 of 'supervised' twice: .*/a and .*/c"):
         compare([base, make_run("c")], "supervised")
-    with pytest.raises(ValueError, match=r"d/result\.json has no test top1_error of predictor 'absent'"):
+    with pytest.raises(
+        ValueError, match=r"d/result\.json has no test top1_error of read-out 'absent'; .*: network, other"
+    ):
         compare([make_run("d", predictor="absent")], "supervised")
 
 

@@ -119,8 +119,9 @@ def _train(
     computed: dict[int, dict[str, Any]] = {}
     for each, seed, folder in runs:
         minutes = minutes_left(training.max_minutes, started)
-        first = with_computed(each, folder, computed.get(id(each), {}))
-        message = attempt(first.having(seed=seed, max_minutes=minutes, **probed), folder, quiet=quiet)
+        now = each.having(seed=seed, max_minutes=minutes, **probed)
+        now = with_computed(now, folder, computed.get(id(each), {}))
+        message = attempt(now, folder, quiet=quiet)
         if message is not None:
             display.say(f"{each.label} seed {seed} diverged: {message}")
             diverged.setdefault(each.label, {})[seed] = message

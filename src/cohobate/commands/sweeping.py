@@ -214,9 +214,9 @@ def _train(
         minutes = minutes_left(job.prepared.config.max_minutes, started)
         folder = job.run_folder(seed)
         display.say(f"run {number} of {len(seeds) * len(jobs)}: {job.folder.name}, seed {seed}")
-        prepared = with_computed(job.prepared, folder, computed.get(job.folder, {}))
-        prepared = prepared.having(seed=seed, max_minutes=minutes, **probed)
-        diverged = attempt(prepared, folder, quiet=quiet)
+        now = job.prepared.having(seed=seed, max_minutes=minutes, **probed)
+        now = with_computed(now, folder, computed.get(job.folder, {}))
+        diverged = attempt(now, folder, quiet=quiet)
         if diverged is not None:
             display.say(f"diverged: {diverged}")
         else:

@@ -22,15 +22,11 @@ Choices.
     Gradients: eqs. 4 and 5 train only the SL-teachers and eq. 7 only the student, since every target is
         detached. So one backward pass of the sum trains each network by its own loss.
     Order of updates: the student learns from the SL-teachers' predictions before the update of the step.
-    Sequential learning (SLKD*, tables 5 and 6): the text does not say whether the SL-teachers are trained
-        before the student in the whole run, ``SelfLearning`` then ``Guided`` (the default), or in each step,
-        ``SLKDInTurns``: :mod:`cohobate.methods.slkd_sequential`.
-    Ablations (table 4): with ``teacher_weight=0`` the student learns from the SL-teachers only, and eta is
-        1: the paper does not say, and with 1 the student weighs them as KD, the row beside, weighs the
-        teacher. ``sl_weight=3`` keeps the eta of eq. 7. ``sl_weight=0`` is plain KD, which needs no
-        SL-teachers.
-    Rate of the SL-teachers: not printed. It is that of the teacher's own training (``--teacher-lr``, else
-        ``--lr``), not the student's; ``--sl-lr`` gives another.
+    Sequential learning (SLKD*, tables 5 and 6): the text does not say whether the SL-teachers come first in
+        the whole run or in each step: :mod:`cohobate.methods.slkd_sequential` has both.
+    Ablations (table 4): ``teacher_weight=0`` leaves the SL-teachers; eta, not printed, is 1 there by default,
+        so that they weigh as much as KD's teacher. ``sl_weight=0`` is plain KD, which needs no SL-teachers.
+    Rate of the SL-teachers: not printed; that of the teacher's own training, unless ``--sl-lr`` is given.
     Public code: there is none.
 """
 
@@ -62,17 +58,12 @@ TeacherWeight = Annotated[
     Ge(0),
     Doc("lambda of eq. 7, factor of the loss to the teacher; 0: SL-teachers only (table 4)."),
 ]
+ETA, ETA_ALONE = 3.0, 1.0  # beside the teacher, as printed, and without it
 SLWeight = Annotated[
     float | None,
     Ge(0),
-    Doc(
-        "eta of eq. 7, factor of the loss to the fused SL-teachers; none: 3, and 1 where lambda is 0, so "
-        "that the student weighs them as KD weighs the teacher (table 4)."
-    ),
+    Doc("eta of eq. 7, factor of the loss to the fused SL-teachers; none: 3, or 1 if lambda is 0."),
 ]
-ETA, ETA_ALONE = 3.0, 1.0
-"""eta beside the teacher, as printed, and of SL-teachers alone."""
-
 Fuse = Annotated[Literal["logits", "probabilities"], Doc("Outputs of the SL-teachers that eq. 6 averages.")]
 Losses = dict[str, Tensor]
 
@@ -252,15 +243,13 @@ class SLKD(Method):
         fuse: Fuse = "logits",
     ) -> None:
         super().__init__()
-        sl_weight = eta(teacher_weight, sl_weight)
-        require_target(teacher_weight, sl_weight)
         self.student = student
         self.teacher = Frozen.of(teacher)
         self.sl_teachers = Fusion(sl_teachers, rho=rho, fuse=fuse)
         self.alpha = alpha
         self.temperature = temperature
         self.teacher_weight = teacher_weight
-        self.sl_weight = sl_weight
+        self.sl_weight = eta(teacher_weight, sl_weight)
 
     @property
     def reads_logits_of(self) -> Frozen:
@@ -302,17 +291,10 @@ def trained(module: nn.Module) -> list[nn.Parameter]:
     return [p for p in module.parameters() if p.requires_grad]
 
 
-def eta(teacher_weight: float, sl_weight: float | None) -> float:
-    """eta as a number: the one that is given, or the default beside this lambda."""
-    if sl_weight is not None:
-        return sl_weight
-    return ETA if teacher_weight > 0 else ETA_ALONE
-
-
-def require_target(teacher_weight: float, sl_weight: float) -> None:
-    """Raise a ValueError where both weights of eq. 7 are 0, so that the student has no loss."""
-    if teacher_weight == sl_weight == 0:
-        raise ValueError(
-            "teacher_weight (lambda) and sl_weight (eta) must not both be 0, "
-            f"got {teacher_weight} and {sl_weight}; give at least one of them a positive value"
-        )
+def eta(lam: float, given: float | None) -> float:
+    """eta as a number; a ValueError where it and lambda are 0, so that the student has no loss."""
+    if given is None:
+        return ETA if lam > 0 else ETA_ALONE
+    if lam == given == 0:
+        raise ValueError(f"teacher_weight and sl_weight must not both be 0, got {lam} and {given}; give one")
+    return given

@@ -23,7 +23,6 @@ from .slkd import (
     SLWeight,
     TeacherWeight,
     eta,
-    require_target,
     sl_losses,
     student_losses,
     teacher_logits,
@@ -143,8 +142,6 @@ class Guided(Method):
         fuse: Fuse = "logits",
     ) -> None:
         super().__init__()
-        sl_weight = eta(teacher_weight, sl_weight)
-        require_target(teacher_weight, sl_weight)
         self.student = student
         self.teacher = Frozen.of(teacher)
         frozen = list(map(Frozen.of, sl_teachers))
@@ -152,7 +149,7 @@ class Guided(Method):
         self.alpha = alpha
         self.temperature = temperature
         self.teacher_weight = teacher_weight
-        self.sl_weight = sl_weight
+        self.sl_weight = eta(teacher_weight, sl_weight)
 
     @property
     def reads_logits_of(self) -> Frozen:
