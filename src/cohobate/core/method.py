@@ -80,9 +80,11 @@ class Term(nn.Module):
             logits are enough.
         remembers: number of training images in its memory bank; None if it has none.
         ce_weight: weight of the cross-entropy in the term's reference setting.
+        reads_preacts: whether the term reads stages before their last ReLU, ``Output.preacts``.
     """
 
     ce_weight: ClassVar[float] = 1.0
+    reads_preacts: ClassVar[bool] = False
 
     weight: float = 1.0
     logits_only: bool = False

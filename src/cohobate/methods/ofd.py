@@ -130,6 +130,8 @@ class OFD(Term):
         ValueError: channels and margins do not fit together, or an option is out of range.
     """
 
+    reads_preacts = True
+
     @checked
     def __init__(
         self,

@@ -15,6 +15,7 @@ from ..core import Frozen, Output, Phase, Plan, Shape, Taps, Term
 from ..data.dataset import Dataset
 from ..methods.distillation import Distillation
 from ..models.surgery.norms import stage_norms
+from ..models.surgery.preacts import give_preacts
 from ..models.surgery.probe import look
 from ..models.taps import read_taps
 from .catalogue import TERMS, term_names, term_options
@@ -100,12 +101,21 @@ def make_terms(
         if option not in known:
             raise ValueError(f"{name} has no option {option!r}; the nearest are {nearest(option, known)}")
     network = teacher.network if isinstance(teacher, Frozen) else teacher
+    _show(names, (student, network), dataset.shape)
     return built(Pair.of(student, network, dataset, taps), names, options)
+
+
+def _show(names: Sequence[str], networks: Sequence[nn.Module], shape: Shape) -> None:
+    """Let adapted networks return their stages before the last ReLU if a term reads them."""
+    if any(imported(TERMS[name]).reads_preacts for name in names):
+        for network in networks:
+            give_preacts(network, shape)
 
 
 def distillation(job: Job, names: Sequence[str], options: Mapping[str, Any]) -> Plan:
     """One phase: the run's network learns from its teacher by these terms."""
     teacher, student = job.teacher(), job.network()
+    _show(names, (student, teacher.network), job.shape)
     pair = Pair.of(student, teacher.network, job.dataset, job.training.taps, job.say)
     terms = built(pair, names, options)
     yield Phase("student", Distillation(student, teacher, terms, ce_weight=options["ce_weight"]))
