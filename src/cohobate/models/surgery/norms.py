@@ -33,8 +33,8 @@ def stage_norms(network: nn.Module, shape: Shape) -> tuple[_BatchNorm, ...]:
     name = type(network.network if isinstance(network, Adapted) else network).__name__
     if not preacts:
         raise ValueError(
-            f"{name} does not return its stages before their last ReLU; let it (cohobate.give_preacts), or "
-            "return Output.preacts from a network of your own"
+            f"{name} does not return its stages before their last ReLU; an adapted network does after "
+            "cohobate.give_preacts(network, shape), one of your own returns Output.preacts"
         )
     norms = []
     start = 0
