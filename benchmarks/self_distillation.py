@@ -42,6 +42,7 @@ METHODS: Mapping[str, tuple[str, dict[str, object]]] = {
     "sla_sd": ("sla_sd", {}),
     "frskd without features": ("frskd", {"features": "none"}),
     "frskd": ("frskd", {}),
+    "frskd, projected first": ("frskd", {"upsampling": "projected"}),
     "frskd as in the public code": ("frskd", {"upsampling": "nearest"}),
     "frskd, fitnet": ("frskd", {"features": "fitnet"}),
     "frskd, overhaul": ("frskd", {"features": "overhaul"}),

@@ -217,18 +217,24 @@ def test_every_term_steps_between_libraries(pair: tuple[str, str], weights: dict
         assert all(p.grad is None for p in method.teacher.network.parameters()), name
 
 
-@pytest.mark.parametrize(
-    ("student", "taught_by", "who"),
-    [(TIMM, TORCHVISION, "student"), (TORCHVISION, TIMM, "student"), ("resnet8", TORCHVISION, "teacher")],
-)
-def test_overhaul_says_what_it_misses(
-    student: str, taught_by: str, who: str, weights: dict[str, str]
-) -> None:
-    message = (
-        rf"overhaul compares stages before their last ReLU, which the {who} does not give; take a built-in "
-        r"network \(`cohobate list models`\) or give Output\.preacts from your own"
-    )
+@pytest.mark.parametrize("pair", [(TIMM, "resnet8"), ("resnet8", TIMM)], ids=" from ".join)
+def test_overhaul_of_libraries(pair: tuple[str, str], weights: dict[str, str]) -> None:
+    """Student and teacher return their stages before the last ReLU, the margins are the teacher's."""
+    dataset = data(7)
     for name in ("overhaul", "kd+overhaul"):
-        work = job(name, data(7), weights[taught_by], model=student)
-        with pytest.raises(ValueError, match=message):
-            next(find(name).plan(work, {"ce_weight": 1.0}))
+        work = job(name, dataset, weights[pair[1]], model=pair[0])
+        method = next(find(name).plan(work, {"ce_weight": 1.0})).method
+        losses = method(batch(dataset))
+        assert losses["overhaul"] > 0
+        losses["overhaul"].backward()
+        assert any(p.grad is not None and p.grad.any() for p in method.student.parameters())
+        output = method.teacher(batch(dataset).x)
+        assert all(torch.equal(p.relu(), s) for p, s in zip(output.preacts, output.stages, strict=True))
+
+
+@pytest.mark.parametrize("pair", [(TIMM, TORCHVISION), (TORCHVISION, TIMM)], ids=" from ".join)
+def test_overhaul_says_what_it_misses(pair: tuple[str, str], weights: dict[str, str]) -> None:
+    """The stages of a ShuffleNetV2 end in a shuffle of two norms' channels."""
+    work = job("overhaul", data(7), weights[pair[1]], model=pair[0])
+    with pytest.raises(ValueError, match="ShuffleNetV2: the stage 'stage2' ends neither in a ReLU nor in a"):
+        next(find("overhaul").plan(work, {"ce_weight": 1.0}))

@@ -199,7 +199,7 @@ def test_other_shapes_are_refused() -> None:
 def test_networks_that_hide_their_preacts_are_refused() -> None:
     term = OFD([4, 8], [4, 8], [torch.zeros(4), torch.zeros(8)])
     x = batch(2).x
-    with pytest.raises(ValueError, match=r"which the teacher does not give; take a built-in network"):
+    with pytest.raises(ValueError, match=r"which the teacher does not give; an adapted network gives them"):
         term(toy()(x), toy_adapted()(x), batch(2))
 
 

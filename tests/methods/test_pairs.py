@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cohobate.core import Batch, Between, Frozen, Output, Term
+from cohobate.core import Batch, Between, Frozen, Output, Taps, Term
 from cohobate.methods.at import AT
 from cohobate.methods.crd import CRD
 from cohobate.methods.dist import DIST
@@ -52,6 +52,7 @@ class Networks(NamedTuple):
     student: Output
     teacher: Output
     network: nn.Module
+    taps: Taps = "stages"
 
     @property
     def labels(self) -> Tensor:

@@ -62,7 +62,7 @@ def test_a_stage_of_parts_is_refused() -> None:
 
 
 def test_a_network_that_hides_its_preacts_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"Adapted does not return its stages .* take a built-in network"):
+    with pytest.raises(ValueError, match=r"HandWritten does not return its stages .*cohobate\.give_preacts"):
         stage_norms(toy_adapted(), (3, 8, 8))
 
 

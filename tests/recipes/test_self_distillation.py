@@ -349,9 +349,12 @@ def test_what_needs_no_features_does_without(own: str) -> None:
     assert widths(made("frskd", model=hidden)) == [8, 8]
 
 
-def test_overhaul_on_a_network_that_hides_what_comes_before_a_relu(own: str) -> None:
+def test_overhaul_on_a_network_from_elsewhere(own: str) -> None:
+    """What its stages were before their last ReLU is found; a network that returns an Output must say it."""
+    method = made("frskd", features="overhaul", model=f"{own}:make")
+    assert losses(method)["feature"] > 0
     with pytest.raises(ValueError, match="overhaul compares stages before their last ReLU, which"):
-        made("frskd", features="overhaul", model=f"{own}:make")
+        made("frskd", features="overhaul", model=f"{own}:unpooled")
 
 
 # ---------------------------------------------------------------- as a person runs it

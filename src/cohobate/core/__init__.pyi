@@ -13,6 +13,7 @@ from .method import Method as Method
 from .method import Phase as Phase
 from .method import Plan as Plan
 from .method import Shape as Shape
+from .method import Taps as Taps
 from .method import Term as Term
 from .metrics import TOP1_ERROR as TOP1_ERROR
 from .metrics import Metric as Metric

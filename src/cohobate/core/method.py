@@ -16,6 +16,10 @@ Shape = tuple[int, int, int]
 """(C, H, W) of an image."""
 
 
+Taps = Literal["stages", "benchmark"]
+"""Which feature maps are a network's stages: this library's, or those of the public CIFAR-100 benchmark."""
+
+
 class Given(Protocol):
     """The networks and sizes of a run, from which its method is made.
 
@@ -46,7 +50,11 @@ class Between(Protocol):
     Attributes:
         student, teacher: outputs of the networks for two random images.
         labels: (N,) ids of the training images.
+        taps: which feature maps of both networks are their stages.
     """
+
+    @property
+    def taps(self) -> Taps: ...
 
     @property
     def student(self) -> Output: ...
@@ -72,9 +80,11 @@ class Term(nn.Module):
             logits are enough.
         remembers: number of training images in its memory bank; None if it has none.
         ce_weight: weight of the cross-entropy in the term's reference setting.
+        reads_preacts: whether the term reads stages before their last ReLU, ``Output.preacts``.
     """
 
     ce_weight: ClassVar[float] = 1.0
+    reads_preacts: ClassVar[bool] = False
 
     weight: float = 1.0
     logits_only: bool = False

@@ -60,6 +60,7 @@ def corrupting(method: nn.Module, device: torch.device) -> str | None:
     """
     if device.type != "cpu":
         return None
+    path: str
     for path, module in method.named_modules():
         if (
             isinstance(module, nn.Conv2d)

@@ -10,7 +10,10 @@ Neural Networks via Attention Transfer, ICLR 2017.
 Choices. The map is the sum of squares over the channels, one of the paper's; their mean gives the same
 map after normalisation. Eq. 2 takes the norm of the difference of two maps; the authors' code, to which
 the usual weight of 1000 belongs, takes the mean of the squared difference over batch and positions, and
-so does this file. Stages are summed. Features of different sizes are pooled to the smaller size.
+so does this file. Stages are summed. Features of different sizes are pooled to the smaller size. The maps
+are those that the next stage sees. ``--taps benchmark`` reads them as the public benchmark does: of a wide
+ResNet the raw sum, without the next batch norm and ReLU (which changes the term by factors of 0.8 to 2.3),
+of a VGG four of its five stages (a tenth).
 """
 
 from __future__ import annotations

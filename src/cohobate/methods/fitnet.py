@@ -7,13 +7,15 @@ Romero, Ballas, Kahou, Chassang, Gatta, Bengio: FitNets: Hints for Thin Deep Net
     r, W_r      Regressor       brings the guided stage to the hint's channels
     k*          HintTraining, then knowledge distillation: the two phases of the paper's algorithm 1
 
-Choices. The paper's regressor is one convolution with the nonlinearity of the hint. Here, as in the
-public benchmark, it is a convolution, batch norm and ReLU; the convolution is 1x1 and maps of
-different sizes are pooled to the smaller of the two before it. The error of eq. 3 is averaged over
-all elements, without the 1/2, as the usual weight of 100 assumes. The hint is the middle pair of
-stages (number ``count // 2`` of them), as in the paper. In the benchmark the hint is one more term
-beside the cross-entropy, which is what :class:`FitNet` in a ``Distillation`` gives;
-:class:`HintTraining` is the paper's first phase.
+Choices. The paper's regressor is one convolution with the nonlinearity of the hint. Here, as in
+the public benchmark, it is a convolution, batch norm and ReLU; the convolution is 1x1 and maps of
+different sizes are pooled to the smaller of the two before it. The error of eq. 3 is averaged
+over all elements, without the 1/2, as the usual weight of 100 assumes. The hint is the middle
+pair of stages (number ``count // 2`` of them), as in the paper. With ``--taps benchmark`` it is
+what the public benchmark compares: the second pair (of three or four), the convolution brings the
+student to the hint's size (:class:`SizedRegressor`), and of wide ResNets and VGGs other maps are
+the stages. In the benchmark the hint is one more term beside the cross-entropy, which is what
+:class:`FitNet` in a ``Distillation`` gives; :class:`HintTraining` is the paper's first phase.
 """
 
 from __future__ import annotations
@@ -28,6 +30,9 @@ from torch import Tensor, nn
 from ..core import Batch, Between, Classifier, Frozen, Method, Output, Term, as_output, float32
 from ..core.options import Doc, Weight, checked
 from .matching import Pair, require_channels, require_same, stage_pairs, to_common_size
+
+BENCHMARK_STAGE = 1
+"""The public benchmark's hint: the second stage, of three or four."""
 
 
 def hint_pair(student: Output, teacher: Output, stage: int | None = None) -> Pair:
@@ -83,6 +88,48 @@ class Regressor(nn.Module):
         return F.relu(self.bn(self.conv(x)))
 
 
+Size = tuple[int, int]
+
+
+class SizedRegressor(nn.Module):
+    """The benchmark's: a convolution that changes the size, batch norm, ReLU.
+
+    (B, C, H, W) -> (B, D, h, w): 3x3 with stride 2 where h is half of H, a transposed 4x4 with stride 2 where
+    it is twice H, else as large as it takes to leave h of H without padding (1x1 for equal sizes).
+
+    Args:
+        inputs: C, of the student.
+        outputs: D, of the teacher.
+        size: (H, W) of the student.
+        target: (h, w) of the teacher.
+
+    Raises:
+        ValueError: the hint is larger than the student's stage, but not twice as large.
+    """
+
+    def __init__(self, inputs: int, outputs: int, size: Size, target: Size) -> None:
+        super().__init__()
+        self.conv = _sized(inputs, outputs, size, target)
+        self.bn = nn.BatchNorm2d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.bn(self.conv(x)))
+
+
+def _sized(inputs: int, outputs: int, size: Size, target: Size) -> nn.Module:
+    pairs = list(zip(size, target, strict=True))
+    if all(ours == 2 * theirs for ours, theirs in pairs):
+        return nn.Conv2d(inputs, outputs, 3, 2, 1)
+    if all(2 * ours == theirs for ours, theirs in pairs):
+        return nn.ConvTranspose2d(inputs, outputs, 4, 2, 1)
+    if all(ours >= theirs for ours, theirs in pairs):
+        return nn.Conv2d(inputs, outputs, (1 + size[0] - target[0], 1 + size[1] - target[1]))
+    raise ValueError(
+        f"FitNet: the benchmark's regressor cannot bring the student's stage of {size} to the hint's "
+        f"{target}, which is larger, but not twice as large; take --taps stages, or another --stage"
+    )
+
+
 class FitNet(Term):
     """The middle stage of the student, regressed to the teacher's (Romero et al., 2015).
 
@@ -91,6 +138,8 @@ class FitNet(Term):
     Args:
         student_channels: of the guided stage.
         teacher_channels: of the hint.
+        regressor: brings the guided stage to the channels and the size of the hint; by default
+            :class:`Regressor`, before which maps of different sizes are pooled to the smaller.
     """
 
     @checked
@@ -98,6 +147,7 @@ class FitNet(Term):
         self,
         student_channels: int,
         teacher_channels: int,
+        regressor: nn.Module | None = None,
         *,
         stage: Annotated[
             int | None,
@@ -112,17 +162,23 @@ class FitNet(Term):
         self.channels = (student_channels, teacher_channels)
         self.stage = stage
         self.weight = weight
-        self.regressor = Regressor(student_channels, teacher_channels)
+        self.pools = regressor is None
+        self.regressor = Regressor(student_channels, teacher_channels) if regressor is None else regressor
 
     @classmethod
     def between(cls, networks: Between, **options: Any) -> Self:
+        benchmark = networks.taps == "benchmark"
+        if benchmark and options.get("stage") is None:
+            options["stage"] = BENCHMARK_STAGE
         student, teacher = hint_pair(networks.student, networks.teacher, options.get("stage"))
-        return cls(student.shape[1], teacher.shape[1], **options)
+        channels = student.shape[1], teacher.shape[1]
+        sizes = ((x.shape[2], x.shape[3]) for x in (student, teacher))
+        return cls(*channels, SizedRegressor(*channels, *sizes) if benchmark else None, **options)
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         pair = hint_pair(student, teacher.detach(), self.stage)
         require_channels([pair], self.channels[:1], self.channels[1:], "FitNet")
-        guided, hint = to_common_size(*pair)
+        guided, hint = to_common_size(*pair) if self.pools else pair
         return hint_loss(self.regressor(guided), hint)
 
 

@@ -47,8 +47,9 @@ def preact_pairs(student: Output, teacher: Output, caller: str) -> list[Pair]:
     for name, output in (("student", student), ("teacher", teacher)):
         if not output.preacts:
             raise ValueError(
-                f"{caller} compares stages before their last ReLU, which the {name} does not give; take a "
-                "built-in network (`cohobate list models`) or give Output.preacts from your own"
+                f"{caller} compares stages before their last ReLU, which the {name} does not give; an "
+                "adapted network gives them after cohobate.give_preacts(network, shape), one of your own "
+                "returns Output.preacts"
             )
     assert student.preacts is not None
     assert teacher.preacts is not None

@@ -11,10 +11,11 @@ Heo, Kim, Yun, Park, Kwak, Choi: A Comprehensive Overhaul of Feature Distillatio
 
 Choices. As in the public benchmark: the weight of the deepest pair of stages is 1 and that of each
 shallower pair half that of the next; squares are summed over channels and positions and averaged over the
-batch, with a factor of 0.001. Maps of different sizes are pooled to the smaller size before the
-transforms. The margin is exact for every channel: the scaled complementary error function is accurate
-where phi / Phi is not. (Public code replaces the margin with -3 sigma where Phi(-mu / sigma) < 0.001.) A
-channel with sigma = 0 is constant, so its margin is min(mu, 0).
+batch, with a factor of 0.001. All stages are compared; the benchmark leaves the first of a VGG's five out
+(``--taps benchmark``), and reads all else alike. Maps of different sizes are pooled to the smaller size
+before the transforms. The margin is exact for every channel: the scaled complementary error function is
+accurate where phi / Phi is not. (Public code replaces the margin with -3 sigma where Phi(-mu / sigma) <
+0.001.) A channel with sigma = 0 is constant, so its margin is min(mu, 0).
 """
 
 from __future__ import annotations
@@ -128,6 +129,8 @@ class OFD(Term):
     Raises:
         ValueError: channels and margins do not fit together, or an option is out of range.
     """
+
+    reads_preacts = True
 
     @checked
     def __init__(

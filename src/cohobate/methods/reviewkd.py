@@ -8,12 +8,14 @@ Chen, Liu, Zhao, Jia: Distilling Knowledge via Knowledge Review, CVPR 2021.
     lambda      weight              factor of the term
 
 Choices. The levels are the pairs of stages and, deepest, the pooled features as a 1x1 map. As in the
-authors' code and the public benchmark: stages of the teacher are read before their last ReLU (if it
-returns these), those of the student after it; all fusions have the width of the student's pooled features,
-at most 512; maps are resized by nearest neighbours, first the fusion of the deeper levels to the student's
-level, then the new fusion to the teacher's level; HCL adds the losses of the maps pooled to 4x4, 2x2 and
-1x1 if these are smaller, each with half the weight of the one before, and divides by the sum of the
-weights; levels are summed. The benchmark's weight is 5, which rises over the first 20 of 240 epochs.
+authors' code and the public benchmark: stages of the teacher are read before their last ReLU (if it returns
+these), those of the student after it; all fusions have the width of the student's pooled features, at most
+512; maps are resized by nearest neighbours, first the fusion of the deeper levels to the student's level,
+then the new fusion to the teacher's level; HCL adds the losses of the maps pooled to 4x4, 2x2 and 1x1 if
+these are smaller, each with half the weight of the one before, and divides by the sum of the weights;
+levels are summed. The student's stages are those that the next stage sees; the benchmark reads the raw sums
+of a wide ResNet and four of a VGG's five stages (``--taps benchmark``). The benchmark's weight is 5, which
+rises over the first 20 of 240 epochs.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from ..methods.matching import preact_pairs
 from ..methods.ofd import OFD, margin
 from ..methods.sla import ROTATIONS, features
 from ..models.dense.bifpn import SelfTeacher
+from ..models.surgery.preacts import give_preacts
 from .job import Job
 
 BETA: dict[str, float] = {"at": 100.0, "at_norm": 0.1, "fitnet": 100.0, "overhaul": 0.001, "none": 0.0}
@@ -54,6 +55,8 @@ def frskd(
 ) -> Plan:
     """A self-teacher on the network's feature maps gives refined maps and soft labels (Ji et al., 2021)."""
     network = job.network()
+    if features == "overhaul":
+        give_preacts(network, job.shape)
     output = job.look(network)
     if features == "overhaul":
         preact_pairs(output, output, "overhaul")

@@ -45,7 +45,7 @@ def fitnet_stages(
 ) -> Plan:
     """A hint trains the student up to its middle stage, then KD trains all of it (Romero et al., 2015)."""
     teacher, student = job.teacher(), job.network()
-    pair = Pair.of(student, teacher.network, job.dataset)
+    pair = Pair.of(student, teacher.network, job.dataset, job.training.taps, job.say)
     epochs = job.training.epochs
     if epochs < 2:
         raise ValueError("fitnet_stages trains in two stages and needs at least 2 epochs, got 1")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..config.declared import imported
 from ..config.objects import nearest
-from ..core import Frozen, Output, Phase, Plan, Shape, Term
+from ..core import Frozen, Output, Phase, Plan, Shape, Taps, Term
 from ..data.dataset import Dataset
 from ..methods.distillation import Distillation
 from ..models.surgery.norms import stage_norms
+from ..models.surgery.preacts import give_preacts
 from ..models.surgery.probe import look
+from ..models.taps import read_taps
 from .catalogue import TERMS, term_names, term_options
 from .job import Job
 
@@ -29,14 +31,27 @@ class Pair:
     labels: Tensor
     network: nn.Module
     shape: Shape
+    taps: Taps = "stages"
 
     @classmethod
-    def of(cls, student: nn.Module, teacher: nn.Module, dataset: Dataset) -> Pair:
-        """Run both networks on two random images."""
+    def of(
+        cls,
+        student: nn.Module,
+        teacher: nn.Module,
+        dataset: Dataset,
+        taps: Taps = "stages",
+        say: Callable[[str], None] = lambda line: None,
+    ) -> Pair:
+        """Let both networks return these stages, and run them on two random images.
 
+        ``say`` prints which of them the benchmark does not have, if its stages are asked for.
+        """
         shape = dataset.shape
+        for role, network in (("student", student), ("teacher", teacher)):
+            if not read_taps(network, taps) and taps == "benchmark":
+                say(f"note: the {role} is no built-in network; --taps does not change its stages")
         outputs = look(student, shape).output, look(teacher, shape).output
-        return cls(*outputs, dataset.train.y, teacher, shape)
+        return cls(*outputs, dataset.train.y, teacher, shape, taps)
 
     def teacher_norms(self) -> list[_BatchNorm]:
         """The batch norm that ends each stage of the teacher."""
@@ -54,7 +69,13 @@ def built(pair: Pair, names: Sequence[str], options: Mapping[str, Any]) -> dict[
 
 
 def make_terms(
-    name: str, student: nn.Module, teacher: nn.Module, dataset: Dataset, **options: Any
+    name: str,
+    student: nn.Module,
+    teacher: nn.Module,
+    dataset: Dataset,
+    *,
+    taps: Taps = "stages",
+    **options: Any,
 ) -> dict[str, Term]:
     """The terms of ``kd``, ``at`` or ``kd+at+crd`` between two networks, for :class:`cohobate.Distillation`.
 
@@ -64,6 +85,8 @@ def make_terms(
         teacher: the same; a plain network, or Frozen.
         dataset: for training the student, its validation split held out (:func:`cohobate.hold_out`)
             where a term remembers its images (``crd``).
+        taps: the feature maps that are compared, which both networks return as their stages from now on;
+            ``benchmark``: those of the public CIFAR-100 benchmark (:func:`cohobate.models.taps.read_taps`).
         **options: as on the command line: ``weight=0.5`` of one term, ``at_weight=0.5`` among several.
 
     Raises:
@@ -78,11 +101,21 @@ def make_terms(
         if option not in known:
             raise ValueError(f"{name} has no option {option!r}; the nearest are {nearest(option, known)}")
     network = teacher.network if isinstance(teacher, Frozen) else teacher
-    return built(Pair.of(student, network, dataset), names, options)
+    _show(names, (student, network), dataset.shape)
+    return built(Pair.of(student, network, dataset, taps), names, options)
+
+
+def _show(names: Sequence[str], networks: Sequence[nn.Module], shape: Shape) -> None:
+    """Let adapted networks return their stages before the last ReLU if a term reads them."""
+    if any(imported(TERMS[name]).reads_preacts for name in names):
+        for network in networks:
+            give_preacts(network, shape)
 
 
 def distillation(job: Job, names: Sequence[str], options: Mapping[str, Any]) -> Plan:
     """One phase: the run's network learns from its teacher by these terms."""
     teacher, student = job.teacher(), job.network()
-    terms = built(Pair.of(student, teacher.network, job.dataset), names, options)
+    _show(names, (student, teacher.network), job.shape)
+    pair = Pair.of(student, teacher.network, job.dataset, job.training.taps, job.say)
+    terms = built(pair, names, options)
     yield Phase("student", Distillation(student, teacher, terms, ce_weight=options["ce_weight"]))

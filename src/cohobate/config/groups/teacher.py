@@ -28,6 +28,12 @@ class Teacher(Group):
         description="Learning rate of a teacher that is trained for this run; by default --lr.",
     )
     teacher_seed: int = Field(default=0, ge=0, description="Seed of a teacher that is trained for this run.")
+    taps: Literal["stages", "benchmark"] = Field(
+        default="stages",
+        description="Feature maps that terms compare, of student and teacher alike: stages, as the next "
+        "stage sees them; benchmark, those of the public CIFAR-100 benchmark: the raw sums of a wide ResNet, "
+        "a VGG without its first stage, FitNet's second stage of four.",
+    )
     cache_teacher: Literal["auto", "on", "off"] = Field(
         default="auto",
         description="Store the teacher's logits instead of computing them in every epoch; auto: where "

@@ -5,7 +5,8 @@ Simonyan, Zisserman: Very Deep Convolutional Networks for Large-Scale Image Reco
 Choices. As the public benchmark of distillation has it: 2x2 max pooling after stages 1, 2 and 3 only
 (32x32 images give 32, 16, 8, 4, 4 pixels; the benchmark pools once more for 64x64 images, these
 networks do not), average pooling and one linear layer at the end. Convolutions keep their bias,
-which the batch norm behind them makes idle. A stage is read before it is pooled.
+which the batch norm behind them makes idle. A stage is read before it is pooled. With ``taps`` "benchmark"
+the first stage is none, as there: it counts as the stem.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...core import Output
+from ...core import Output, Taps
 from .resnet import initialise
 
 WIDTHS = (64, 128, 256, 512, 512)
@@ -26,9 +27,14 @@ class VGG(nn.Module):
         convolutions: of each stage.
         classes: K.
 
+    Attributes:
+        taps: what it returns as stages (:func:`cohobate.models.taps.read_taps`).
+
     Shapes: (B, 3, H, W) -> Output with logits (B, K), pooled (B, 512) and five stages at 1, 1/2, 1/4,
     1/8, 1/8.
     """
+
+    taps: Taps = "stages"
 
     def __init__(self, convolutions: tuple[int, ...], classes: int) -> None:
         super().__init__()
@@ -54,4 +60,5 @@ class VGG(nn.Module):
             x = F.relu(preacts[-1])
             stages.append(x)
         pooled = x.mean(dim=(2, 3))
-        return Output(self.fc(pooled), pooled, tuple(stages), tuple(preacts))
+        first = 1 if self.taps == "benchmark" else 0
+        return Output(self.fc(pooled), pooled, tuple(stages[first:]), tuple(preacts[first:]))

@@ -4,7 +4,8 @@ Zagoruyko, Komodakis: Wide Residual Networks, BMVC 2016.
 
 Choices. Pre-activation blocks; a block that changes shape shortcuts the activated input through a
 1x1 convolution, the others the raw one. A stage is read as the next stage sees it: after the batch
-norm and ReLU that open the next stage, each computed once.
+norm and ReLU that open the next stage, each computed once. With ``taps`` "benchmark" it is the raw sum
+before them, as in the public benchmark of distillation; ``preacts`` are what that batch norm gives in both.
 
 Order ``frskd`` is that of the public code of Ji, Shin, Hwang, Park, Moon: Refine Myself by Teaching
 Myself, CVPR 2021: blocks open with a ReLU alone, and each stage ends with a batch norm. The block
@@ -20,7 +21,7 @@ from typing import Literal, cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...core import Gate, Output
+from ...core import Gate, Output, Taps
 from .resnet import conv1x1, conv3x3, initialise, one_of
 
 Order = Literal["standard", "frskd"]
@@ -55,9 +56,14 @@ class WideResNet(nn.Module):
         order: of the batch norms: ``standard`` (each block opens with one) or ``frskd`` (each stage
             ends with one).
 
+    Attributes:
+        taps: what it returns as stages (:func:`cohobate.models.taps.read_taps`).
+
     Shapes: (B, 3, H, W) -> Output with logits (B, K), pooled (B, 64 width) and three stages at
     1, 1/2, 1/4.
     """
+
+    taps: Taps = "stages"
 
     def __init__(self, depth: int, width: int, classes: int, order: Order = "standard") -> None:
         super().__init__()
@@ -81,6 +87,7 @@ class WideResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Output:
         x = self.conv(x)
+        raw = self.taps == "benchmark"
         stages: list[Tensor] = []
         preacts: list[Tensor] = []
         for number, stage in enumerate(self.stages):
@@ -88,10 +95,11 @@ class WideResNet(nn.Module):
                 preact = block.bn1(x)
                 activated = F.relu(preact)
                 if number > 0 and i == 0:
-                    stages.append(activated)
+                    stages.append(x if raw else activated)
                     preacts.append(preact)
                 x = block(x, activated)
         preact = self.bn(x)
-        x = F.relu(preact)
-        pooled = x.mean(dim=(2, 3))
-        return Output(self.fc(pooled), pooled, (*stages, x), (*preacts, preact))
+        activated = F.relu(preact)
+        pooled = activated.mean(dim=(2, 3))
+        last = x if raw else activated
+        return Output(self.fc(pooled), pooled, (*stages, last), (*preacts, preact))

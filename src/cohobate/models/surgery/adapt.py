@@ -80,7 +80,11 @@ class Adapted(nn.Module):
         stage_names: where its stages come from.
         head: path of the classifier; None if there is no such linear layer, and so no ``pooled``.
         gateless: why its residual branches have no gates; None if they have gates.
+        preacts: a tap for each stage on what it was before its last ReLU, None where it has no ReLU;
+            None if these are not returned (:func:`.preacts.give_preacts`).
     """
+
+    preacts: tuple[Tap | None, ...] | None
 
     def __init__(
         self,
@@ -94,6 +98,7 @@ class Adapted(nn.Module):
         self.stage_names = features.names
         self.head = head
         self.gateless = gateless
+        self.preacts = None
         self._features = features
         self._pooled = None if head is None else Tap(head)
         if head is not None:
@@ -102,7 +107,11 @@ class Adapted(nn.Module):
 
     def forward(self, x: Tensor) -> Output:
         logits, stages = self._features(self.network, x)
-        return Output(logits, None if self._pooled is None else self._pooled.read(), stages)
+        pooled = None if self._pooled is None else self._pooled.read()
+        if self.preacts is None:
+            return Output(logits, pooled, stages)
+        pairs = zip(self.preacts, stages, strict=True)
+        return Output(logits, pooled, stages, tuple(s if tap is None else tap.read() for tap, s in pairs))
 
 
 def adapt(

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...core import Gate, Shape
+from .adapt import Adapted
 from .probe import Call, look, same_memory
 
 
@@ -29,11 +30,11 @@ def stage_norms(network: nn.Module, shape: Shape) -> tuple[_BatchNorm, ...]:
     """
     seen = look(network, shape)
     stages, preacts = seen.output.stages, seen.output.preacts
-    name = type(network).__name__
+    name = type(network.network if isinstance(network, Adapted) else network).__name__
     if not preacts:
         raise ValueError(
-            f"{name} does not return its stages before their last ReLU; take a built-in network "
-            "(`cohobate list models`) or give Output.preacts from your own"
+            f"{name} does not return its stages before their last ReLU; an adapted network does after "
+            "cohobate.give_preacts(network, shape), one of your own returns Output.preacts"
         )
     norms = []
     start = 0
