@@ -11,8 +11,10 @@ from awkward import KINDS, awkward_folder, fill, picture
 
 from cohobate.cli import main
 from cohobate.commands.evaluate import evaluate_run
+from cohobate.commands.rebuild import prepared_of
 from cohobate.data.loaders import eval_loader
 from cohobate.data.sources import load_data
+from cohobate.engine.checkpoint import read_state
 
 QUICK = ["--epochs", "1", "--batch-size", "16", "--device", "cpu", "--out", "run"]
 
@@ -142,6 +144,19 @@ def test_a_bad_test_picture_is_found_before_the_training(
     main(command)
     assert json.loads(Path("run/result.json").read_text())["last"]["test"]["network"]["images"] == 4
     assert [path.stat().st_mtime_ns for path in weights] == before
+
+
+def test_fit_and_background_reach_the_images_and_are_recorded(capsys: pytest.CaptureFixture[str]) -> None:
+    root = plain(Path("frogs"))
+    options = ["--image-size", "32", "--fit", "pad", "--background", "#010203"]
+    main(["train", "baseline", "--data", str(root), *options, *QUICK])
+    (about,) = [read_state(path)[1] for path in Path("run").glob("deployed.safetensors")]
+    assert (about["fit"], about["background"]) == ("pad", "#010203")
+    prepared = prepared_of(Path("run"))
+    # 40 x 30 pixels become 32 x 24, with 4 lines of background above and below.
+    assert prepared.dataset.train.x[:, :4].reshape(-1, 3).unique(dim=0).tolist() == [[1, 2, 3]]
+    inside = prepared.dataset.train.x[:, 4:28].reshape(-1, 3)
+    assert (inside != torch.tensor([1, 2, 3])).any(1).float().mean() > 0.99
 
 
 def test_unlabelled_pictures_are_read_and_spoken_of_alike(capsys: pytest.CaptureFixture[str]) -> None:
