@@ -113,7 +113,8 @@ def test_a_picture_damaged_in_the_middle_is_a_line_with_its_name(
         main(
             ["train", "baseline", "--data", "frogs", "--image-size", "80", "--workers", workers, *QUICK],
         )
-    (line,) = capsys.readouterr().err.splitlines()
+    *before, line = capsys.readouterr().err.splitlines()
+    assert all(each.startswith("baseline seed 0 ") for each in before)
     assert line.startswith("error: frogs/val/dark/1.png cannot be decoded: ")
     assert line.endswith(
         "mend or remove it and give the same command again, or leave such files out by --skip-unreadable"
