@@ -210,7 +210,7 @@ def test_in_training_a_random_part_is_fitted_as_the_whole_is(fit: str, place: Pa
     wide(place / "x.png")
     grey = (0.5, 0.5, 0.5)
     files = Files(
-        (place / "x.png",) * 40, torch.zeros(40, dtype=torch.int64), (72, 72), Reading(fit, "black")
+        (place / "x.png",) * 40, torch.zeros(40, dtype=torch.int64), (72, 72), reading=Reading(fit, "black")
     )
     dataset = Dataset("x", ("a",), files, None, None, grey, grey, crop=0, flip=False)
     (batch,) = train_loader(dataset, batch_size=40, seed=0, device=CPU, workers=0).epoch(0)
