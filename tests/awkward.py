@@ -104,7 +104,7 @@ def awkward_folder(root: Path) -> int:
     os.symlink("gone.png", dark / "link.png")
     whole = (dark / "plain.jpg").read_bytes()
     (dark / "cut.jpg").write_bytes(whole[: len(whole) // 2])
-    (dark / "none.png").write_bytes(b"no image")
+    (dark / "non\udce9.png").write_bytes(b"no image")
     for junk in (dark / ".DS_Store", dark / "Thumbs.db", root / ".DS_Store"):
         junk.write_bytes(b"\0\0\0\1Bud1")
     (dark / "notes.txt").write_text("of the frog")

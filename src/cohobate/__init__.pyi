@@ -27,6 +27,7 @@ from .data.arrays import arrays as arrays
 from .data.augment.mixing import cutmix as cutmix
 from .data.augment.mixing import mixup as mixup
 from .data.dataset import hold_out as hold_out
+from .data.pictures import Reading as Reading
 from .data.sources import load_data as load_data
 from .methods.at import AT as AT
 from .methods.byot import BYOT as BYOT

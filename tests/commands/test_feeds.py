@@ -422,7 +422,7 @@ def test_what_they_do_not_go_with_is_named() -> None:
 def test_unlabelled_images_of_the_runs_own_data_leave_out_those_that_are_held_out() -> None:
     config = options("kd", {"unlabelled": "digits", "train_images": 100})
     dataset = read_data(config)
-    extra = extra_images(dataset, config)
+    extra, _ = extra_images(dataset, config)
     assert isinstance(extra, Images)
     assert isinstance(dataset.val, Images)
     assert len(dataset.train) == 100
@@ -430,7 +430,7 @@ def test_unlabelled_images_of_the_runs_own_data_leave_out_those_that_are_held_ou
     assert (extra.y == IGNORED).all()
     shown = {image.numpy().tobytes() for image in extra.x}
     assert not shown & {image.numpy().tobytes() for image in dataset.val.x}
-    assert extra_images(dataset, options("kd", {})) is None
+    assert extra_images(dataset, options("kd", {})) == (None, ())
 
 
 # ---------------------------------------------------------------- mixed labels, changed images

@@ -11,8 +11,10 @@ from awkward import KINDS, awkward_folder, fill, picture
 
 from cohobate.cli import main
 from cohobate.commands.evaluate import evaluate_run
+from cohobate.commands.rebuild import prepared_of
 from cohobate.data.loaders import eval_loader
 from cohobate.data.sources import load_data
+from cohobate.engine.checkpoint import read_state
 
 QUICK = ["--epochs", "1", "--batch-size", "16", "--device", "cpu", "--out", "run"]
 
@@ -37,7 +39,7 @@ def test_a_folder_of_every_awkward_kind(size: str, capsys: pytest.CaptureFixture
     command = ["train", "baseline", "--data", "frogs", "--image-size", size, "--workers", "1", *QUICK]
     line = refused(capsys, *command)
     assert line.startswith(f"error: 3 of {count + 3} image files cannot be read: ")
-    for name in ("link.png: it is a link to gone.png", "cut.jpg: ", "none.png: it is no image"):
+    for name in ("link.png: it is a link to gone.png", "cut.jpg: ", r"non\xe9.png: it is no image"):
         assert f"train/dark/{name}" in line
     assert not Path("run").exists()
 
@@ -111,7 +113,8 @@ def test_a_picture_damaged_in_the_middle_is_a_line_with_its_name(
         main(
             ["train", "baseline", "--data", "frogs", "--image-size", "80", "--workers", workers, *QUICK],
         )
-    (line,) = capsys.readouterr().err.splitlines()
+    *before, line = capsys.readouterr().err.splitlines()
+    assert all(each.startswith("baseline seed 0 ") for each in before)
     assert line.startswith("error: frogs/val/dark/1.png cannot be decoded: ")
     assert line.endswith(
         "mend or remove it and give the same command again, or leave such files out by --skip-unreadable"
@@ -142,6 +145,19 @@ def test_a_bad_test_picture_is_found_before_the_training(
     main(command)
     assert json.loads(Path("run/result.json").read_text())["last"]["test"]["network"]["images"] == 4
     assert [path.stat().st_mtime_ns for path in weights] == before
+
+
+def test_fit_and_background_reach_the_images_and_are_recorded(capsys: pytest.CaptureFixture[str]) -> None:
+    root = plain(Path("frogs"))
+    options = ["--image-size", "32", "--fit", "pad", "--background", "#010203"]
+    main(["train", "baseline", "--data", str(root), *options, *QUICK])
+    (about,) = [read_state(path)[1] for path in Path("run").glob("deployed.safetensors")]
+    assert (about["fit"], about["background"]) == ("pad", "#010203")
+    prepared = prepared_of(Path("run"))
+    # 40 x 30 pixels become 32 x 24, with 4 lines of background above and below.
+    assert prepared.dataset.train.x[:, :4].reshape(-1, 3).unique(dim=0).tolist() == [[1, 2, 3]]
+    inside = prepared.dataset.train.x[:, 4:28].reshape(-1, 3)
+    assert (inside != torch.tensor([1, 2, 3])).any(1).float().mean() > 0.99
 
 
 def test_unlabelled_pictures_are_read_and_spoken_of_alike(capsys: pytest.CaptureFixture[str]) -> None:

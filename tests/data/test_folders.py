@@ -84,11 +84,17 @@ def test_what_is_not_read_is_counted_by_kind_and_named(folder: Path) -> None:
     (folder / "labels.csv").write_text("a")
     (folder / "train" / "cat" / "again").symlink_to(folder / "train" / "dog", target_is_directory=True)
     assert load_data(str(folder), Path()).notes == (
-        "not read beside the splits: 2 folder (extra, masks), 1 .csv (labels.csv)",
+        "not read beside the splits: 2 folders (extra, masks), 1 .csv (labels.csv)",
         "not read in train: 3 .txt (cat/a.txt, dog/b.TXT ...), 1 .heic (x.heic), 1 .png (of-no-class.png), "
-        "1 link to a folder (cat/again)",
+        "1 linked folder (cat/again)",
         "not read in val: 1 without an extension (dog/README)",
     )
+
+
+def test_a_pipe_that_is_named_like_an_image_is_not_read(folder: Path) -> None:
+    os.mkfifo(folder / "train" / "cat" / "pipe.png")
+    dataset = load_data(str(folder), Path())
+    assert dataset.notes == ("not read in train: 1 special file (cat/pipe.png)",)
 
 
 def test_what_systems_leave_behind_is_passed_over(folder: Path) -> None:

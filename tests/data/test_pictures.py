@@ -127,6 +127,14 @@ def test_the_first_of_several_frames_is_read_and_said(name: str, place: Path) ->
     assert "1 with several frames or pages, of which the first is read" in dataset.notes[0]
 
 
+def test_further_pictures_of_a_camera_are_previews_and_not_spoken_of(place: Path) -> None:
+    picture = Image.new("RGB", (8, 8), "red")
+    picture.save(place / "x.jpg", "MPO", save_all=True, append_images=[Image.new("RGB", (8, 8), "blue")])
+    dataset = load_data(str(place.parents[1]), Path())
+    assert dataset.train.x[0, 0, 0, 0] > 240
+    assert dataset.notes == ()
+
+
 def test_one_bit_palette_and_cmyk_become_rgb(place: Path) -> None:
     Image.new("1", (8, 8), 1).save(place / "1.png")
     Image.new("P", (8, 8), 0).save(place / "2.png")
@@ -202,7 +210,7 @@ def test_in_training_a_random_part_is_fitted_as_the_whole_is(fit: str, place: Pa
     wide(place / "x.png")
     grey = (0.5, 0.5, 0.5)
     files = Files(
-        (place / "x.png",) * 40, torch.zeros(40, dtype=torch.int64), (72, 72), Reading(fit, "black")
+        (place / "x.png",) * 40, torch.zeros(40, dtype=torch.int64), (72, 72), reading=Reading(fit, "black")
     )
     dataset = Dataset("x", ("a",), files, None, None, grey, grey, crop=0, flip=False)
     (batch,) = train_loader(dataset, batch_size=40, seed=0, device=CPU, workers=0).epoch(0)

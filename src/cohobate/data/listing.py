@@ -53,11 +53,15 @@ class Found:
         if not self.unread:
             return ()
         each = sorted(self.unread.items(), key=lambda item: (-len(item[1]), item[0]))
-        parts = [f"{len(names):,} {kind} ({_examples(names)})" for kind, names in each[:KINDS]]
+        parts = [f"{_counted(kind, len(names))} ({_examples(names)})" for kind, names in each[:KINDS]]
         if len(each) > KINDS:
             parts.append(f"{sum(len(names) for _, names in each[KINDS:]):,} of other kinds")
         count = sum(map(len, self.unread.values()))
         return (f"not read {name}: {', '.join(parts)}",) if count else ()
+
+
+def _counted(kind: str, count: int) -> str:
+    return f"{count:,} {kind}" + ("s" if count > 1 and kind.endswith(("folder", "file")) else "")
 
 
 def _examples(names: list[str]) -> str:
@@ -119,7 +123,7 @@ def below(folder: Path, part: Path, found: Found) -> None:
         if entry.is_dir(follow_symlinks=False):
             below(path, part, found)
         elif entry.is_dir():
-            found.leave(path, part, "link to a folder")
+            found.leave(path, part, "linked folder")
         elif not entry.is_file():
             found.leave(path, part, "special file")
         elif entry.name.lower().endswith(EXTENSIONS):

@@ -105,9 +105,11 @@ def decode(path: Path, reading: Reading) -> Image.Image:
     """
     try:
         with Image.open(path) as picture:
-            # First of all: Pillow turns a TIFF itself, and a PNG may have its EXIF behind its pixels.
+            # First of all: a PNG may have its EXIF behind its pixels.
             picture.load()
-            return _turned(_rgb(picture, reading.colour), orientation(picture) or 1)
+            # Pillow itself turns a TIFF as it loads it.
+            value = 1 if picture.format == "TIFF" else orientation(picture) or 1
+            return _turned(_rgb(picture, reading.colour), value)
     # Pillow's readers raise all kinds of errors on damaged files.
     except Exception as error:
         raise PictureError(f"{shown(path)} cannot be decoded: {reason(error)}") from error
