@@ -14,7 +14,8 @@ from torch import Tensor
 from ..config.groups import Settings, Training
 from ..core import Frozen, Loader, Method, Term
 from ..data.augment.autoaugment import PolicyName
-from ..data.augment.labels import Smoothed
+from ..data.augment.crops import with_crops
+from ..data.augment.labels import Smoothed, Weighted, class_weights
 from ..data.augment.mixing import Mixed
 from ..data.dataset import Dataset, Split, hold_out, limit
 from ..data.loaders import eval_loader, train_loader
@@ -31,16 +32,16 @@ from ..engine.measures.classification import CLASSIFICATION
 
 def read_data(config: Training) -> Dataset:
     """The data set of a run: read, held out from, limited, in this order."""
-    dataset = load_data(config.data, config.data_root, config.image_size)
+    dataset = load_data(config.data, config.data_root, config.image_size, config.channels)
     return divide(dataset, config)
 
 
 def divide(dataset: Dataset, config: Training) -> Dataset:
-    """Hold out the validation split, then keep as many training images as were asked for."""
+    """Hold out the validation split, keep as many training images as were asked for, augment them as told."""
     dataset = hold_out(dataset, config.val_fraction, config.split_seed)
     if config.train_images is not None:
         dataset = limit(dataset, config.train_images, config.split_seed)
-    return dataset
+    return with_crops(dataset, config.crop, config.flip)
 
 
 def extra_images(dataset: Dataset, config: Training) -> Split | None:
@@ -48,7 +49,7 @@ def extra_images(dataset: Dataset, config: Training) -> Split | None:
     if config.unlabelled is None:
         return None
     if config.unlabelled == config.data:
-        whole = load_data(config.data, config.data_root, config.image_size)
+        whole = load_data(config.data, config.data_root, config.image_size, config.channels)
         return fitting(hold_out(whole, config.val_fraction, config.split_seed).train, dataset)
     return unlabelled_images(config.unlabelled, config.data_root, dataset)
 
@@ -61,6 +62,7 @@ def make_feeds(
     augmentations: int | None = None,
     autoaugment: PolicyName = "none",
     cutout: int = 0,
+    balanced: bool = False,
     cache_teacher: Literal["auto", "on", "off"] = "auto",
     unlabelled: Split | None = None,
     unlabelled_share: float = 1.0,
@@ -74,7 +76,7 @@ def make_feeds(
         dataset: the labelled images.
         device: of the batches.
         workers: processes that decode files.
-        augmentations, autoaugment, cutout: see :func:`cohobate.data.loaders.train_loader`.
+        augmentations, autoaugment, cutout, balanced: see :func:`cohobate.data.loaders.train_loader`.
         cache_teacher: whether the teacher's logits are computed once for each version of an image;
             auto: where that is possible.
         unlabelled: images mixed in for the teacher's terms (:func:`cohobate.data.unlabelled.unlabelled`).
@@ -101,6 +103,7 @@ def make_feeds(
             batch_size=settings.batch_size,
             accumulate=settings.accumulate,
             seed=settings.seed,
+            balanced=balanced,
             **options,
         )
         loader: Loader = own
@@ -125,7 +128,7 @@ def make_feeds(
                 size = unlabelled_batch(len(others.train), unlabelled_share, settings)
                 seed = own_seed(settings.seed)
                 loader = WithUnlabelled(loader, train_loader(others, batch_size=size, seed=seed, **options))
-        return with_labels(loader, settings, len(dataset.classes))
+        return with_labels(loader, settings, dataset, device)
 
     measured = partial(split_loader, dataset=dataset, device=device, workers=workers)
     return Feeds(
@@ -183,6 +186,11 @@ def refuse_unlabelled(method: Method, settings: Settings) -> None:
             f"label_smoothing {settings.label_smoothing} turns labels into probabilities, and unlabelled "
             "images have none; set it to 0, or leave out --unlabelled"
         )
+    if settings.class_weights is not None:
+        raise ValueError(
+            "class_weights turns labels into weights, and unlabelled images have none; leave it out, or "
+            "leave out --unlabelled"
+        )
     if settings.mixing != "none":
         raise ValueError(
             f"mixing {settings.mixing} mixes labels in pairs, and unlabelled images have none; set it to "
@@ -225,18 +233,22 @@ def split_loader(split: Split, dataset: Dataset, device: torch.device, workers: 
     )
 
 
-def with_labels(loader: Loader, settings: Settings, classes: int) -> Loader:
-    """The labels as the settings have them: smoothed first, then mixed, if either."""
+def with_labels(loader: Loader, settings: Settings, dataset: Dataset, device: torch.device) -> Loader:
+    """The labels as the settings have them: smoothed first, then mixed, then weighted, if any of these."""
+    classes = len(dataset.classes)
     if settings.label_smoothing:
         loader = Smoothed(loader, settings.label_smoothing, classes)
-    if settings.mixing == "none":
-        return loader
-    return Mixed(
-        loader,
-        settings.mixing,
-        classes,
-        seed=settings.seed,
-        rank=distributed.rank(),
-        alpha=settings.mixing_alpha,
-        share=settings.mixing_share,
-    )
+    if settings.mixing != "none":
+        loader = Mixed(
+            loader,
+            settings.mixing,
+            classes,
+            seed=settings.seed,
+            rank=distributed.rank(),
+            alpha=settings.mixing_alpha,
+            share=settings.mixing_share,
+        )
+    if settings.class_weights is not None:
+        weights = class_weights(settings.class_weights, dataset.train.y, classes)
+        loader = Weighted(loader, weights.to(device))
+    return loader

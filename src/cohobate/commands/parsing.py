@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from tyro.constructors import PrimitiveConstructorSpec
 
 from ..config.checking import checked
-from ..config.grammar import takes_several
+from ..config.grammar import flag, takes_several
 from ..config.groups import GROUPS, Group
 
 SETUP = "Published set-up to take options from (`cohobate list setups`); options that you give override it."
@@ -21,6 +21,9 @@ CONFIG = "File to take options from: the run.yaml of a run; flags override it."
 
 WHOLE = "whole"
 """Marks an option of several values that may hold commas themselves: kd:weight=1,temperature=2."""
+
+SWITCH = bool | None
+"""Type of an option that is on, off, or left to the data."""
 
 C = TypeVar("C", bound=Group)
 
@@ -56,7 +59,7 @@ def parsed(
     options = make_dataclass("Options", fields, frozen=True)
     typed: Any = tyro.cli(
         options,
-        args=list(arguments),
+        args=_with_values(arguments, _switches(groups.values())),
         prog=program,
         description=about,
         config=(tyro.conf.OmitArgPrefixes,),
@@ -76,16 +79,18 @@ def parsed_alone(program: str, arguments: Sequence[str], command: type[C], about
 def _box(title: str, group: type[Group], initial: Mapping[str, Any], hidden: Sequence[str]) -> Any:
     """A dataclass with the fields of a group, for tyro; pydantic checks the values afterwards."""
     fields = [
-        (name, _typed(info), field(default=_default(name, info, initial)))
+        (name, _typed(name, info), field(default=_default(name, info, initial)))
         for name, info in group.model_fields.items()
         if name not in hidden
     ]
     return make_dataclass(title, fields, frozen=True, namespace={"__doc__": group.__doc__})
 
 
-def _typed(info: FieldInfo) -> Any:
+def _typed(name: str, info: FieldInfo) -> Any:
     marks = [mark for mark in info.metadata if mark is tyro.conf.Positional]
     help_ = tyro.conf.arg(help=info.description)
+    if info.annotation == SWITCH:
+        return Annotated[(info.annotation, help_, switch(name), *marks)]
     if not takes_several(info.annotation):
         return Annotated[(info.annotation, help_, *marks)]
     constructor = several(info.annotation, split=WHOLE not in info.metadata)
@@ -113,6 +118,33 @@ def several(annotation: Any, *, split: bool) -> PrimitiveConstructorSpec[Any]:
         is_instance=lambda value: value is None or isinstance(value, tuple | list),
         str_from_instance=lambda value: ["none"] if value is None else [str(part) for part in value],
     )
+
+
+# ---------------------------------------------------------------- switches that may be left to the data
+
+
+def switch(name: str) -> PrimitiveConstructorSpec[Any]:
+    """How an option that is on, off or neither is shown: ``--flip | --no-flip``."""
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=f"| {flag(f'no_{name}')}",
+        instance_from_str=lambda texts: {"true": True, "false": False}.get(texts[0].lower(), texts[0]),
+        is_instance=lambda value: value is None or isinstance(value, bool),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def _switches(groups: Iterable[type[Group]]) -> list[str]:
+    """The flags of such options."""
+    fields = (item for group in groups for item in group.model_fields.items())
+    return [flag(name) for name, info in fields if info.annotation == SWITCH]
+
+
+def _with_values(arguments: Sequence[str], switches: Sequence[str]) -> list[str]:
+    """The arguments with ``--flip`` written as ``--flip=true``, and ``--no-flip`` as ``--flip=false``."""
+    values = {each: f"{each}=true" for each in switches}
+    values |= {flag(f"no_{each.removeprefix('--')}"): f"{each}=false" for each in switches}
+    return [values.get(argument.replace("_", "-"), argument) for argument in arguments]
 
 
 # ---------------------------------------------------------------- before flags

@@ -43,13 +43,15 @@ def run(prepared: Prepared, folder: RunFolder, *, checked: bool = False, quiet: 
     display = Display(f"{prepared.label} seed {prepared.config.seed}", quiet or distributed.rank() > 0)
     for note in prepared.dataset.notes:
         display.say(f"note: {note}")
+    display.say(f"augmentation: {prepared.augmentation}{_if_sides_matter(prepared)}")
     if not checked and not prepared.has_begun(folder):
         prepared.check()
     trained = partial(_trained, prepared, display)
     prepared = _with_precision(prepared, folder, display, trained)
     feeds = prepared.feeds()
     notes, headline = prepared.dataset.notes, feeds.measures.headline
-    claim(folder, prepared.method, prepared.config, prepared.fingerprint, notes, headline)
+    augmentation = prepared.augmentation
+    claim(folder, prepared.method, prepared.config, prepared.fingerprint, notes, headline, augmentation)
     if folder.finished:
         display.say(f"already finished: {folder.path}")
         return read_result(folder)
@@ -59,6 +61,13 @@ def run(prepared: Prepared, folder: RunFolder, *, checked: bool = False, quiet: 
         about = _about(prepared)
         outcome = run_plan(plan, feeds, prepared.config, prepared.device, folder, display, stopper, about)
     return _finished(outcome, prepared, folder)
+
+
+def _if_sides_matter(prepared: Prepared) -> str:
+    """A hint where images are mirrored although nobody said so: a left and a right hand become alike."""
+    config = prepared.config
+    by_default = prepared.dataset.flip and config.flip is None and config.augmentations != 0
+    return "; --no-flip if left and right matter" if by_default else ""
 
 
 def _trained(prepared: Prepared, display: Display, spec: str) -> nn.Module:

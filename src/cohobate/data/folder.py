@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..core import IGNORED
-from .dataset import Dataset, Files, Images, Split, channel_statistics
+from .dataset import Channels, Dataset, Files, Images, Split, channel_statistics
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm")
 SMALL = 64
@@ -37,7 +37,17 @@ def decode(path: Path) -> Image.Image:
         raise ValueError(f"{path} cannot be decoded: {error}") from error
 
 
-def load_folder(root: Path, image_size: int | None = None) -> Dataset:
+def read_picture(path: Path, channels: int) -> Image.Image:
+    """An image in RGB (3 channels) or grey (1).
+
+    Raises:
+        ValueError: it cannot be decoded.
+    """
+    picture = decode(path)
+    return picture.convert("L") if channels == 1 else picture
+
+
+def load_folder(root: Path, image_size: int | None = None, channels: int | None = None) -> Dataset:
     """Images in class folders; the classes are the folders of ``train``, sorted by name.
 
     Up to 64 pixels a side the images are decoded once and held in memory, with the mean and
@@ -48,12 +58,18 @@ def load_folder(root: Path, image_size: int | None = None) -> Dataset:
         root: holds ``train`` and, where there are such, ``val`` and ``test``.
         image_size: side in pixels. None: that of the first 32 images where they are equal, square
             and at most 64; else 224.
+        channels: 3 (RGB), or 1: read as grey; None: 3.
 
     Raises:
         FileNotFoundError: no such folder.
         ValueError: no train folder, an empty class, a class that train does not have, a link that
-            leaves the folder, or an image that cannot be decoded.
+            leaves the folder, an image that cannot be decoded, or another number of channels.
     """
+    if channels not in (None, 1, 3):
+        raise ValueError(
+            f"the images of a folder are read in 3 channels (RGB) or 1 (grey), got channels {channels}; "
+            "other numbers of channels are for arrays, in a file .npz"
+        )
     if not root.is_dir():
         raise FileNotFoundError(f"no folder {root.absolute()}")
     if image_size is not None and image_size < 1:
@@ -67,15 +83,23 @@ def load_folder(root: Path, image_size: int | None = None) -> Dataset:
     side = image_size or _common_side(paths[:32])
     size = side, side
     others = {part: _listing(root, part, classes) for part in ("val", "test") if (root / part).is_dir()}
-    train = _split(paths, y, size)
-    val = _split(*others["val"], size) if "val" in others else None
-    test: Callable[[], Split] | None = partial(_split, *others["test"], size) if "test" in others else None
-    mean, std = channel_statistics(train.x) if isinstance(train, Images) else (IMAGENET_MEAN, IMAGENET_STD)
+    read = partial(_split, size=size, channels=channels or 3)
+    train = read(paths, y)
+    val = read(*others["val"]) if "val" in others else None
+    test: Callable[[], Split] | None = partial(read, *others["test"]) if "test" in others else None
+    mean, std = channel_statistics(train.x) if isinstance(train, Images) else imagenet(channels or 3)
     crop = max(1, side // 8) if isinstance(train, Images) else 0
     return Dataset(root.absolute().name, classes, train, val, test, mean, std, crop, flip=True)
 
 
-def load_pictures(root: Path, size: tuple[int, int]) -> Split:
+def imagenet(channels: int) -> tuple[Channels, Channels]:
+    """Mean and standard deviation of ImageNet; in one channel, the mean of each over the three."""
+    if channels == 3:
+        return IMAGENET_MEAN, IMAGENET_STD
+    return (round(sum(IMAGENET_MEAN) / 3, 3),), (round(sum(IMAGENET_STD) / 3, 3),)
+
+
+def load_pictures(root: Path, size: tuple[int, int], channels: int = 3) -> Split:
     """All images in a folder and below it, in whatever folders they lie, without labels (-100).
 
     A folder with ``train`` in it gives what is below that, as ``val`` and ``test`` are not for
@@ -84,6 +108,7 @@ def load_pictures(root: Path, size: tuple[int, int]) -> Split:
     Args:
         root: the folder; links to folders are not followed.
         size: (height, width) that the network sees, in pixels.
+        channels: that it sees, 3 or 1.
 
     Raises:
         FileNotFoundError: no such folder.
@@ -95,7 +120,7 @@ def load_pictures(root: Path, size: tuple[int, int]) -> Split:
     paths = tuple(_below(folder, root))
     if not paths:
         raise ValueError(f"{folder} has no image in it or below it; looked for {', '.join(EXTENSIONS)}")
-    return _split(paths, torch.full((len(paths),), IGNORED), size)
+    return _split(paths, torch.full((len(paths),), IGNORED), size, channels)
 
 
 def _below(folder: Path, root: Path) -> Iterator[Path]:
@@ -157,14 +182,14 @@ def _common_side(paths: tuple[Path, ...]) -> int:
     return width if not sizes and width == height <= SMALL else LARGE
 
 
-def _split(paths: tuple[Path, ...], y: Tensor, size: tuple[int, int]) -> Split:
+def _split(paths: tuple[Path, ...], y: Tensor, size: tuple[int, int], channels: int) -> Split:
     height, width = size
     if max(size) > SMALL:
-        return Files(paths, y, size)
-    x = torch.empty(len(paths), height, width, 3, dtype=torch.uint8)
+        return Files(paths, y, size, channels)
+    x = torch.empty(len(paths), height, width, channels, dtype=torch.uint8)
     for row, path in enumerate(paths):
-        picture = decode(path)
+        picture = read_picture(path, channels)
         if picture.size != (width, height):
             picture = picture.resize((width, height), Image.Resampling.BILINEAR)
-        x[row] = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(height, width, 3)
+        x[row] = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(x.shape[1:])
     return Images(x, y)

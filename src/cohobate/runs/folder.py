@@ -59,8 +59,18 @@ def claim(
     fingerprint: str,
     notes: tuple[str, ...],
     headline: Metric,
+    augmentation: str,
 ) -> None:
     """Record in the folder that it belongs to this run, or check that it does.
+
+    Args:
+        folder: of the run.
+        method: its name.
+        config: its options.
+        fingerprint: of its data.
+        notes: remarks on the data.
+        headline: the metric by which it is compared.
+        augmentation: what is done to its training images, in words.
 
     Raises:
         RunError: it belongs to another configuration, to other data, or (unless ``resume`` is
@@ -84,7 +94,11 @@ def claim(
         write_bytes(folder.config, yaml.safe_dump(recorded(method, config), sort_keys=False).encode())
         write_json(
             folder.provenance,
-            {**_provenance(fingerprint, notes, environment), "headline": headline._asdict()},
+            {
+                **_provenance(fingerprint, notes, environment),
+                "headline": headline._asdict(),
+                "augmentation": augmentation,
+            },
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from .group import UNSHARED, Group
 
@@ -14,13 +14,20 @@ class Images(Group):
 
     data: str = Field(
         default="digits",
-        description="Data set: a name (`cohobate list data`), or a folder with images in train/<class>/.",
+        description="Data set: a name (`cohobate list data`), a folder with images in train/<class>/, or a "
+        "file of arrays (.npz).",
     )
     image_size: int | None = Field(
         default=None,
         ge=1,
         description="Side in pixels of the square images that a folder is read as; by default the size that "
         "the images have if it is square and at most 64, else 224. Only for folders.",
+    )
+    channels: int | None = Field(
+        default=None,
+        ge=1,
+        description="Channels of the images, for which the network is built: 1 keeps grey images grey and "
+        "turns RGB into grey; other numbers are for arrays; by default 3, grey images repeated.",
     )
     train_images: int | None = Field(
         default=None,
@@ -40,6 +47,23 @@ class Images(Group):
         description="Number of augmented versions of each image, which the epochs show in turn; 0: images "
         "are not augmented; by default every epoch draws new versions.",
     )
+    flip: bool | None = Field(
+        default=None,
+        description="Mirror training images at random, or not; by default as the data set has it: folders "
+        "and CIFAR are mirrored, digits and arrays are not.",
+    )
+    crop: int | None = Field(
+        default=None,
+        ge=0,
+        description="Zero pixels around a training image before its random crop; 0: no random crop; by "
+        "default as the data set has it. Images of a folder that are larger than 64 pixels are cropped and "
+        "resized at random instead: for them 0 takes the centre, as in evaluation, and others are refused.",
+    )
+    balance: Literal["none", "sampling"] = Field(
+        default="none",
+        description="Balance of the classes; sampling: each epoch draws every class equally often, in as "
+        "many updates; none: each image once.",
+    )
     autoaugment: Literal["none", "cifar", "imagenet", "svhn"] = Field(
         default="none",
         description="Policy of AutoAugment, applied after crop and flip; none: no AutoAugment.",
@@ -49,3 +73,9 @@ class Images(Group):
         ge=0,
         description="Cutout: side in pixels of a square in each training image that is set to zero; 0: none.",
     )
+
+    @model_validator(mode="after")
+    def _augmented(self) -> Images:
+        if self.augmentations == 0 and (self.flip or self.crop):
+            raise ValueError("augmentations 0 shows the images as they are; leave out flip and crop")
+        return self
