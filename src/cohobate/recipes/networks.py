@@ -42,7 +42,7 @@ def make_network(spec: str, classes: int, shape: Shape) -> nn.Module:
 
 def _adapted(name: str, network: nn.Module, shape: Shape) -> nn.Module:
     try:
-        return adapt(network, shape=shape)
+        look(network, shape)
     except WrongImagesError as error:
         if shape[0] == 3:
             raise
@@ -50,6 +50,7 @@ def _adapted(name: str, network: nn.Module, shape: Shape) -> nn.Module:
             f"{error}; if it is made for another number of channels than {shape[0]}, give {name} a parameter "
             "in_channels, to which the run passes this number"
         ) from error
+    return adapt(network, shape=shape)
 
 
 def _of_user(name: str, classes: int, channels: int, options: dict[str, Any]) -> nn.Module:
