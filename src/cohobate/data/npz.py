@@ -59,12 +59,13 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     key = ""
     held = {}
     try:
-        file = np.load(path, allow_pickle=False)
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise ValueError("it is a single array, not an archive of several")
-        with file:
-            for key in file.files:
-                held[key] = file[key]
+        with path.open("rb") as stream:
+            file = np.load(stream, allow_pickle=False)
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise ValueError("it is a single array, not an archive of several")
+            with file:
+                for key in file.files:
+                    held[key] = file[key]
         return held
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         where = f"{path}, {key}" if key else f"{path}"
