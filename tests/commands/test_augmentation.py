@@ -16,7 +16,6 @@ import cohobate
 from cohobate.cli import main
 from cohobate.core import Batch
 from cohobate.data.arrays import arrays
-from cohobate.data.augment.crops import with_crops
 from cohobate.data.dataset import Dataset
 from cohobate.data.folder import load_folder
 from cohobate.data.loaders import train_loader
@@ -139,6 +138,8 @@ def test_padding_of_large_files_is_refused_with_what_there_is_instead(
 
 
 def test_crop_0_shows_the_centre_of_files() -> None:
+    from cohobate.data.augment.crops import with_crops
+
     dataset = load_folder(sides(72, 4), image_size=72)
     options: dict[str, Any] = {"batch_size": 8, "seed": 0, "device": torch.device("cpu"), "workers": 0}
     centred = next(iter(train_loader(dataset, **options, augmentations=0).epoch(0)))
@@ -158,6 +159,8 @@ def test_crop_0_shows_the_centre_of_files() -> None:
 
 
 def test_mirror_images_can_be_switched_off_on_every_device(device: str) -> None:
+    from cohobate.data.augment.crops import with_crops
+
     x = np.zeros((8, 4, 6, 3), np.uint8)
     x[..., 4:, :] = 255
     dataset = arrays(x, np.arange(8) % 2, flip=True)

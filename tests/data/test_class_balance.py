@@ -15,12 +15,12 @@ from zoo import CLASSES, ZOO, batch, seeded
 
 import cohobate
 from cohobate.core import Batch, Method
+from cohobate.data import order
 from cohobate.data.arrays import arrays
-from cohobate.data.augment.labels import Weighted, class_weights, smooth
+from cohobate.data.augment import labels
 from cohobate.data.dataset import Dataset
 from cohobate.data.folder import load_folder
 from cohobate.data.loaders import train_loader
-from cohobate.data.order import balanced_rows
 
 CPU = torch.device("cpu")
 SIZES = (30, 9, 1)
@@ -59,7 +59,7 @@ def test_each_class_is_drawn_equally_often_and_each_image_within_it() -> None:
     y = torch.repeat_interleave(torch.arange(4), torch.tensor([31, 9, 0, 2]))
     seen = []
     for seed in range(20):
-        rows = balanced_rows(y, torch.Generator().manual_seed(seed))
+        rows = order.balanced_rows(y, torch.Generator().manual_seed(seed))
         assert len(rows) == 42
         assert torch.bincount(y[rows]).tolist() == [14, 14, 0, 14]
         times = torch.bincount(rows, minlength=42)
@@ -74,7 +74,7 @@ def test_each_class_is_drawn_equally_often_and_each_image_within_it() -> None:
 def test_a_remainder_goes_to_classes_at_random() -> None:
     y = torch.tensor([0, 0, 0, 1, 2])
     counts = [
-        tuple(torch.bincount(y[balanced_rows(y, torch.Generator().manual_seed(s))]).tolist())
+        tuple(torch.bincount(y[order.balanced_rows(y, torch.Generator().manual_seed(s))]).tolist())
         for s in range(30)
     ]
     assert set(counts) == {(1, 2, 2), (2, 1, 2), (2, 2, 1)}
@@ -126,10 +126,10 @@ def test_files_are_balanced_alike(tmp_path: Path) -> None:
 
 def test_weights_have_a_mean_of_1_over_the_images() -> None:
     y = torch.repeat_interleave(torch.arange(3), torch.tensor(SIZES))
-    balanced = class_weights("balanced", y, 4)
+    balanced = labels.class_weights("balanced", y, 4)
     # Of scikit-learn: images / (classes x images of the class); the fourth class has none.
     torch.testing.assert_close(balanced, torch.tensor([40 / 90, 40 / 27, 40 / 3, 0]), rtol=1e-6, atol=0)
-    given = class_weights([1, 2, 4], y, 3)
+    given = labels.class_weights([1, 2, 4], y, 3)
     torch.testing.assert_close(given, torch.tensor([1.0, 2, 4]) * 40 / (30 + 18 + 4), rtol=1e-6, atol=0)
     assert float(given[y].mean()) == pytest.approx(1, abs=1e-6)
 
@@ -145,7 +145,7 @@ def test_weights_have_a_mean_of_1_over_the_images() -> None:
 )
 def test_weights_that_cannot_be(weights: list[float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        class_weights(weights, torch.tensor([0, 1, 2]), 3)
+        labels.class_weights(weights, torch.tensor([0, 1, 2]), 3)
 
 
 class Once:
@@ -162,7 +162,7 @@ class Once:
 
 
 def weighted(given: Batch, weights: Tensor) -> Batch:
-    (found,) = Weighted(Once(given), weights).epoch(0)
+    (found,) = labels.Weighted(Once(given), weights).epoch(0)
     return found
 
 
@@ -173,8 +173,8 @@ def test_the_weighted_cross_entropy_is_that_of_torch() -> None:
     own = cohobate.core.cross_entropy(logits, weighted(given, w).y)
     theirs = torch.nn.functional.cross_entropy(logits, y, weight=w, reduction="sum") / 8
     torch.testing.assert_close(own, theirs)
-    own = cohobate.core.cross_entropy(logits, weighted(smooth(given, 0.1, CLASSES), w).y)
-    theirs = torch.nn.functional.cross_entropy(logits, smooth(given, 0.1, CLASSES).y, weight=w)
+    own = cohobate.core.cross_entropy(logits, weighted(labels.smooth(given, 0.1, CLASSES), w).y)
+    theirs = torch.nn.functional.cross_entropy(logits, labels.smooth(given, 0.1, CLASSES).y, weight=w)
     torch.testing.assert_close(own, theirs)
 
 

@@ -13,9 +13,8 @@ from PIL import Image
 import cohobate
 from cohobate.cli import main
 from cohobate.data.arrays import arrays
-from cohobate.data.channels import in_channels, with_channels
 from cohobate.data.dataset import Dataset, Images, channel_statistics
-from cohobate.data.folder import imagenet, load_folder
+from cohobate.data.folder import load_folder
 from cohobate.data.loaders import eval_loader, train_loader
 from cohobate.data.sources import load_data
 from cohobate.data.unlabelled import unlabelled
@@ -150,6 +149,8 @@ def test_channels_that_an_image_does_not_have_are_refused() -> None:
 
 
 def test_rgb_turns_grey_as_in_pillow_and_grey_stays() -> None:
+    from cohobate.data.channels import in_channels
+
     x = torch.from_numpy(images(3, 7, 6, 3))
     grey = in_channels(x, 1, "them")
     for one, other in zip(x, grey, strict=True):
@@ -185,6 +186,9 @@ def test_crops_mirror_images_and_normalisation_of_any_number_of_channels(channel
 
 
 def test_a_data_set_of_files_says_how_it_is_read_in_grey(tmp_path: Path) -> None:
+    from cohobate.data.channels import with_channels
+    from cohobate.data.folder import imagenet
+
     for name in "ab":
         (tmp_path / "train" / name).mkdir(parents=True)
         for k in range(2):
