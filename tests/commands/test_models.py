@@ -99,7 +99,7 @@ def test_a_spec_without_some_options() -> None:
     ("spec", "message"),
     [
         ("resnet21", r"unknown model 'resnet21'; the nearest are .*resnet20.*, .*, "),
-        ("resnet20:depth=3", r"resnet20 has no option 'depth'; it has shortcut, weights"),
+        ("resnet20:depth=3", r"resnet20 has no option 'depth'; it has shortcut, channels, weights"),
         ("resnet20:shortcut=conv", r"shortcut is one of projection, padding, got 'conv'"),
         ("vgg8", r"VGG does not take images of 3 x 4 x 4: .*Output size is too small"),
         ("mine.py:full", r"Sequential does not take images of 3 x 4 x 4: mat1 and mat2 shapes"),

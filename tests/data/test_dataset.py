@@ -50,7 +50,7 @@ def test_a_channel_that_never_varies_has_std_1() -> None:
 
 def test_images_and_files_refuse_wrong_tensors() -> None:
     y = torch.zeros(2, dtype=torch.int64)
-    with pytest.raises(ValueError, match=r"uint8 of shape \(N, H, W, 3\), got torch.float32"):
+    with pytest.raises(ValueError, match=r"uint8 of shape \(N, H, W, C\), got torch.float32"):
         Images(torch.zeros(2, 4, 4, 3), y)
     with pytest.raises(ValueError, match=r"Images.y must be int64 of shape \(3,\)"):
         Images(torch.zeros(3, 4, 4, 3, dtype=torch.uint8), y)

@@ -282,6 +282,7 @@ def test_options_say_what_they_take() -> None:
         assert entry.source
         parameters = dict(inspect.signature(entry.make, eval_str=True).parameters)
         assert parameters.pop("classes").annotation is int
+        assert parameters.pop("channels").default == 3
         for option, parameter in parameters.items():
             assert get_origin(parameter.annotation) is Literal
             assert parameter.default in get_args(parameter.annotation)

@@ -15,7 +15,8 @@ from torch import Tensor
 from ..config.groups import Settings, Training
 from ..core import Frozen, Loader, Method, Term
 from ..data.augment.autoaugment import PolicyName
-from ..data.augment.labels import Smoothed
+from ..data.augment.crops import with_crops
+from ..data.augment.labels import Smoothed, Weighted, class_weights
 from ..data.augment.mixing import Mixed
 from ..data.dataset import Dataset, Split, hold_out, limit
 from ..data.folder import Care
@@ -49,6 +50,7 @@ def read_data(config: Training, say: Callable[[str], None] = lambda message: Non
         config.data,
         config.data_root,
         config.image_size,
+        config.channels,
         reading=reading_of(config) if folder else None,
         care=care_of(config, say) if folder else None,
     )
@@ -79,11 +81,11 @@ def without_check(config: Training) -> Training:
 
 
 def divide(dataset: Dataset, config: Training) -> Dataset:
-    """Hold out the validation split, then keep as many training images as were asked for."""
+    """Hold out the validation split, keep as many training images as were asked for, augment them as told."""
     dataset = hold_out(dataset, config.val_fraction, config.split_seed)
     if config.train_images is not None:
         dataset = limit(dataset, config.train_images, config.split_seed)
-    return dataset
+    return with_crops(dataset, config.crop, config.flip)
 
 
 def extra_images(dataset: Dataset, config: Training) -> tuple[Split | None, tuple[str, ...]]:
@@ -105,6 +107,7 @@ def make_feeds(
     augmentations: int | None = None,
     autoaugment: PolicyName = "none",
     cutout: int = 0,
+    balanced: bool = False,
     cache_teacher: Literal["auto", "on", "off"] = "auto",
     unlabelled: Split | None = None,
     unlabelled_share: float = 1.0,
@@ -118,7 +121,7 @@ def make_feeds(
         dataset: the labelled images.
         device: of the batches.
         workers: processes that decode files.
-        augmentations, autoaugment, cutout: see :func:`cohobate.data.loaders.train_loader`.
+        augmentations, autoaugment, cutout, balanced: see :func:`cohobate.data.loaders.train_loader`.
         cache_teacher: whether the teacher's logits are computed once for each version of an image;
             auto: where that is possible.
         unlabelled: images mixed in for the teacher's terms (:func:`cohobate.data.unlabelled.unlabelled`).
@@ -145,6 +148,7 @@ def make_feeds(
             batch_size=settings.batch_size,
             accumulate=settings.accumulate,
             seed=settings.seed,
+            balanced=balanced,
             **options,
         )
         loader: Loader = own
@@ -169,7 +173,7 @@ def make_feeds(
                 size = unlabelled_batch(len(others.train), unlabelled_share, settings)
                 seed = own_seed(settings.seed)
                 loader = WithUnlabelled(loader, train_loader(others, batch_size=size, seed=seed, **options))
-        return with_labels(loader, settings, len(dataset.classes))
+        return with_labels(loader, settings, dataset, device)
 
     measured = partial(split_loader, dataset=dataset, device=device, workers=workers)
     return Feeds(
@@ -227,6 +231,11 @@ def refuse_unlabelled(method: Method, settings: Settings) -> None:
             f"label_smoothing {settings.label_smoothing} turns labels into probabilities, and unlabelled "
             "images have none; set it to 0, or leave out --unlabelled"
         )
+    if settings.class_weights is not None:
+        raise ValueError(
+            "class_weights turns labels into weights, and unlabelled images have none; leave it out, or "
+            "leave out --unlabelled"
+        )
     if settings.mixing != "none":
         raise ValueError(
             f"mixing {settings.mixing} mixes labels in pairs, and unlabelled images have none; set it to "
@@ -269,18 +278,22 @@ def split_loader(split: Split, dataset: Dataset, device: torch.device, workers: 
     )
 
 
-def with_labels(loader: Loader, settings: Settings, classes: int) -> Loader:
-    """The labels as the settings have them: smoothed first, then mixed, if either."""
+def with_labels(loader: Loader, settings: Settings, dataset: Dataset, device: torch.device) -> Loader:
+    """The labels as the settings have them: smoothed first, then mixed, then weighted, if any of these."""
+    classes = len(dataset.classes)
     if settings.label_smoothing:
         loader = Smoothed(loader, settings.label_smoothing, classes)
-    if settings.mixing == "none":
-        return loader
-    return Mixed(
-        loader,
-        settings.mixing,
-        classes,
-        seed=settings.seed,
-        rank=distributed.rank(),
-        alpha=settings.mixing_alpha,
-        share=settings.mixing_share,
-    )
+    if settings.mixing != "none":
+        loader = Mixed(
+            loader,
+            settings.mixing,
+            classes,
+            seed=settings.seed,
+            rank=distributed.rank(),
+            alpha=settings.mixing_alpha,
+            share=settings.mixing_share,
+        )
+    if settings.class_weights is not None:
+        weights = class_weights(settings.class_weights, dataset.train.y, classes)
+        loader = Weighted(loader, weights.to(device))
+    return loader

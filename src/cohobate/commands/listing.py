@@ -51,6 +51,7 @@ def data() -> Listing:
     for name, words in SETS.items():
         table.add_row(name, words)
     table.add_row("FOLDER", "train/<class>/, val/<class>/ and test/<class>/ with images")
+    table.add_row("FILE.npz", "arrays x and y, x_val and y_val, x_test and y_test (docs/AUGMENTATION.md)")
     return table, []
 
 

@@ -224,6 +224,10 @@ def _batch(pictures: Split, rows: Tensor, dataset: Dataset, device: torch.device
 
 
 def _visible(x: Tensor, dataset: Dataset) -> Tensor:
-    """Normalised images (N, 3, H, W) as a person sees them, (N, H, W, 3) from 0 to 1."""
+    """Normalised images (N, C, H, W) as a person sees them, (N, H, W, 3) from 0 to 1.
+
+    Images of other than 3 channels are shown as the grey mean over their channels.
+    """
     mean, std = x.new_tensor(dataset.mean), x.new_tensor(dataset.std)
-    return (x.movedim(1, -1) * std + mean).clamp(0, 1).cpu()
+    pixels = (x.movedim(1, -1) * std + mean).clamp(0, 1).cpu()
+    return pixels if pixels.shape[-1] == 3 else pixels.mean(-1, keepdim=True).expand(-1, -1, -1, 3)

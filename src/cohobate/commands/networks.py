@@ -47,18 +47,21 @@ def libraries() -> dict[str, str]:
     return versions
 
 
-def inspect_network(spec: str, classes: int = 100, image_size: int | None = None) -> NetworkMap:
+def inspect_network(
+    spec: str, classes: int = 100, image_size: int | None = None, channels: int = 3
+) -> NetworkMap:
     """Stages, costs, branch points and gates of a network.
 
     Args:
         spec: as ``--model``.
         classes: K.
         image_size: side in pixels; by default 32, or the input size of a library's network.
+        channels: of the images.
 
     Raises:
         ValueError, ImportError: see :func:`cohobate.recipes.networks.make_network`.
     """
-    network, shape = _made(without(spec, "weights", "pretrained")[0], classes, image_size)
+    network, shape = _made(without(spec, "weights", "pretrained")[0], classes, image_size, channels)
     output = look(network, shape).output
     points = {point.at: point for point in branch_points(network, shape)} if output.stages else {}
     names = getattr(network, "stage_names", None) or [f"stages.{i}" for i in range(len(output.stages))]
@@ -76,13 +79,16 @@ def inspect_network(spec: str, classes: int = 100, image_size: int | None = None
     )
 
 
-def _made(spec: str, classes: int, image_size: int | None) -> tuple[nn.Module, Shape]:
+def _made(spec: str, classes: int, image_size: int | None, channels: int) -> tuple[nn.Module, Shape]:
     name, _ = parse(spec)
     if image_size is None and is_known(name) and ":" in name:
         network = build(spec, classes)
-        return network, made_for(network.get_submodule("network"))
+        shape = made_for(network.get_submodule("network"))
+        if channels == shape[0]:
+            return network, shape
+        image_size = shape[1]
     size = image_size or CIFAR
-    return make_network(spec, classes, (3, size, size)), (3, size, size)
+    return make_network(spec, classes, (channels, size, size)), (channels, size, size)
 
 
 def _gates(network: nn.Module) -> list[str]:

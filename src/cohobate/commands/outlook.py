@@ -34,7 +34,14 @@ def dry_run(prepared: Prepared) -> list[Outlook]:
     prepared.check()
     dataset, config, device = prepared.dataset, prepared.config, prepared.device
     # Without the store of a teacher's logits: filling it is no part of a step.
-    feeds = make_feeds(dataset, device, config.workers, autoaugment=config.autoaugment, cutout=config.cutout)
+    feeds = make_feeds(
+        dataset,
+        device,
+        config.workers,
+        autoaugment=config.autoaugment,
+        cutout=config.cutout,
+        balanced=config.balance == "sampling",
+    )
     outlooks: list[Outlook] = []
 
     def untrained(spec: str) -> nn.Module:
@@ -99,5 +106,6 @@ def show_plan(method: str, config: Training, own: Sequence[str]) -> None:
     val = 0 if dataset.val is None else len(dataset.val)
     images = f"{len(dataset.train):,} training and {count(val, 'validation image')}"
     print(f"{images}, {count(len(dataset.classes), 'class')}")
+    print(f"augmentation: {prepared.augmentation}")
     print("  ".join(f"{name}={getattr(config, name)}" for name in own))
     print("The time is that of a few steps here, without validation. Nothing was written.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import field, make_dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -26,6 +26,9 @@ WHOLE = "whole"
 
 TRUTHS = ("true", "false", "yes", "no", "on", "off", "1", "0")
 """What one may type behind a flag; no method is called so."""
+
+SWITCH = bool | None
+"""Type of an option that is on, off, or left to the data."""
 
 C = TypeVar("C", bound=Group)
 
@@ -67,7 +70,7 @@ def parsed(
     options = make_dataclass("Options", fields, frozen=True)
     typed: Any = tyro.cli(
         options,
-        args=list(arguments),
+        args=_with_values(arguments, _switches(groups.values())),
         prog=program,
         description=about,
         config=(tyro.conf.OmitArgPrefixes,),
@@ -108,16 +111,18 @@ def _refuse_values_of_flags(arguments: Sequence[str], groups: Sequence[type[Grou
 def _box(title: str, group: type[Group], initial: Mapping[str, Any], hidden: Sequence[str]) -> Any:
     """A dataclass with the fields of a group, for tyro; pydantic checks the values afterwards."""
     fields = [
-        (name, _typed(info), field(default=_default(name, info, initial)))
+        (name, _typed(name, info), field(default=_default(name, info, initial)))
         for name, info in group.model_fields.items()
         if name not in hidden
     ]
     return make_dataclass(title, fields, frozen=True, namespace={"__doc__": group.__doc__})
 
 
-def _typed(info: FieldInfo) -> Any:
+def _typed(name: str, info: FieldInfo) -> Any:
     marks = [mark for mark in info.metadata if mark is tyro.conf.Positional]
     help_ = tyro.conf.arg(help=info.description)
+    if info.annotation == SWITCH:
+        return Annotated[(info.annotation, help_, switch(name), *marks)]
     if not takes_several(info.annotation):
         return Annotated[(info.annotation, help_, *marks)]
     constructor = several(info.annotation, split=WHOLE not in info.metadata)
@@ -149,6 +154,33 @@ def several(annotation: Any, *, split: bool) -> PrimitiveConstructorSpec[Any]:
         is_instance=lambda value: value is None or isinstance(value, tuple | list),
         str_from_instance=write,
     )
+
+
+# ---------------------------------------------------------------- switches that may be left to the data
+
+
+def switch(name: str) -> PrimitiveConstructorSpec[Any]:
+    """How an option that is on, off or neither is shown: ``--flip | --no-flip``."""
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=f"| {flag(f'no_{name}')}",
+        instance_from_str=lambda texts: {"true": True, "false": False}.get(texts[0].lower(), texts[0]),
+        is_instance=lambda value: value is None or isinstance(value, bool),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def _switches(groups: Iterable[type[Group]]) -> list[str]:
+    """The flags of such options."""
+    fields = (item for group in groups for item in group.model_fields.items())
+    return [flag(name) for name, info in fields if info.annotation == SWITCH]
+
+
+def _with_values(arguments: Sequence[str], switches: Sequence[str]) -> list[str]:
+    """The arguments with ``--flip`` written as ``--flip=true``, and ``--no-flip`` as ``--flip=false``."""
+    values = {each: f"{each}=true" for each in switches}
+    values |= {flag(f"no_{each.removeprefix('--')}"): f"{each}=false" for each in switches}
+    return [values.get(argument.replace("_", "-"), argument) for argument in arguments]
 
 
 # ---------------------------------------------------------------- before flags

@@ -19,6 +19,7 @@ from ..config.files import read_config
 from ..config.grammar import text
 from ..config.groups import Settings, Training
 from ..core import Method, Phase, Plan
+from ..data.augment.crops import described
 from ..data.dataset import Dataset, Split, fingerprint
 from ..engine import distributed
 from ..engine.errors import RunError
@@ -104,6 +105,11 @@ class Prepared:
         """Fingerprint of all training images, the unlabelled ones included."""
         return fingerprint(self.dataset, self.unlabelled)
 
+    @property
+    def augmentation(self) -> str:
+        """What is done to the training images, in words."""
+        return described(self.dataset, self.config, self.config)
+
     def feeds(self, *, trial: bool = False) -> Feeds:
         """The loaders of the run.
 
@@ -118,6 +124,7 @@ class Prepared:
             augmentations=config.augmentations,
             autoaugment=config.autoaugment,
             cutout=config.cutout,
+            balanced=config.balance == "sampling",
             cache_teacher="off" if trial else config.cache_teacher,
             unlabelled=self.unlabelled,
             unlabelled_share=config.unlabelled_share,

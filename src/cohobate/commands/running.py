@@ -43,6 +43,7 @@ def run(prepared: Prepared, folder: RunFolder, *, checked: bool = False, quiet: 
         display.say(f"note: {note}")
     if prepared.config.log_test and prepared.dataset.test is None:
         display.say(f"note: {prepared.config.data} has no test split, so --log-test has nothing to measure")
+    display.say(f"augmentation: {prepared.augmentation}{_if_sides_matter(prepared)}")
     if not checked and not prepared.has_begun(folder):
         prepared.check()
     prepared.require_own(folder)
@@ -56,8 +57,8 @@ def run(prepared: Prepared, folder: RunFolder, *, checked: bool = False, quiet: 
 
 def _run(prepared: Prepared, folder: RunFolder, display: Display) -> Result:
     feeds, trained = prepared.feeds(), partial(_trained, prepared, display)
-    notes, headline = prepared.notes, feeds.measures.headline
-    if claim(folder, prepared.method, prepared.config, prepared.fingerprint, notes, headline):
+    about_data = prepared.fingerprint, prepared.notes, feeds.measures.headline, prepared.augmentation
+    if claim(folder, prepared.method, prepared.config, *about_data):
         display.say(f"note: {folder.path} was of another run, of which nothing was trained; it is begun anew")
     stopper = Stopper(prepared.config.max_minutes)
     plan = prepared.make_plan(prepared.job(display.say, trained))
@@ -65,6 +66,13 @@ def _run(prepared: Prepared, folder: RunFolder, display: Display) -> Result:
         about = _about(prepared)
         outcome = run_plan(plan, feeds, prepared.config, prepared.device, folder, display, stopper, about)
     return _finished(outcome, prepared, folder)
+
+
+def _if_sides_matter(prepared: Prepared) -> str:
+    """A hint where images are mirrored although nobody said so: a left and a right hand become alike."""
+    config = prepared.config
+    by_default = prepared.dataset.flip and config.flip is None and config.augmentations != 0
+    return "; --no-flip if left and right matter" if by_default else ""
 
 
 def _trained(prepared: Prepared, display: Display, spec: str) -> nn.Module:

@@ -73,6 +73,7 @@ def fit(
         As :func:`train`.
     """
     from ..core import Phase
+    from ..data.channels import with_channels
     from ..engine import distributed
     from ..engine.progress import Display
     from .feeds import divide
@@ -106,7 +107,7 @@ def fit(
         prepared(lambda job: plan(copy)).check()
 
     with distributed.process_group(device), tempfile.TemporaryDirectory() as temporary:
-        divided = divide(dataset, config)
+        divided = divide(with_channels(dataset, config.channels), config)
         folder = RunFolder(Path(temporary) if out is None else Path(out))
         if not folder.config.exists():
             check_copy()

@@ -16,7 +16,8 @@ class Batch(NamedTuple):
 
     Attributes:
         views: one or more views of the images, each (B, C, H, W); :attr:`x` is the first.
-        y: integer ids, (B,) or (B, H, W), where -100 is ignored; or probabilities, (B, K), floating.
+        y: integer ids, (B,) or (B, H, W), where -100 is ignored; or probabilities, (B, K), floating, which
+            class weights may scale.
         index: (B,) rows of the training set, for memory banks; None once images are mixed.
         progress: () fraction of the phase that is done, 0 to 1, on the device.
         taught: (B, K) logits of the teacher, if they were computed before this step; else None.
@@ -39,12 +40,12 @@ class Batch(NamedTuple):
             method: its name, for the message.
 
         Raises:
-            ValueError: the labels are probabilities, as mixing and label smoothing make them.
+            ValueError: the labels are probabilities, as mixing, label smoothing and class weights make them.
         """
         if self.y.is_floating_point():
             raise ValueError(
                 f"{method} needs integer labels, got probabilities of shape {tuple(self.y.shape)}; "
-                "switch off label smoothing and mixing"
+                "switch off label smoothing and mixing, and leave out class weights"
             )
         return self.y
 
@@ -99,7 +100,7 @@ class Loader(Protocol):
 
     ``len`` is the micro-batches of an epoch on this rank. ``epoch(e, start)`` yields those of
     epoch e from number ``start`` on: exactly the tail of the whole epoch. Each is
-    ``Batch(views, y, index)`` on the device: views (B, 3, H, W), float32, normalised, in
+    ``Batch(views, y, index)`` on the device: views (B, C, H, W), float32, normalised, in
     channels_last memory; y (B,); index (B,), rows of the split.
     """
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .channels import in_channels
 from .dataset import Dataset, Images, channel_statistics
 
 Array = np.ndarray | Tensor | Sequence[Any]
@@ -24,18 +25,21 @@ def arrays(
     classes: Sequence[str] | None = None,
     crop: int | None = None,
     flip: bool = False,
+    channels: int | None = None,
     name: str = "arrays",
 ) -> Dataset:
     """A data set of your own images; they are copied.
 
     Args:
-        x: training images, uint8: (N, H, W), (N, H, W, 1 or 3) or (N, 1 or 3, H, W).
+        x: training images, uint8: (N, H, W), (N, H, W, C) or (N, C, H, W), C being 1, 3 or ``channels``.
         y: (N,) integer ids from 0.
         val: (x, y) to choose by.
         test: (x, y) to report on.
         classes: K names; None names them "0" to "K-1".
         crop: zero pixels around an image before its random crop; None for no crop.
         flip: whether a mirrored image keeps its label.
+        channels: of the images as they are learned from: 1 keeps grey images grey and makes RGB grey, another
+            number is that of ``x``; None for 3, grey images repeated.
         name: its name in reports.
 
     Raises:
@@ -44,10 +48,14 @@ def arrays(
     """
     if crop is not None and crop < 0:
         raise ValueError(f"crop must be 0 or more, got {crop}")
-    train = _pair("train", (x, y))
+    if channels is not None and channels < 1:
+        raise ValueError(f"channels must be 1 or more, got {channels}")
+    train = _pair("train", (x, y), channels)
     names = tuple(map(str, range(int(train.y.max()) + 1))) if classes is None else tuple(classes)
     splits = {"train": train}
-    splits |= {part: _pair(part, pair) for part, pair in (("val", val), ("test", test)) if pair is not None}
+    splits |= {
+        part: _pair(part, pair, channels) for part, pair in (("val", val), ("test", test)) if pair is not None
+    }
     for part, split in splits.items():
         _check(part, split, len(names), train)
     mean, std = channel_statistics(train.x)
@@ -65,28 +73,33 @@ def _check(part: str, split: Images, classes: int, train: Images) -> None:
         raise ValueError(f"images of {part} are {split.shape[1:]}, those of train {train.shape[1:]}")
 
 
-def _pair(part: str, pair: Pair) -> Images:
+def _pair(part: str, pair: Pair, channels: int | None) -> Images:
     x, y = (_tensor(f"{kind} of {part}", value) for kind, value in zip("xy", pair, strict=True))
     if y.dim() != 1 or y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
         raise ValueError(f"y of {part} must be integer ids of shape (N,), got {y.dtype} of {tuple(y.shape)}")
-    x = _channels_last(part, x)
+    x = in_channels(_channels_last(part, x, channels), channels or 3, part)
     if len(x) != len(y) or len(x) == 0:
         raise ValueError(f"{part} has {len(x)} images and {len(y)} labels; give as many, and at least one")
     return Images(x, y.long())
 
 
-def _channels_last(part: str, x: Tensor) -> Tensor:
+def _channels_last(part: str, x: Tensor, channels: int | None) -> Tensor:
+    """(N, H, W, C), whichever axis the channels are: the one of as many as asked for, or else of 1 or 3."""
     if x.dtype != torch.uint8:
         raise ValueError(f"x of {part} must be uint8, 0 to 255, got {x.dtype}; it is normalised later")
     if x.dim() == 3:
         x = x[..., None]
-    elif x.dim() == 4 and x.shape[-1] not in (1, 3):
-        x = x.permute(0, 2, 3, 1)
-    if x.dim() != 4 or x.shape[-1] not in (1, 3) or 0 in x.shape[1:]:
-        raise ValueError(
-            f"x of {part} must be (N, H, W), (N, H, W, 1 or 3) or (N, 1 or 3, H, W), got {tuple(x.shape)}"
-        )
-    return x.expand(-1, -1, -1, 3).contiguous()
+    if x.dim() == 4 and 0 not in x.shape[1:]:
+        for numbers in ((channels,), (1, 3)):
+            if x.shape[-1] in numbers:
+                return x.contiguous()
+            if x.shape[1] in numbers:
+                return x.permute(0, 2, 3, 1).contiguous()
+    wanted = " or ".join(map(str, sorted({1, 3, channels or 3})))
+    raise ValueError(
+        f"x of {part} must be (N, H, W), (N, H, W, {wanted}) or (N, {wanted}, H, W), got {tuple(x.shape)}; "
+        "channels=C says which axis holds another number of channels"
+    )
 
 
 def _tensor(name: str, value: Array) -> Tensor:

@@ -16,7 +16,8 @@ from torch import Tensor
 from ..core import Shape
 from .pictures import Reading
 
-Channels = tuple[float, float, float]
+Channels = tuple[float, ...]
+"""A number for each channel."""
 
 
 def _check_labels(kind: str, images: int, y: Tensor) -> None:
@@ -32,7 +33,7 @@ class Images:
     """Small images, held in memory.
 
     Attributes:
-        x: (N, H, W, C) with C = 3, uint8, on the CPU.
+        x: (N, H, W, C), uint8, on the CPU.
         y: (N,), int64 class ids.
 
     Raises:
@@ -43,9 +44,9 @@ class Images:
     y: Tensor
 
     def __post_init__(self) -> None:
-        if self.x.dtype != torch.uint8 or self.x.dim() != 4 or self.x.shape[-1] != 3:
+        if self.x.dtype != torch.uint8 or self.x.dim() != 4 or self.x.shape[-1] < 1:
             raise ValueError(
-                f"Images.x must be uint8 of shape (N, H, W, 3), got {self.x.dtype} of {tuple(self.x.shape)}"
+                f"Images.x must be uint8 of shape (N, H, W, C), got {self.x.dtype} of {tuple(self.x.shape)}"
             )
         _check_labels("Images", len(self.x), self.y)
 
@@ -91,7 +92,7 @@ class Files:
     @property
     def shape(self) -> Shape:
         """(C, H, W) of an image as the network sees it."""
-        return 3, *self.size
+        return self.reading.channels, *self.size
 
     def subset(self, index: Tensor) -> Files:
         """The files at these rows, in this order."""
@@ -116,6 +117,7 @@ class Dataset:
         crop: zero pixels around a small image before its random crop.
         flip: whether a mirrored image keeps its label.
         notes: remarks on the data for readers of the results.
+        resized_crop: whether a large image is shown as a random part of it, resized; else as its centre.
     """
 
     name: str
@@ -128,6 +130,7 @@ class Dataset:
     crop: int
     flip: bool
     notes: tuple[str, ...] = ()
+    resized_crop: bool = True
 
     @property
     def shape(self) -> Shape:
@@ -141,7 +144,7 @@ def channel_statistics(x: Tensor) -> tuple[Channels, Channels]:
     Exact: sums of integers, so that neither the order nor the number of images costs digits.
 
     Args:
-        x: (N, H, W, 3), uint8.
+        x: (N, H, W, C), uint8.
     """
     value = torch.arange(256)
     pairs = []
@@ -149,8 +152,8 @@ def channel_statistics(x: Tensor) -> tuple[Channels, Channels]:
         count = torch.bincount(channel.reshape(-1), minlength=256)
         n, total, squares = (int((count * value**power).sum()) for power in (0, 1, 2))
         pairs.append((total / n / 255, (n * squares - total**2) ** 0.5 / n / 255 or 1.0))
-    (r, g, b), (u, v, w) = zip(*pairs, strict=True)
-    return (r, g, b), (u, v, w)
+    mean, std = zip(*pairs, strict=True)
+    return mean, std
 
 
 def stratified_rows(y: Tensor, wanted: Tensor, seed: int) -> tuple[Tensor, Tensor]:

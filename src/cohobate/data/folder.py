@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..config.text import shown
 from ..core import IGNORED
-from .dataset import Dataset, Files, Images, Split, channel_statistics
+from .dataset import Channels, Dataset, Files, Images, Split, channel_statistics
 from .headers import Findings, Progress, check, listed
 from .listing import Found, below, classes_of, parts_of, refuse
 from .pictures import EXTENSIONS, REMEDY, SMALL, PictureError, Reading, decode
@@ -51,7 +51,12 @@ class Care:
 
 
 def load_folder(
-    root: Path, image_size: int | None = None, reading: Reading | None = None, care: Care | None = None
+    root: Path,
+    image_size: int | None = None,
+    reading: Reading | None = None,
+    care: Care | None = None,
+    *,
+    channels: int | None = None,
 ) -> Dataset:
     """Images in class folders; the classes are the folders of ``train``, sorted by name.
 
@@ -68,17 +73,20 @@ def load_folder(
             and at most 64; else 224.
         reading: how a picture becomes an image of that size.
         care: what is done about files that cannot be read.
+        channels: 3 (RGB), or 1: read as grey; None: as ``reading`` says.
 
     Raises:
         FileNotFoundError: no such folder.
         ValueError: no train folder, two for one split, an empty class, a class that train does not have, a
-            link that leaves the folder, or files that cannot be read.
+            link that leaves the folder, files that cannot be read, or another number of channels.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"no folder {shown(root.absolute())}")
     if image_size is not None and image_size < 1:
         raise ValueError(f"image_size must be at least 1, got {image_size}")
     reading, care = reading or Reading(), care or Care()
+    if channels is not None:
+        reading = replace(reading, channels=channels)
     beside = Found(root)
     folders = parts_of(root, beside)
     if "train" not in folders:
@@ -99,7 +107,7 @@ def load_folder(
     val, test = (listings.get(part) for part in ("val", "test"))
     split = partial(_split, size=(side, side), reading=reading)
     images = split(*listings["train"])
-    mean, std = channel_statistics(images.x) if isinstance(images, Images) else (IMAGENET_MEAN, IMAGENET_STD)
+    mean, std = channel_statistics(images.x) if isinstance(images, Images) else imagenet(reading.channels)
     read_test: Callable[[], Split] | None = None if test is None else partial(split, *test)
     return Dataset(
         shown(root.absolute().name),
@@ -113,6 +121,13 @@ def load_folder(
         flip=True,
         notes=(*notes, *said),
     )
+
+
+def imagenet(channels: int) -> tuple[Channels, Channels]:
+    """Mean and standard deviation of ImageNet; in one channel, the mean of each over the three."""
+    if channels == 3:
+        return IMAGENET_MEAN, IMAGENET_STD
+    return (round(sum(IMAGENET_MEAN) / 3, 3),), (round(sum(IMAGENET_STD) / 3, 3),)
 
 
 def load_pictures(
@@ -232,11 +247,11 @@ def _split(paths: tuple[Path, ...], y: Tensor, size: tuple[int, int], reading: R
     height, width = size
     if max(size) > SMALL:
         return Files(paths, y, size, reading)
-    x = torch.empty(len(paths), height, width, 3, dtype=torch.uint8)
+    x = torch.empty(len(paths), height, width, reading.channels, dtype=torch.uint8)
     for row, path in enumerate(paths):
         try:
             picture = whole(decode(path, reading), size, reading)
         except PictureError as error:
             raise PictureError(f"{error}; {REMEDY}") from error
-        x[row] = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(height, width, 3)
+        x[row] = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(x.shape[1:])
     return Images(x, y)

@@ -28,12 +28,13 @@ def train_loader(
     augmentations: int | None = None,
     autoaugment: PolicyName = "none",
     cutout: int = 0,
+    balanced: bool = False,
 ) -> TrainLoader:
     """Shuffled and augmented training batches; the last, incomplete one is dropped.
 
     Images in memory get the random crop and flip that the data set allows, on the device. Files get
-    a random resized crop (8 to 100 percent of the area, ratio 3/4 to 4/3), and are mirrored where
-    the data set allows it. What an epoch holds depends on (seed, epoch) alone.
+    a random resized crop (8 to 100 percent of the area, ratio 3/4 to 4/3), or their centre where the data set
+    says so, and are mirrored where it allows that. What an epoch holds depends on (seed, epoch) alone.
 
     With ``augmentations=n`` epoch e shows the images just as epoch ``e % n`` does, in an order of its
     own (so n >= epochs changes nothing where there is one view). Classmates are drawn anew each epoch.
@@ -57,12 +58,14 @@ def train_loader(
             draws its own.
         autoaugment: policy that changes the pixels (:mod:`cohobate.data.augment.autoaugment`), or ``"none"``.
         cutout: side of a square that is set to zero after normalisation, in pixels; 0: none.
+        balanced: whether an epoch draws each class equally often, some images several times and others not
+            at all (:func:`cohobate.data.order.balanced_rows`); else each image once.
 
     Raises:
         ValueError: a batch larger than the split or not divisible by ``accumulate * world``, a rank
             out of range, a negative seed or number of augmentations, no such second view, a
             second augmentation (or AutoAugment, or Cutout) of images that are not augmented, no such
-            policy, or a square larger than the images.
+            policy, AutoAugment of images that are not RGB, or a square larger than the images.
     """
     if second_view not in SECOND_VIEWS:
         raise ValueError(f"second_view must be one of {SECOND_VIEWS}, got {second_view!r}")
@@ -72,10 +75,15 @@ def train_loader(
     if distortion and augmentations == 0:
         raise ValueError("augmentations 0 shows the images as they are; give autoaugment none and cutout 0")
     split = dataset.train
-    _, height, width = split.shape
+    channels, height, width = split.shape
+    if autoaugment != "none" and channels != 3:
+        raise ValueError(
+            f"autoaugment {autoaugment} works on the colours of RGB images, and these have {channels} "
+            "channels; give autoaugment none"
+        )
     if cutout > min(height, width):
         raise ValueError(f"cutout {cutout} is larger than the images, {height} x {width} pixels")
-    order = TrainOrder(len(split), batch_size, accumulate, seed, rank, world, augmentations)
+    order = TrainOrder(len(split), batch_size, accumulate, seed, rank, world, augmentations, balanced)
     if isinstance(split, Images):
         return ResidentTrain(split, dataset, order, device, second_view, distortion)
     return WorkersTrain(split, dataset, order, device, workers, second_view, distortion)

@@ -58,6 +58,7 @@ class TrainOrder:
         world: number of processes; each reads a contiguous slice of every micro-batch.
         augmentations: number of augmented versions of each image, through which the epochs cycle;
             0: no augmentation; None: a new version in every epoch.
+        balanced: whether an epoch draws each class equally often (:func:`balanced_rows`).
 
     Raises:
         ValueError: a batch larger than the split or not divisible by ``accumulate * world``, or a
@@ -71,6 +72,7 @@ class TrainOrder:
     rank: int
     world: int
     augmentations: int | None = None
+    balanced: bool = False
 
     def __post_init__(self) -> None:
         _check_share(self.batch_size, self.rank, self.world)
@@ -114,6 +116,20 @@ class TrainOrder:
         key = np.random.SeedSequence((self.seed, epoch)).generate_state(1, np.uint64)[0]
         return torch.Generator().manual_seed(int(key) >> 1)
 
+    def drawn(self, y: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """An epoch: the number of each item, which seeds its draws, and the row of its image, (N,) each.
+
+        In a balanced epoch an image may come twice, so items are numbered by their place; else by the row.
+
+        Args:
+            y: (N,) class ids of all rows, on the CPU.
+            generator: of the epoch.
+        """
+        if self.balanced:
+            return torch.arange(self.images), balanced_rows(y, generator)
+        rows = torch.randperm(self.images, generator=generator)
+        return rows, rows
+
 
 @dataclass(frozen=True)
 class EvalOrder:
@@ -145,12 +161,34 @@ class EvalOrder:
 
 
 Shown = tuple[slice, Tensor]
-"""The rows of a batch, and its images (B, 3, H, W), padded to the batch size by repeating the last image."""
+"""The rows of a batch, and its images (B, C, H, W), padded to the batch size by repeating the last image."""
 
 
 def filled(rows: slice, size: int) -> Tensor:
     """The rows of a slice, padded to ``size`` by repeating the last one, (size,)."""
     return torch.arange(rows.start, rows.start + size).clamp(max=rows.stop - 1)
+
+
+def balanced_rows(y: Tensor, generator: torch.Generator) -> Tensor:
+    """As many rows as there are, shuffled, of each class equally many (one more of some, drawn at random).
+
+    The images of a class come equally often, once more some that are drawn at random. A class without images
+    takes no part.
+
+    Args:
+        y: (N,) class ids of all rows, on the CPU.
+        generator: for the draws.
+    """
+    by_class = y.argsort(stable=True)
+    classes, sizes = y.unique(return_counts=True)
+    each, more = divmod(len(y), len(classes))
+    wanted = torch.full_like(sizes, each)
+    wanted[torch.randperm(len(classes), generator=generator)[:more]] += 1
+    rows = []
+    for own, count in zip(by_class.split(sizes.tolist()), wanted.tolist(), strict=True):
+        times, rest = divmod(count, len(own))
+        rows += [own.repeat(times), own[torch.randperm(len(own), generator=generator)[:rest]]]
+    return torch.cat(rows)[torch.randperm(len(y), generator=generator)]
 
 
 def classmates(y: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:

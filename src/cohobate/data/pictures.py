@@ -73,18 +73,25 @@ class Reading:
             picture on the background; ``squash`` the whole picture, without keeping its proportions.
         background: shown through transparent pixels and beside a padded picture: a name of
             :data:`cohobate.config.colours.NAMED`, or ``#rrggbb``.
+        channels: 3 (RGB) or 1 (grey).
 
     Raises:
-        ValueError: another fit, or no colour.
+        ValueError: another fit, no colour, or another number of channels.
     """
 
     fit: Fit = "crop"
     background: str = "white"
+    channels: int = 3
 
     def __post_init__(self) -> None:
         if self.fit not in ("crop", "pad", "squash"):
             raise ValueError(f"fit must be crop, pad or squash, got {self.fit!r}")
         colour(self.background)
+        if self.channels not in (1, 3):
+            raise ValueError(
+                "the images of a folder are read in 3 channels (RGB) or 1 (grey), got channels "
+                f"{self.channels}; other numbers of channels are for arrays, in a file .npz"
+            )
 
     @property
     def colour(self) -> tuple[int, int, int]:
@@ -98,7 +105,7 @@ def changed(reading: Reading) -> dict[str, str]:
 
 
 def decode(path: Path, reading: Reading) -> Image.Image:
-    """The picture in a file, upright, in RGB.
+    """The picture in a file, upright, in RGB or grey.
 
     Raises:
         PictureError: it cannot be decoded, or its pixels are of a kind that is refused.
@@ -109,7 +116,8 @@ def decode(path: Path, reading: Reading) -> Image.Image:
             picture.load()
             # Pillow itself turns a TIFF as it loads it.
             value = 1 if picture.format == "TIFF" else orientation(picture) or 1
-            return _turned(_rgb(picture, reading.colour), value)
+            upright = _turned(_rgb(picture, reading.colour), value)
+            return upright.convert("L") if reading.channels == 1 else upright
     # Pillow's readers raise all kinds of errors on damaged files.
     except Exception as error:
         raise PictureError(f"{shown(path)} cannot be decoded: {reason(error)}") from error

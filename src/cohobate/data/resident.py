@@ -17,7 +17,7 @@ from .order import EvalOrder, SecondView, Shown, TrainOrder, filled, view_rows
 
 @final
 class Normalise:
-    """uint8 (B, H, W, 3) -> float32 (B, 3, H, W), less the mean, over the standard deviation.
+    """uint8 (B, H, W, C) -> float32 (B, C, H, W), less the mean, over the standard deviation.
 
     The result is in channels_last memory: the pixels are not moved.
 
@@ -29,7 +29,7 @@ class Normalise:
 
     def __init__(self, dataset: Dataset, width: int, device: torch.device) -> None:
         mean, std = (torch.tensor(v, dtype=torch.float64) for v in (dataset.mean, dataset.std))
-        # Repeated for a whole line: an operation over an innermost axis of 3 is not vectorised.
+        # Repeated for a whole line: an operation over an innermost axis of 3 or so is not vectorised.
         self._scale = (1 / (255 * std)).float().repeat(width).to(device)
         self._shift = (-mean / std).float().repeat(width).to(device)
 
@@ -48,25 +48,26 @@ class Crops:
     next, and likewise above and below.
 
     Args:
-        x: (N, H, W, 3), uint8.
+        x: (N, H, W, C), uint8.
         crop: zero pixels on each side.
         flip: whether crops are mirrored at random.
         device: on which the images are stored.
     """
 
     def __init__(self, x: Tensor, crop: int, flip: bool, device: torch.device) -> None:
-        n, self.h, self.w, _ = x.shape
+        n, self.h, self.w, channels = x.shape
         self.n, self.crop, self.flip = n, crop, flip
         self.line = self.w + crop
         self.image = self.line * (self.h + crop)
         above = crop * self.line + crop
-        pixels = torch.zeros(above + n * self.image * (2 if flip else 1), 3, dtype=torch.uint8, device=device)
-        padded = pixels[above:].view(-1, self.h + crop, self.line, 3)[:, : self.h, : self.w]
+        count = above + n * self.image * (2 if flip else 1)
+        pixels = torch.zeros(count, channels, dtype=torch.uint8, device=device)
+        padded = pixels[above:].view(-1, self.h + crop, self.line, channels)[:, : self.h, : self.w]
         padded[:n] = x.to(device)
         if flip:
             padded[n:].copy_(padded[:n].flip(2))
         # Every line that begins at any pixel; the lines overlap and take no memory of their own.
-        self._lines = pixels.as_strided((len(pixels) - self.w + 1, 3 * self.w), (3, 1))
+        self._lines = pixels.as_strided((len(pixels) - self.w + 1, channels * self.w), (channels, 1))
         self._down = torch.arange(self.h, device=device) * self.line
 
     def draw(self, rows: Tensor, generator: torch.Generator) -> Tensor:
@@ -84,9 +85,9 @@ class Crops:
         return torch.arange(self.n) * self.image + self.crop * self.line + self.crop
 
     def __call__(self, first: Tensor) -> Tensor:
-        """The crops that begin at these pixels, uint8 (B, H, W, 3)."""
+        """The crops that begin at these pixels, uint8 (B, H, W, C)."""
         lines = (first[:, None] + self._down).view(-1)
-        return self._lines.index_select(0, lines).view(-1, self.h, self.w, 3)
+        return self._lines.index_select(0, lines).view(len(first), self.h, self.w, -1)
 
 
 @final
@@ -142,7 +143,7 @@ class ResidentTrain:
             yield self._distortion.table(self._order.seed, version, view, len(self._y))
 
     def _views(
-        self, epoch: int, index: Tensor, generator: torch.Generator
+        self, epoch: int, items: Tensor, index: Tensor, generator: torch.Generator
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """First pixels of an epoch's crops, and the draws of AutoAugment and Cutout, view by view.
 
@@ -152,7 +153,7 @@ class ResidentTrain:
         version = self.version(epoch)
         if self.versions is None:
             for rows, draws in zip(shown, self._draws(version), strict=False):
-                yield self._crops.draw(rows, generator), draws[index]
+                yield self._crops.draw(rows, generator), draws[items]
         else:
             for rows, table, draws in zip(shown, self._tables(version), self._draws(version), strict=False):
                 yield table[rows], draws[rows]
@@ -163,8 +164,9 @@ class ResidentTrain:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         generator = self._order.generator(epoch)
-        index = torch.randperm(len(self._y), generator=generator)
-        views = [(first.to(self._device), draws) for first, draws in self._views(epoch, index, generator)]
+        items, index = self._order.drawn(self._y, generator)
+        shown = self._views(epoch, items, index, generator)
+        views = [(first.to(self._device), draws) for first, draws in shown]
         y = self._y[index].to(self._device)
         index = index.to(self._device)
         for span in self._order.spans(start):

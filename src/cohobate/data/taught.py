@@ -28,7 +28,7 @@ class Taught:
 
     Args:
         loader: of training batches.
-        teacher: images (B, 3, H, W) -> the teacher's logits (B, K), float32, under the run's precision
+        teacher: images (B, C, H, W) -> the teacher's logits (B, K), float32, under the run's precision
             and layout.
         shape: (images of the training split, classes).
         device: on which the logits are stored.

@@ -28,7 +28,8 @@ def unlabelled(
         spec: a name of :data:`cohobate.data.sets.SETS` (its training images), or a folder of
             images, sorted into folders or not (what is below ``train`` if there is such a folder).
         root: folder with the files of the named data sets.
-        like: data set whose image size is required; the images of a folder are resized to it.
+        like: data set whose image size and channels are required; the images of a folder are resized to it,
+            and grey and RGB are turned into one another.
         reading: how a picture of a folder becomes an image of that size.
         care: what is done about files of a folder that cannot be read.
 
@@ -37,19 +38,30 @@ def unlabelled(
         FileNotFoundError: nothing is there.
     """
     path = Path(spec).expanduser()
+    channels = like.shape[0]
     if spec in SETS or not path.is_dir() or sets_in(path):
-        return fitting(load_data(spec, root).train, like, spec), ()
+        return fitting(load_data(spec, root, channels=channels).train, like, spec), ()
+    if channels not in (1, 3):
+        raise ValueError(
+            f"images of {like.name} have {channels} channels, and those of a folder, {spec}, 1 or 3; give "
+            "unlabelled images of as many channels in a file .npz"
+        )
+    reading = replace(reading or Reading(), channels=channels)
     split, notes = load_pictures(path, like.shape[1:], reading, care)
     return fitting(split, like, spec), notes
 
 
 def fitting(split: Split, like: Dataset, name: str = "the unlabelled images") -> Split:
-    """The same images without labels, if they are of the size of ``like``.
+    """The same images without labels, if they are of the size and channels of ``like``.
 
     Raises:
-        ValueError: they are of another size.
+        ValueError: they are of another size, or have other channels.
     """
-    (_, *own), (_, *wanted) = split.shape, like.shape
+    (channels, *own), (wanted_channels, *wanted) = split.shape, like.shape
+    if channels != wanted_channels:
+        raise ValueError(
+            f"images of {name} have {channels} channels, those of {like.name} {wanted_channels}; give as many"
+        )
     if own != wanted:
         raise ValueError(
             f"images of {name} are {own[0]} x {own[1]}, those of {like.name} {wanted[0]} x {wanted[1]}; "

@@ -54,17 +54,22 @@ def augmented(
     flip: bool,
     rng: np.random.Generator,
     reading: Reading | None = None,
+    crop: bool = True,
 ) -> Image.Image:
     """A random box of a picture, fitted to ``size`` (height, width), and mirrored at random if ``flip``.
 
     The box has the proportions of ``size`` for ``crop``, else those of the picture, 3/4 to 4/3 times: it is
-    cut, padded or squashed as the whole picture is in evaluation.
+    cut, padded or squashed as the whole picture is in evaluation. Without ``crop`` the picture is shown as it
+    is evaluated, and mirrored.
     """
     height, width = size
     reading = reading or Reading()
-    aspect = width / height if reading.fit == "crop" else picture.width / picture.height
-    picture = picture.crop(random_box(*picture.size, rng, aspect))
-    picture = padded(picture, size, reading) if reading.fit == "pad" else squashed(picture, size)
+    if not crop:
+        picture = whole(picture, size, reading)
+    else:
+        aspect = width / height if reading.fit == "crop" else picture.width / picture.height
+        picture = picture.crop(random_box(*picture.size, rng, aspect))
+        picture = padded(picture, size, reading) if reading.fit == "pad" else squashed(picture, size)
     mirrored = flip and rng.random() < 0.5
     return picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else picture
 

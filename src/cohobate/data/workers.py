@@ -44,7 +44,7 @@ class Unreadable:
 
 @final
 class Reader(TorchDataset[Tensor | Unreadable]):
-    """Reads one item of a batch in a worker process: :class:`Job` -> its views, uint8 (V, H, W, 3).
+    """Reads one item of a batch in a worker process: :class:`Job` -> its views, uint8 (V, H, W, C).
 
     The random draws of a view are seeded by (seed, epoch, row, view), so they depend neither on the number
     of workers nor on the order of the jobs.
@@ -54,6 +54,7 @@ class Reader(TorchDataset[Tensor | Unreadable]):
         flip: whether images may be mirrored.
         key: (seed, epoch), or (seed, version) where versions repeat; None: no augmentation.
         distortion: its AutoAugment is applied here, its Cutout after normalisation.
+        crop: whether a random part is shown, resized; else the centre.
     """
 
     def __init__(
@@ -62,8 +63,9 @@ class Reader(TorchDataset[Tensor | Unreadable]):
         flip: bool = False,
         key: tuple[int, int] | None = None,
         distortion: Distortion | None = None,
+        crop: bool = True,
     ) -> None:
-        self.files, self.size, self.flip, self.key = files, files.size, flip, key
+        self.files, self.size, self.flip, self.key, self.crop = files, files.size, flip, key, crop
         self.distortion = distortion or Distortion()
 
     def __getitem__(self, job: Job) -> Tensor | Unreadable:
@@ -76,22 +78,24 @@ class Reader(TorchDataset[Tensor | Unreadable]):
         return torch.cat([self._view(pictures[row], drawn, view) for view, (drawn, row) in enumerate(each)])
 
     def _view(self, picture: Image.Image, row: int, view: int) -> Tensor:
-        """One view of an image, (1, H, W, 3)."""
+        """One view of an image, (1, H, W, C)."""
         if self.key is None:
             return _pixels(whole(picture, self.size, self.files.reading))
         rng = np.random.default_rng((*self.key, row, view))
-        pixels = _pixels(augmented(picture, self.size, self.flip, rng, self.files.reading))
+        pixels = _pixels(augmented(picture, self.size, self.flip, rng, self.files.reading, self.crop))
         if self.distortion.policy == "none":
             return pixels
         return self.distortion.changed(pixels, self.distortion.each(*self.key, view, [row]))
 
 
 def _pixels(picture: Image.Image) -> Tensor:
-    return torch.from_numpy(np.array(picture))[None]
+    """(1, H, W, C): a grey picture has no axis of channels of its own."""
+    width, height = picture.size
+    return torch.from_numpy(np.array(picture)).view(1, height, width, -1)
 
 
 def stack(items: Sequence[Tensor | Unreadable]) -> Tensor | Unreadable:
-    """B items (V, H, W, 3) -> the batch (B, V, H, W, 3), or the first that could not be read."""
+    """B items (V, H, W, C) -> the batch (B, V, H, W, C), or the first that could not be read."""
     bad = next((item for item in items if isinstance(item, Unreadable)), None)
     return bad or torch.stack([item for item in items if isinstance(item, Tensor)])
 
@@ -155,7 +159,8 @@ class WorkersTrain:
         distortion: Distortion,
     ) -> None:
         self._split, self._order, self._device, self._distortion = split, order, device, distortion
-        self._flip, self._workers, self._second_view = dataset.flip, workers, second_view
+        self._flip, self._crop = dataset.flip, dataset.resized_crop
+        self._workers, self._second_view = workers, second_view
         self._normalise = Normalise(dataset, split.size[1], device)
 
     def __len__(self) -> int:
@@ -180,7 +185,7 @@ class WorkersTrain:
             yield rows, self._shown(pixels[:, 0], version, 0, filled(rows, size))
 
     def _shown(self, pixels: Tensor, version: int, view: int, rows: Tensor) -> Tensor:
-        """(B, H, W, 3) -> normalised (B, 3, H, W), with Cutout's square; ``rows`` seed the draws."""
+        """(B, H, W, C) -> normalised (B, C, H, W), with Cutout's square; ``rows`` seed the draws."""
         x = self._normalise(pixels)
         if self._distortion.side == 0:
             return x
@@ -189,15 +194,15 @@ class WorkersTrain:
 
     def _reader(self, version: int) -> Reader:
         key = None if self._order.augmentations == 0 else (self._order.seed, version)
-        return Reader(self._split, self._flip, key, self._distortion)
+        return Reader(self._split, self._flip, key, self._distortion, self._crop)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         generator = self._order.generator(epoch)
-        index = torch.randperm(len(self._split), generator=generator)
+        items, index = self._order.drawn(self._split.y, generator)
         shown = list(view_rows(self._second_view, self._split.y, index, generator))
         # With a fixed number of versions the draws of a view are seeded by the row of its image, else by the
-        # row of the item.
-        drawn = [index] * len(shown) if self.versions is None else shown
+        # number of the item.
+        drawn = [items] * len(shown) if self.versions is None else shown
         spans = list(self._order.spans(start))
         y, rows = (t.to(self._device) for t in (self._split.y[index], index))
         jobs = Jobs(drawn, shown, spans)

@@ -22,8 +22,9 @@ def build(spec: str, classes: int, *, shape: Shape | None = None, **options: Any
         spec: one of :func:`cohobate.models.registry.names`, ``timm:NAME`` or ``torchvision:NAME``;
             options may follow, ``resnet20:shortcut=padding``, ``timm:resnet18:pretrained``.
         classes: K.
-        shape: (C, H, W) of the images it will see, to try it on two; a library's network is tried
-            on the images that it was made for by default.
+        shape: (C, H, W) of the images it will see, to try it on two: its first convolution is made for as
+            many channels. By default a built-in network is made for 3 (``channels=1`` for 1), and a library's
+            network is tried on the images that it was made for.
         **options: of that network. ``weights=FILE`` loads a checkpoint (:func:`load_weights`) and
             ``pretrained=True`` downloads a library's own weights.
 
@@ -38,6 +39,8 @@ def build(spec: str, classes: int, *, shape: Shape | None = None, **options: Any
     if library in LIBRARIES:
         network = build_library(library, inside, classes, shape, options)
     elif name in NETWORKS:
+        if shape is not None:
+            options.setdefault("channels", shape[0])
         network = _built_in(name, classes, options)
         if shape is not None:
             look(network, shape)

@@ -24,14 +24,25 @@ def build_library(
         library: one of :data:`cohobate.models.registry.LIBRARIES`.
         name: as the library knows it.
         classes: K; a pretrained classifier for another number is replaced by a new one.
-        shape: (C, H, W) of the images; by default the size that the network was made for.
+        shape: (C, H, W) of the images; by default the size that the network was made for. For other than 3
+            channels timm makes another first convolution (``in_chans``), for which it adds up or repeats
+            pretrained weights; torchvision cannot.
         options: of the library's own function; ``pretrained=True`` downloads its weights.
 
     Raises:
         ImportError: the library is missing or broken; the message says what to install.
-        ValueError: an unknown name (with the nearest) or option, or weights that cannot be had.
+        ValueError: an unknown name (with the nearest) or option, weights that cannot be had, or images
+            of other than 3 channels for torchvision.
     """
-    network = _MAKERS[library](name, classes, dict(options))
+    options = dict(options)
+    if shape is not None and shape[0] != 3:
+        if library == "torchvision":
+            raise ValueError(
+                f"torchvision:{name} is for images of 3 channels, these have {shape[0]}; take a network of "
+                "timm, a built-in one, or your own (file.py:make), or give --channels 3 for grey images"
+            )
+        options.setdefault("in_chans", shape[0])
+    network = _MAKERS[library](name, classes, options)
     return adapt(network, shape=shape or made_for(network))
 
 

@@ -14,7 +14,7 @@ from ..core import Shape
 from ..models.build import build
 from ..models.registry import is_known, parse
 from ..models.surgery.adapt import adapt
-from ..models.surgery.probe import look
+from ..models.surgery.probe import WrongImagesError, look
 from ..runs.deployed import Deployed, read_deployed
 
 
@@ -22,7 +22,8 @@ def make_network(spec: str, classes: int, shape: Shape) -> nn.Module:
     """A network by name, or by a function of the user's own (``file.py:function:option=value``).
 
     A user's network that returns plain logits is adapted: it gets stages, and gates on its residual
-    blocks (:func:`cohobate.adapt`).
+    blocks (:func:`cohobate.adapt`). If the function has a parameter ``in_channels``, it is given the channels
+    of the images.
 
     Raises:
         ValueError: an unknown name or option; the user's function returns no module; images that the
@@ -32,17 +33,33 @@ def make_network(spec: str, classes: int, shape: Shape) -> nn.Module:
     if is_known(name):
         network = build(spec, classes, shape=shape)
     else:
-        network = adapt(_of_user(name, classes, options), shape=shape)
+        network = _adapted(name, _of_user(name, classes, shape[0], options), shape)
     predicted = look(network, shape).output.logits.shape[1]
     if predicted != classes:
         raise ValueError(f"{spec} predicts {predicted} classes, the data has {classes}")
     return network
 
 
-def _of_user(name: str, classes: int, options: dict[str, Any]) -> nn.Module:
-    make = load_object(name)
+def _adapted(name: str, network: nn.Module, shape: Shape) -> nn.Module:
     try:
-        inspect.signature(make).bind(classes, **options)
+        look(network, shape)
+    except WrongImagesError as error:
+        if shape[0] == 3:
+            raise
+        raise ValueError(
+            f"{error}; if it is made for another number of channels than {shape[0]}, give {name} a parameter "
+            "in_channels, to which the run passes this number"
+        ) from error
+    return adapt(network, shape=shape)
+
+
+def _of_user(name: str, classes: int, channels: int, options: dict[str, Any]) -> nn.Module:
+    make = load_object(name)
+    signature = inspect.signature(make)
+    if "in_channels" in signature.parameters:
+        options = {"in_channels": channels, **options}
+    try:
+        signature.bind(classes, **options)
     except TypeError as error:
         raise ValueError(f"{name} cannot be called with {classes} and {options}: {error}") from error
     network = make(classes, **options)

@@ -42,6 +42,7 @@ def _one(spec: str, job: Job) -> nn.Module:
     """A trained network, behind a change of normalisation if it was trained with other statistics."""
     spec, statistics = _statistics(spec)
     if (deployed := _deployed(spec)) is not None:
+        _require_channels(deployed, spec, job)
         return _shown(rebuilt(deployed, job.classes), statistics or deployed.statistics, spec, job)
     if without(spec, "weights", "pretrained")[0] != spec:
         network = job.build(spec)
@@ -87,7 +88,7 @@ def _deployed(spec: str) -> Deployed | None:
 def _shown(network: nn.Module, theirs: Any, spec: str, job: Job) -> nn.Module:
     if theirs is None:
         return network
-    theirs = tuple(_channels(value, spec) for value in theirs)
+    theirs = tuple(_channels(value, spec, job.shape[0]) for value in theirs)
     ours = job.dataset.mean, job.dataset.std
     if theirs == ours:
         return network
@@ -96,12 +97,28 @@ def _shown(network: nn.Module, theirs: Any, spec: str, job: Job) -> nn.Module:
     return Renormalised(network, ours, theirs)
 
 
-def _channels(value: Any, spec: str) -> tuple[float, ...]:
-    """Three numbers, written 0.5/0.5/0.5 in a spec."""
+def _require_channels(deployed: Deployed, spec: str, job: Job) -> None:
+    """Raise a ValueError if a teacher sees images of another number of channels than the run has."""
+    theirs, ours = deployed.shape[0], job.shape[0]
+    if theirs != ours:
+        raise ValueError(
+            f"the teacher {spec} sees images of {theirs} channels, those of {job.dataset.name} have {ours}; "
+            f"train one on such images, or give --channels {theirs}"
+        )
+
+
+def _channels(value: Any, spec: str, count: int) -> tuple[float, ...]:
+    """A number for each channel, written 0.5/0.5/0.5 in a spec."""
     try:
-        channels = tuple(float(v) for v in (value.split("/") if isinstance(value, str) else value))
+        parts = value.split("/") if isinstance(value, str) else value
+        channels = tuple(float(part) for part in parts)
     except ValueError:
         channels = ()
-    if len(channels) != 3:
-        raise ValueError(f"mean and std of {spec} are three numbers, 0.5/0.5/0.5, got {value!r}")
+    if len(channels) != count:
+        wanted = {1: "one number, 0.5", 3: "three numbers, 0.5/0.5/0.5"}.get(
+            count, f"{count} numbers, 0.5/0.5..."
+        )
+        raise ValueError(
+            f"mean and std of {spec} are {wanted}, got {value!r}; one for each channel of the images"
+        )
     return channels

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..config.words import count
@@ -38,7 +38,7 @@ def comparison_page(comparison: Comparison, runs: Sequence[Run], figures: Sequen
         in_order(comparison, runs),
         caption=table.caption(c),
         results=_results(c, drawn),
-        notes=[*_fine_print(c), *c.notes],
+        notes=[*_fine_print(c), *_augmentation(runs), *c.notes],
         readouts=_readouts(c, drawn),
         readout_caption=readout_table.readout_caption(c),
         figures=figures,
@@ -65,6 +65,7 @@ def run_page(run: Run, figures: Sequence[Figure]) -> str:
         [run],
         progress=progress,
         figures=figures,
+        notes=list(_augmentation([run])),
         **_measurements(run),
     )
 
@@ -82,7 +83,7 @@ def sweep_page(sweep: Sweep, runs: Sequence[Run], figure: Figure) -> str:
         figure=figure,
         caption=sweep_table.caption(sweep),
         results=text_table(rows[0], [row.values() for row in rows]),
-        notes=sweep.notes,
+        notes=[*_augmentation(runs), *sweep.notes],
     )
 
 
@@ -115,6 +116,13 @@ def _fine_print(comparison: Comparison) -> list[str]:
     if any(gain.interval is None for gain in gains):
         lines.append("Where no interval is printed, the seeds are too few, or too alike, to give one.")
     return lines
+
+
+def _augmentation(runs: Sequence[Run]) -> Iterator[str]:
+    """What was done to the training images: of all runs that recorded it, where it is the same."""
+    recorded = {run.provenance["augmentation"] for run in runs if "augmentation" in run.provenance}
+    if len(recorded) == 1:
+        yield f"Augmentation of the training images: {recorded.pop()}."
 
 
 def _readouts(comparison: Comparison, drawn: Mapping[str, str]) -> Table | None:

@@ -57,8 +57,18 @@ def claim(
     fingerprint: str,
     notes: tuple[str, ...],
     headline: Metric,
+    augmentation: str,
 ) -> bool:
     """Record in the folder that it belongs to this run, or check that it does.
+
+    Args:
+        folder: of the run.
+        method: its name.
+        config: its options.
+        fingerprint: of its data.
+        notes: remarks on the data.
+        headline: the metric by which it is compared.
+        augmentation: what is done to its training images, in words.
 
     Returns:
         Whether it belonged to another run, of which nothing was trained.
@@ -76,7 +86,11 @@ def claim(
         write_bytes(folder.config, yaml.safe_dump(recorded(method, config), sort_keys=False).encode())
         write_json(
             folder.provenance,
-            {**_provenance(fingerprint, notes, environment), "headline": headline._asdict()},
+            {
+                **_provenance(fingerprint, notes, environment),
+                "headline": headline._asdict(),
+                "augmentation": augmentation,
+            },
         )
     return other
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from ..colours import colour
 from .group import UNSHARED, Group
@@ -15,7 +15,8 @@ class Images(Group):
 
     data: str = Field(
         default="digits",
-        description="Data set: a name (`cohobate list data`), or a folder with images in train/<class>/.",
+        description="Data set: a name (`cohobate list data`), a folder with images in train/<class>/, or a "
+        "file of arrays (.npz).",
     )
     image_size: int | None = Field(
         default=None,
@@ -39,6 +40,12 @@ class Images(Group):
         description="Leave out files of a folder that cannot be decoded, and say which; to find them, every "
         "file is decoded before the training. By default they are refused.",
     )
+    channels: int | None = Field(
+        default=None,
+        ge=1,
+        description="Channels of the images, for which the network is built: 1 keeps grey images grey and "
+        "turns RGB into grey; other numbers are for arrays; by default 3, grey images repeated.",
+    )
     train_images: int | None = Field(
         default=None,
         ge=1,
@@ -57,6 +64,23 @@ class Images(Group):
         description="Number of augmented versions of each image, which the epochs show in turn; 0: images "
         "are not augmented; by default every epoch draws new versions.",
     )
+    flip: bool | None = Field(
+        default=None,
+        description="Mirror training images at random, or not; by default as the data set has it: folders "
+        "and CIFAR are mirrored, digits and arrays are not.",
+    )
+    crop: int | None = Field(
+        default=None,
+        ge=0,
+        description="Zero pixels around a training image before its random crop; 0: no random crop; by "
+        "default as the data set has it. Images of a folder that are larger than 64 pixels are cropped and "
+        "resized at random instead: for them 0 takes the centre, as in evaluation, and others are refused.",
+    )
+    balance: Literal["none", "sampling"] = Field(
+        default="none",
+        description="Balance of the classes; sampling: each epoch draws every class equally often, in as "
+        "many updates; none: each image once.",
+    )
     autoaugment: Literal["none", "cifar", "imagenet", "svhn"] = Field(
         default="none",
         description="Policy of AutoAugment, applied after crop and flip; none: no AutoAugment.",
@@ -72,3 +96,9 @@ class Images(Group):
     def _is_a_colour(cls, value: str) -> str:
         colour(value)
         return value
+
+    @model_validator(mode="after")
+    def _augmented(self) -> Images:
+        if self.augmentations == 0 and (self.flip or self.crop):
+            raise ValueError("augmentations 0 shows the images as they are; leave out flip and crop")
+        return self

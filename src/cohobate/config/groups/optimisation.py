@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from .group import Group, Share
 
@@ -79,6 +79,12 @@ class Optimisation(Group):
         default=0.0,
         description="Share of each label's probability that is spread evenly over all classes; 0: none.",
     )
+    class_weights: tuple[float, ...] | Literal["balanced"] | None = Field(
+        default=None,
+        description="Weights of the classes in the cross-entropy, in the order of the classes, scaled to a "
+        "mean of 1 over the training images; balanced: inversely proportional to a class's images; none: "
+        "all alike.",
+    )
     mixing: Literal["none", "mixup", "cutmix"] = Field(
         default="none", description="Mix pairs of training images and their labels by Mixup or CutMix."
     )
@@ -89,6 +95,12 @@ class Optimisation(Group):
         "mixup, 1 for cutmix.",
     )
     mixing_share: Share = Field(default=1.0, description="Share of the batches that --mixing applies to.")
+
+    @field_validator("class_weights", mode="before")
+    @classmethod
+    def _word(cls, value: Any) -> Any:
+        # The command line reads a list, also of this word alone.
+        return value[0] if isinstance(value, tuple | list) and list(value) == ["balanced"] else value
 
     @model_validator(mode="after")
     def _consistent(self) -> Optimisation:

@@ -52,23 +52,24 @@ class MobileNetV2(nn.Module):
 
     Args:
         classes: K.
+        channels: C of the images.
 
-    Shapes: (B, 3, H, W) -> Output with logits (B, K), pooled (B, 1280) and four stages at 1/2, 1/4,
+    Shapes: (B, C, H, W) -> Output with logits (B, K), pooled (B, 1280) and four stages at 1/2, 1/4,
     1/8, 1/16.
     """
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, channels: int = 3) -> None:
         super().__init__()
-        self.conv = conv3x3(3, 16, stride=2)
+        self.conv = conv3x3(channels, 16, stride=2)
         self.bn = nn.BatchNorm2d(16)
         inputs = 16
         self.stages = nn.ModuleList()
         for groups in STAGES:
             layers = []
-            for expansion, channels, count, stride in groups:
+            for expansion, width, count, stride in groups:
                 for i in range(count):
-                    layers.append(InvertedResidual(inputs, channels // 2, 1 if i else stride, expansion))
-                    inputs = channels // 2
+                    layers.append(InvertedResidual(inputs, width // 2, 1 if i else stride, expansion))
+                    inputs = width // 2
             self.stages.append(nn.Sequential(*layers))
         self.conv_last = conv1x1(inputs, 1280)
         self.bn_last = nn.BatchNorm2d(1280)

@@ -161,8 +161,9 @@ class ResNet(nn.Module):
         stem: channels of the stem.
         widths: channels of each stage, before the block's expansion.
         shortcut: ``projection`` (1x1 convolution) or ``padding`` (no parameters).
+        channels: C of the images.
 
-    Shapes: (B, 3, H, W) -> Output with logits (B, K), pooled (B, D) and stages at 1, 1/2, 1/4, ...
+    Shapes: (B, C, H, W) -> Output with logits (B, K), pooled (B, D) and stages at 1, 1/2, 1/4, ...
     """
 
     def __init__(
@@ -173,12 +174,13 @@ class ResNet(nn.Module):
         stem: int = 16,
         widths: tuple[int, ...] = (16, 32, 64),
         shortcut: Shortcut = "projection",
+        channels: int = 3,
     ) -> None:
         super().__init__()
         counts = (blocks,) * len(widths) if isinstance(blocks, int) else blocks
         if len(counts) != len(widths):
             raise ValueError(f"each stage has a width and a number of blocks, got {widths} and {blocks}")
-        self.conv = conv3x3(3, stem)
+        self.conv = conv3x3(channels, stem)
         self.bn = nn.BatchNorm2d(stem)
         inputs = stem
         self.stages = nn.ModuleList()
@@ -205,9 +207,10 @@ def basic(
     widths: tuple[int, ...],
     classes: int,
     shortcut: Shortcut = "projection",
+    channels: int = 3,
 ) -> ResNet:
     """A ResNet of :class:`Basic` blocks."""
-    return ResNet(Basic, blocks, classes, stem, widths, shortcut)
+    return ResNet(Basic, blocks, classes, stem, widths, shortcut, channels)
 
 
 def bottleneck(
@@ -216,12 +219,15 @@ def bottleneck(
     widths: tuple[int, ...],
     classes: int,
     shortcut: Shortcut = "projection",
+    channels: int = 3,
 ) -> ResNet:
     """A ResNet of :class:`Bottleneck` blocks."""
-    return ResNet(Bottleneck, blocks, classes, stem, widths, shortcut)
+    return ResNet(Bottleneck, blocks, classes, stem, widths, shortcut, channels)
 
 
-def resnext(blocks: tuple[int, ...], classes: int, shortcut: Shortcut = "projection") -> ResNet:
+def resnext(
+    blocks: tuple[int, ...], classes: int, shortcut: Shortcut = "projection", channels: int = 3
+) -> ResNet:
     """A ResNeXt of 32 groups, 4 channels wide in the first stage."""
     block = partial(Bottleneck, expansion=2, groups=32)
-    return ResNet(block, blocks, classes, 64, (128, 256, 512, 1024), shortcut)
+    return ResNet(block, blocks, classes, 64, (128, 256, 512, 1024), shortcut, channels)

@@ -122,14 +122,15 @@ class ShuffleNetV1(nn.Module):
 
     Args:
         classes: K.
+        channels: C of the images.
 
-    Shapes: (B, 3, H, W) -> Output with logits (B, K), pooled (B, 960) and three stages at 1/2, 1/4,
+    Shapes: (B, C, H, W) -> Output with logits (B, K), pooled (B, 960) and three stages at 1/2, 1/4,
     1/8.
     """
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, channels: int = 3) -> None:
         super().__init__()
-        self.conv = conv1x1(3, STEM)
+        self.conv = conv1x1(channels, STEM)
         self.bn = nn.BatchNorm2d(STEM)
         inputs = STEM
         self.stages = nn.ModuleList()
@@ -154,15 +155,16 @@ class ShuffleNetV2(nn.Module):
     Args:
         classes: K.
         stem: kernel of the first convolution.
+        channels: C of the images.
 
-    Shapes: (B, 3, H, W) -> Output with logits (B, K), pooled (B, 1024) and three stages at 1/2, 1/4,
+    Shapes: (B, C, H, W) -> Output with logits (B, K), pooled (B, 1024) and three stages at 1/2, 1/4,
     1/8.
     """
 
-    def __init__(self, classes: int, stem: Stem = "1x1") -> None:
+    def __init__(self, classes: int, stem: Stem = "1x1", channels: int = 3) -> None:
         super().__init__()
         one_of("stem", stem, Stem)
-        self.conv = conv1x1(3, STEM) if stem == "1x1" else conv3x3(3, STEM)
+        self.conv = conv1x1(channels, STEM) if stem == "1x1" else conv3x3(channels, STEM)
         self.bn = nn.BatchNorm2d(STEM)
         inputs = STEM
         self.stages = nn.ModuleList()

@@ -26,21 +26,22 @@ class VGG(nn.Module):
     Args:
         convolutions: of each stage.
         classes: K.
+        channels: C of the images.
 
     Attributes:
         taps: what it returns as stages (:func:`cohobate.models.taps.read_taps`).
 
-    Shapes: (B, 3, H, W) -> Output with logits (B, K), pooled (B, 512) and five stages at 1, 1/2, 1/4,
+    Shapes: (B, C, H, W) -> Output with logits (B, K), pooled (B, 512) and five stages at 1, 1/2, 1/4,
     1/8, 1/8.
     """
 
     taps: Taps = "stages"
 
-    def __init__(self, convolutions: tuple[int, ...], classes: int) -> None:
+    def __init__(self, convolutions: tuple[int, ...], classes: int, channels: int = 3) -> None:
         super().__init__()
         if len(convolutions) != len(WIDTHS):
             raise ValueError(f"a VGG has {len(WIDTHS)} stages, got convolutions {convolutions}")
-        inputs = 3
+        inputs = channels
         self.stages = nn.ModuleList()
         for width, count in zip(WIDTHS, convolutions, strict=True):
             layers: list[nn.Module] = []

@@ -55,31 +55,34 @@ class WideResNet(nn.Module):
         classes: K.
         order: of the batch norms: ``standard`` (each block opens with one) or ``frskd`` (each stage
             ends with one).
+        channels: C of the images.
 
     Attributes:
         taps: what it returns as stages (:func:`cohobate.models.taps.read_taps`).
 
-    Shapes: (B, 3, H, W) -> Output with logits (B, K), pooled (B, 64 width) and three stages at
+    Shapes: (B, C, H, W) -> Output with logits (B, K), pooled (B, 64 width) and three stages at
     1, 1/2, 1/4.
     """
 
     taps: Taps = "stages"
 
-    def __init__(self, depth: int, width: int, classes: int, order: Order = "standard") -> None:
+    def __init__(
+        self, depth: int, width: int, classes: int, order: Order = "standard", channels: int = 3
+    ) -> None:
         super().__init__()
         if (depth - 4) % 6:
             raise ValueError(f"the depth of a wide ResNet is 6n + 4 (16, 22, 28, 40), got {depth}")
         one_of("order", order, Order)
-        self.conv = conv3x3(3, 16)
+        self.conv = conv3x3(channels, 16)
         inputs = 16
         self.stages = nn.ModuleList()
-        for stage, channels in enumerate((16 * width, 32 * width, 64 * width)):
+        for stage, outputs in enumerate((16 * width, 32 * width, 64 * width)):
             layers = nn.ModuleList()
             for i in range((depth - 4) // 6):
                 opens = stage > 0 and i == 0
                 norm = nn.BatchNorm2d(inputs) if opens or order == "standard" else nn.Identity()
-                layers.append(Wide(inputs, channels, stride=2 if opens else 1, norm=norm))
-                inputs = channels
+                layers.append(Wide(inputs, outputs, stride=2 if opens else 1, norm=norm))
+                inputs = outputs
             self.stages.append(layers)
         self.bn = nn.BatchNorm2d(inputs)
         self.fc = nn.Linear(inputs, classes)

@@ -89,14 +89,15 @@ class Xception(nn.Module):
 
     Args:
         classes: K.
+        channels: C of the images.
 
-    Shapes: (B, 3, H, W) -> Output with logits (B, K), pooled (B, 2048) and four stages at 1/2, 1/4,
+    Shapes: (B, C, H, W) -> Output with logits (B, K), pooled (B, 2048) and four stages at 1/2, 1/4,
     1/4, 1/8: the first two blocks, the middle flow, the end.
     """
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, channels: int = 3) -> None:
         super().__init__()
-        self.conv1 = conv3x3(3, 32)
+        self.conv1 = conv3x3(channels, 32)
         self.bn1 = nn.BatchNorm2d(32)
         self.conv2 = conv3x3(32, 64)
         self.bn2 = nn.BatchNorm2d(64)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ...core import Output, as_output
 from .adapt import Adapted
 
-Channels = tuple[float, float, float]
+Channels = tuple[float, ...]
 Statistics = tuple[Channels, Channels]
 """Mean and standard deviation of each channel, in units of 0 to 1."""
 

@@ -29,7 +29,8 @@ def differences(runs: Sequence[Run]) -> list[str]:
             sentences += _difference(option, taught if option in Teacher.model_fields else configs)
     for fact in dict.fromkeys(key for each in facts for key in each):
         if fact not in EACH_ITS_OWN:
-            sentences += _difference(fact, facts)
+            # What older runs did not record yet is no difference.
+            sentences += _difference(fact, [each for each in facts if fact in each])
     return sentences
 
 

@@ -1,0 +1,76 @@
+"""Crops and mirror images as a run asks for them, and its whole augmentation in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from ...config.groups import Images as Options
+from ...config.groups import Optimisation
+from ..dataset import Dataset, Images
+from .mixing import ALPHA
+
+
+def with_crops(dataset: Dataset, crop: int | None, flip: bool | None) -> Dataset:
+    """The data set with its training images cropped and mirrored as asked for.
+
+    Args:
+        dataset: any.
+        crop: zero pixels around an image in memory before its random crop; of images that are read from
+            files 0, for their centre instead of a random part, resized; None: as the data set has it.
+        flip: whether images are mirrored at random; None: as the data set has it.
+
+    Raises:
+        ValueError: a crop that is negative or as large as the image, or one above 0 of files.
+    """
+    if flip is not None:
+        dataset = replace(dataset, flip=flip)
+    if crop is None:
+        return dataset
+    _, height, width = dataset.shape
+    if not isinstance(dataset.train, Images):
+        if crop != 0:
+            raise ValueError(
+                f"crop {crop} is the padding of images held in memory; those of {dataset.name}, {height} x "
+                f"{width} pixels, are read from files and cropped and resized at random: give 0 to show "
+                "their centre, or leave crop out"
+            )
+        return replace(dataset, resized_crop=False)
+    if not 0 <= crop < min(height, width):
+        raise ValueError(
+            f"crop {crop} must be 0 or more and less than the shorter side of the images, {height} x {width}"
+        )
+    return replace(dataset, crop=crop)
+
+
+def described(dataset: Dataset, images: Options, optimisation: Optimisation) -> str:
+    """The augmentation of a run in words, for its record: crops, mirror images, and what comes after them.
+
+    Args:
+        dataset: with crop and flip as the run has them (:func:`with_crops`).
+        images, optimisation: options of the run.
+    """
+    return ", ".join([*_shown(dataset, images), *_mixed(optimisation)])
+
+
+def _shown(dataset: Dataset, options: Options) -> Iterator[str]:
+    if options.augmentations == 0:
+        yield "none, each image as it is"
+        return
+    if not isinstance(dataset.train, Images):
+        yield "random crops, resized" if dataset.resized_crop else "the centre of each image"
+    else:
+        yield f"random crops with {dataset.crop} pixels of zeros around" if dataset.crop else "no crops"
+    yield "mirrored at random" if dataset.flip else "not mirrored"
+    if options.autoaugment != "none":
+        yield f"AutoAugment ({options.autoaugment})"
+    if options.cutout:
+        yield f"Cutout of {options.cutout} pixels"
+    if options.augmentations is not None:
+        yield f"{options.augmentations} versions of each image, in turn"
+
+
+def _mixed(options: Optimisation) -> Iterator[str]:
+    if options.mixing != "none":
+        alpha = ALPHA[options.mixing] if options.mixing_alpha is None else options.mixing_alpha
+        yield f"{options.mixing} of {options.mixing_share:.0%} of the batches (alpha {alpha:g})"
