@@ -209,7 +209,7 @@ def test_unlabelled_images_have_the_channels_of_the_others(tmp_path: Path) -> No
         mean, std = channel_statistics(x)
         return Dataset("like", ("a",), Images(x, torch.zeros(4).long()), None, None, mean, std, 0, False)
 
-    assert unlabelled("digits", tmp_path, like(1)).shape == (1, 8, 8)
+    assert unlabelled("digits", tmp_path, like(1))[0].shape == (1, 8, 8)
     file = str(saved(tmp_path / "u.npz", x=images(5, 8, 8, 4), y=np.zeros(5, int)))
     found = unlabelled(file, tmp_path, like(4))
     assert (found.shape, set(found.y.tolist())) == ((4, 8, 8), {-100})
