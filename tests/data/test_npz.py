@@ -211,7 +211,7 @@ def test_unlabelled_images_have_the_channels_of_the_others(tmp_path: Path) -> No
 
     assert unlabelled("digits", tmp_path, like(1))[0].shape == (1, 8, 8)
     file = str(saved(tmp_path / "u.npz", x=images(5, 8, 8, 4), y=np.zeros(5, int)))
-    found = unlabelled(file, tmp_path, like(4))
+    found, _ = unlabelled(file, tmp_path, like(4))
     assert (found.shape, set(found.y.tolist())) == ((4, 8, 8), {-100})
     with pytest.raises(ValueError, match="images of digits have 3 channels and cannot be turned into 4"):
         unlabelled("digits", tmp_path, like(4))

@@ -226,6 +226,18 @@ def test_in_training_a_random_part_is_fitted_as_the_whole_is(fit: str, place: Pa
     assert float(spans.max()) < 80 if fit == "crop" else float(spans.max()) > 150
 
 
+@pytest.mark.parametrize("size", [32, 96])
+def test_grey_is_padded_with_the_grey_of_the_background(size: int, place: Path) -> None:
+    from cohobate.data.pictures import Reading
+
+    wide(place / "x.png")
+    dataset = load_data(str(place.parents[1]), Path(), size, 1, reading=Reading("pad", "#ff0000"))
+    (batch,) = eval_loader(dataset.train, dataset, device=CPU, workers=0).epoch(0)
+    assert batch.x.shape == (1, 1, size, size)
+    grey = 255 * (batch.x[0, 0] * dataset.std[0] + dataset.mean[0])
+    assert abs(float(grey[0, 0]) - 255 * 0.299) < 1
+
+
 def test_fit_and_background_are_checked() -> None:
     from cohobate.data.pictures import Reading
 
