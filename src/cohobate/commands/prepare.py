@@ -90,8 +90,16 @@ class Prepared:
 
         Args:
             trial: for a single batch: no worker processes, and the teacher's logits are not stored.
+
+        Raises:
+            ValueError: early stopping without a validation split.
         """
         config = self.config
+        if config.patience is not None and self.dataset.val is None:
+            raise ValueError(
+                f"patience {config.patience} stops a run by its validation error, and {config.data} has no "
+                "validation split; give --val-fraction a share above 0, or leave out --patience"
+            )
         return make_feeds(
             self.dataset,
             self.device,
