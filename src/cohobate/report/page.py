@@ -11,7 +11,10 @@ from .figures.chart import Figure, colours
 from .parts import Cell, Table, render, text_table
 from .tables import readout_table, sweep_table, table
 from .tables.comparison import Comparison, Entry
+from .tables.phases import phase_rows, stopped
 from .tables.sweep import Sweep
+from .tables.teachers import CAPTION as TEACHERS
+from .tables.teachers import shared_teachers, teacher_rows
 from .tables.text import NOTHING, column, duration, extreme
 
 NO_COLOUR = "none"
@@ -35,6 +38,8 @@ def comparison_page(comparison: Comparison, runs: Sequence[Run], figures: Sequen
         in_order(comparison, runs),
         caption=table.caption(c),
         results=_results(c, drawn),
+        teachers=_rows(teacher_rows(c.teachers, c.metric)),
+        teacher_caption=TEACHERS,
         notes=[*_fine_print(c), *c.notes],
         readouts=_readouts(c, drawn),
         readout_caption=readout_table.readout_caption(c),
@@ -126,6 +131,11 @@ def _readouts(comparison: Comparison, drawn: Mapping[str, str]) -> Table | None:
     )
 
 
+def _rows(rows: Sequence[Mapping[str, str]]) -> Table | None:
+    """Rows of heading -> text as a table; None if there are none."""
+    return text_table(rows[0], [row.values() for row in rows]) if rows else None
+
+
 def _seeds(comparison: Comparison, drawn: Mapping[str, str]) -> Table:
     metric = comparison.metric
     seeds = [(entry, seed) for entry in comparison.entries for seed in entry.seeds]
@@ -168,6 +178,10 @@ def _measurements(run: Run) -> dict[str, Any]:
         "metrics": _metrics(result, run.headline),
         "predictor": result["predictor"],
         "best": best,
+        "stopped": stopped(result),
+        "phases": _rows(phase_rows(result)),
+        "teachers": _rows(teacher_rows(shared_teachers([run]), run.headline)),
+        "teacher_caption": TEACHERS,
     }
 
 
@@ -188,6 +202,8 @@ def _metrics(result: Mapping[str, Any], headline: Metric) -> Table:
 def _progress(run: Run) -> str:
     if not run.metrics:
         return "no epoch is over yet"
+    if run.result is not None and (early := stopped(run.result)):
+        return f"{early}, seed {run.result['seed']}"
     line = run.metrics[-1]
     phase = f" of phase {line['phase']}" if len(run.phases) > 1 else ""
     return f"{line['epoch']} epochs{phase}, seed {run.config.get('seed', 'unknown')}"

@@ -15,8 +15,10 @@ from ...core.metrics import Metric
 from ...runs.layout import RunFolder
 from ...runs.reading import Run, shared_headline
 from .differences import differences
+from .phases import phase_notes
 from .readouts import ReadOut, read_outs
 from .stats import Gain, Stat
+from .teachers import SharedTeacher, shared_teachers
 from .text import listed
 
 
@@ -72,6 +74,7 @@ class Comparison:
         metric: the headline metric of all runs.
         split: on which it is measured: "test", or "val" where the data set has no test split.
         notes: what a reader must know to read the numbers right.
+        teachers: that were trained for the runs.
     """
 
     baseline: str
@@ -84,6 +87,7 @@ class Comparison:
     train_images: int
     entries: tuple[Entry, ...]
     notes: tuple[str, ...]
+    teachers: tuple[SharedTeacher, ...] = ()
 
     @property
     def has_best(self) -> bool:
@@ -124,6 +128,7 @@ def compare(runs: Sequence[Run], baseline: str) -> Comparison:
         split=split,
         entries=tuple(_entry(groups[label], split, own, seeds[baseline]) for label, own in seeds.items()),
         notes=tuple(_notes(runs, metric, split, seeds)),
+        teachers=tuple(shared_teachers(run for group in groups.values() for run in group)),
         **settings,
     )
 
@@ -229,4 +234,5 @@ def _notes(runs: Sequence[Run], metric: Metric, split: str, seeds: Mapping[str, 
     unfinished = [run.name.removesuffix(" (unfinished)") for run in runs if run.result is None]
     if unfinished:
         notes.append(f"Not finished, hence not in the table: {'; '.join(unfinished)}.")
-    return notes + differences([run for run in runs if run.result is not None])
+    done = [run for run in runs if run.result is not None]
+    return notes + phase_notes(done, metric) + differences(done)
