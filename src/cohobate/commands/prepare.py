@@ -7,7 +7,7 @@ read-outs, once on a batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -30,7 +30,7 @@ from ..recipes.options import label, own_options
 from ..recipes.recipe import find
 from ..runs.folder import is_of
 from ..runs.layout import RunFolder
-from .feeds import extra_images, make_feeds, read_data
+from .feeds import extra_images, make_feeds, read_data, refuse_labels
 from .teachers import teacher_run
 
 Read = Callable[[Training], Dataset]
@@ -92,9 +92,15 @@ class Prepared:
             trial: for a single batch: no worker processes, and the teacher's logits are not stored.
 
         Raises:
-            ValueError: early stopping without a validation split.
+            ValueError: early stopping without a validation split, or the training error of images without
+                labels.
         """
         config = self.config
+        if config.log_train and config.unlabelled_alone:
+            raise ValueError(
+                "log_train measures the error on the training images, and unlabelled_alone has no labels of "
+                "them; leave out one of the two"
+            )
         if config.patience is not None and self.dataset.val is None:
             raise ValueError(
                 f"patience {config.patience} stops a run by its validation error, and {config.data} has no "
@@ -110,10 +116,11 @@ class Prepared:
             cache_teacher="off" if trial else config.cache_teacher,
             unlabelled=self.unlabelled,
             unlabelled_share=config.unlabelled_share,
+            unlabelled_alone=config.unlabelled_alone,
         )
 
-    def first_phase(self) -> Phase:
-        """The first phase, with an untrained network for a teacher that the run would train."""
+    def phases(self) -> Iterator[Phase]:
+        """The phases, untrained, with an untrained network for a teacher that the run would train."""
 
         def untrained(spec: str) -> nn.Module:
             # Raises an error if the options for training this teacher are wrong.
@@ -121,8 +128,18 @@ class Prepared:
             return Job(self.config, self.dataset).build(spec)
 
         job = self.job(lambda message: None, untrained)
-        phase: Phase = begin(self.make_plan(job), self.config.seed)
-        return phase
+        plan = self.make_plan(job)
+        phase: Phase = begin(plan, self.config.seed)
+        while True:
+            yield phase
+            try:
+                phase = plan.send({"history": [], "best": None})
+            except StopIteration:
+                return
+
+    def first_phase(self) -> Phase:
+        """The first of :meth:`phases`."""
+        return next(self.phases())
 
     def has_begun(self, folder: RunFolder) -> bool:
         """Whether the folder belongs to this run already, so that there is nothing to check."""
@@ -135,6 +152,9 @@ class Prepared:
             ValueError: options that do not go together, or a network that lacks what the method reads.
             RunError: a file of weights that cannot be read, or too little memory.
         """
+        if self.config.unlabelled_alone:
+            for phase in self.phases():
+                refuse_labels(phase.method)
         phase = self.first_phase()
         settings, _ = phase_settings(self.config, phase)
         place(phase.method, self.device, settings)

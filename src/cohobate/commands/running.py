@@ -129,6 +129,7 @@ def _finished(
         "macs": spent.macs,
         "train_seconds": sum(phase.train_seconds for phase in outcome.phases),
         "train_images": len(dataset.train),
+        "unlabelled_images": 0 if prepared.unlabelled is None else len(prepared.unlabelled),
         "epochs": config.epochs,
         "image_passes": sum(phase.image_passes for phase in outcome.phases),
         "phases": [phase._asdict() for phase in outcome.phases],

@@ -129,6 +129,8 @@ class OFD(Term):
         ValueError: channels and margins do not fit together, or an option is out of range.
     """
 
+    reads_labels = False
+
     @checked
     def __init__(
         self,

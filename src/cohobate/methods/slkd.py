@@ -41,6 +41,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core import Batch, Classifier, Frozen, Method, as_output, cross_entropy, float32, run
+from ..core.method import with_cross_entropy
 from ..core.options import Doc, Ge, Le, Temperature, checked
 from .kd import softened_kl
 
@@ -244,12 +245,15 @@ class SLKD(Method):
         self.sl_teachers = Fusion(sl_teachers, rho=rho, fuse=fuse)
         self.alpha = alpha
         self.temperature = temperature
-        self.teacher_weight = teacher_weight
-        self.sl_weight = sl_weight
+        self.teacher_weight, self.sl_weight = teacher_weight, sl_weight
 
     @property
     def reads_logits_of(self) -> Frozen:
         return self.teacher
+
+    @property
+    def label_readers(self) -> tuple[str, ...]:
+        return with_cross_entropy("alpha", self.alpha)
 
     def forward(self, batch: Batch, turn: int = 0) -> Losses:
         teacher = teacher_logits(self.teacher, batch)

@@ -172,6 +172,9 @@ def _measurements(run: Run) -> dict[str, Any]:
         "training images": f"{result['train_images']:,}",
         "train time": duration(result["train_seconds"]),
     }
+    if run.config.get("unlabelled_alone"):
+        del sizes["training images"]
+        sizes["unlabelled training images, alone"] = f"{result['unlabelled_images']:,}"
     best = f"{extreme(run.headline)} {run.headline.title}" if result["best"] else ""
     return {
         "sizes": sizes,

@@ -15,7 +15,7 @@ from ...core.metrics import Metric
 from ...runs.layout import RunFolder
 from ...runs.reading import Run, shared_headline
 from .differences import differences
-from .phases import phase_notes
+from .phases import alone_notes, phase_notes
 from .readouts import ReadOut, read_outs
 from .stats import Gain, Stat
 from .teachers import SharedTeacher, shared_teachers
@@ -235,4 +235,4 @@ def _notes(runs: Sequence[Run], metric: Metric, split: str, seeds: Mapping[str, 
     if unfinished:
         notes.append(f"Not finished, hence not in the table: {'; '.join(unfinished)}.")
     done = [run for run in runs if run.result is not None]
-    return notes + phase_notes(done, metric) + differences(done)
+    return notes + alone_notes(done) + phase_notes(done, metric) + differences(done)

@@ -1,4 +1,4 @@
-"""The phases of a run's plan: what each took, and which of them stopped early."""
+"""The phases of a run's plan: what each took and learned from, and which of them stopped early."""
 
 from __future__ import annotations
 
@@ -41,6 +41,16 @@ def phase_rows(result: Mapping[str, Any]) -> list[dict[str, str]]:
             "train time": duration(phase["train_seconds"]),
         }
         for phase in recorded
+    ]
+
+
+def alone_notes(runs: Sequence[Run]) -> list[str]:
+    """Sentences on finished runs that were trained on unlabelled images alone."""
+    return [
+        f"{run.name} is trained on the {run.outcome['unlabelled_images']:,} images of "
+        f"{run.config['unlabelled']} alone, without a label; it is measured on the images of "
+        f"{run.outcome['data']}."
+        for run in {run.name: run for run in runs if run.config.get("unlabelled_alone")}.values()
     ]
 
 
