@@ -255,3 +255,11 @@ def test_a_teacher_is_trained_to_its_end() -> None:
     main(["train", "kd", "--teacher", "resnet8", *STILL, "--epochs", "5", "--out", "run"])
     (teacher,) = result("run")["teachers"]
     assert teacher["epochs"] == 5 > result("run")["last"]["epoch"]
+
+
+def test_a_sweep_says_it_too() -> None:
+    given = ["--teacher", "resnet8", *STILL, "--epochs", "6", "--seeds", "0", "--out", "s"]
+    main(["sweep", "kd", "--temperature", "1.0,4.0", *given])
+    text = " ".join(Path("s/sweep.md").read_text().split())
+    assert "not improved for 2 epochs (--patience)" in text
+    assert "Teacher resnet8 (shared, not in any train time): test top-1 error" in text
