@@ -173,3 +173,25 @@ def test_copies_of_the_teachers_architecture() -> None:
 def test_a_teacher_without_weights_outside_a_run() -> None:
     with pytest.raises(ValueError, match="the teacher resnet8 has no weights, and is not trained here"):
         teacher(job("resnet8"))
+
+
+def test_a_teacher_that_was_trained_stands_in_the_tables(capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["--teacher", "resnet14", *QUICK, "--epochs", "1"]
+    main(["compare", "kd", "dkd", *given, "--seeds", "0,1", "--out", "c"])
+    (kept,) = Path("runs/teachers").glob("digits-resnet14-*")
+    facts = json.loads((kept / "result.json").read_text())
+    error = facts["last"]["test"]["network"]["top1_error"]
+    sentence = f"Teacher resnet14 (shared, not in any train time): test top-1 error {error:.2f} %,"
+    assert sentence in " ".join(capsys.readouterr().out.split())
+    (teacher,) = json.loads(Path("c/table.json").read_text())["teachers"]
+    assert (teacher["model"], teacher["error"], teacher["taught"]) == ("resnet14", error, ["kd", "dkd"])
+    assert teacher["train_seconds"] == facts["train_seconds"] > 0
+    # The same run from the start, its teacher found instead of trained, records the same.
+    main(["train", "kd", *given, "--out", "again"])
+    assert sentence in " ".join(capsys.readouterr().out.split())
+    runs = [json.loads(Path(run, "result.json").read_text())["teachers"] for run in ("c/kd/seed-0", "again")]
+    assert runs[0] == runs[1] != []
+    for page in ("c/table.md", "c/index.html", "again/report.html"):
+        text = Path(page).read_text()
+        assert "resnet14 (shared)" in text
+        assert f"{error:.2f} (test)" in text

@@ -27,6 +27,11 @@ PLANS: dict[str, dict[str, Any]] = {
 }
 
 
+RESNET8 = sum(p.numel() for p in build("resnet8", 10).parameters())
+TRAINED = {"takd": 2 * RESNET8, "slkd": 3 * RESNET8}
+"""The assistant and the student; two SL-teachers and the student. The last phase trains the student alone."""
+
+
 def train(method: str, out: Path, teacher: Path, stop: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Four steps an epoch, two epochs a phase."""
     monkeypatch.setattr(
@@ -64,3 +69,25 @@ def test_a_stopped_plan_ends_in_the_same_bits(
     assert one.keys() == two.keys()
     for key in one:
         assert torch.equal(one[key], two[key]), key
+    found, again = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("whole", "cut"))
+    for facts in (found, again):
+        assert facts["train_seconds"] == pytest.approx(sum(p["train_seconds"] for p in facts["phases"]))
+        for phase in facts["phases"]:
+            del phase["train_seconds"]
+    assert found["phases"] == again["phases"]
+    assert found["parameters_trained"] == again["parameters_trained"]
+    assert found["parameters_trained"] == TRAINED.get(method, found["parameters_trained"])
+
+
+def test_a_student_of_two_phases_is_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    teacher = tmp_path / "teacher.safetensors"
+    save_file(build("resnet8", 10).state_dict(), teacher)
+    train("fitnet_stages", tmp_path / "run", teacher, None, monkeypatch)
+    facts = json.loads((tmp_path / "run" / "result.json").read_text())
+    hint, student = facts["phases"]
+    assert (hint["phase"], student["phase"]) == ("hint", "student")
+    assert student["parameters_trained"] == RESNET8 == facts["parameters_deployed"]
+    regressor = hint["parameters_trained"] - RESNET8
+    assert 0 < regressor < RESNET8
+    assert facts["parameters_trained"] == RESNET8 + regressor
+    assert (hint["epochs"], hint["of"], student["epochs"]) == (2, 2, 2)

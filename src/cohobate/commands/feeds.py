@@ -111,6 +111,7 @@ def make_feeds(
     cache_teacher: Literal["auto", "on", "off"] = "auto",
     unlabelled: Split | None = None,
     unlabelled_share: float = 1.0,
+    unlabelled_alone: bool = False,
 ) -> Feeds:
     """Loaders over the splits, each process its share.
 
@@ -126,13 +127,22 @@ def make_feeds(
             auto: where that is possible.
         unlabelled: images mixed in for the teacher's terms (:func:`cohobate.data.unlabelled.unlabelled`).
         unlabelled_share: how many of them for each labelled image of a batch.
+        unlabelled_alone: whether they are the only training images of every phase.
 
     Raises:
         ValueError: raised by ``train`` if the options do not fit the method of the phase.
     """
 
+    beside = None if unlabelled_alone else unlabelled
+    shown = dataset
+    if unlabelled is not None and unlabelled_alone:
+        shown = replace(dataset, train=fitting(unlabelled, dataset))
+
     def train(method: Method, settings: Settings) -> Loader:
-        require_memory(method, len(dataset.train))
+        if unlabelled_alone:
+            refuse_labels(method)
+            refuse_unlabelled(method, settings)
+        require_memory(method, len(shown.train))
         options: dict[str, Any] = {
             "device": device,
             "rank": distributed.rank(),
@@ -144,7 +154,7 @@ def make_feeds(
             "cutout": cutout,
         }
         own = train_loader(
-            dataset,
+            shown,
             batch_size=settings.batch_size,
             accumulate=settings.accumulate,
             seed=settings.seed,
@@ -153,8 +163,8 @@ def make_feeds(
         )
         loader: Loader = own
         if any(isinstance(module, Frozen) for module in method.modules()):
-            shape = len(dataset.train), len(dataset.classes)
-            why_not = obstacle(method, augmentations, shape, unlabelled is not None, settings.mixing)
+            shape = len(shown.train), len(dataset.classes)
+            why_not = obstacle(method, augmentations, shape, beside is not None, settings.mixing)
             teacher = chosen_teacher(method, cache_teacher, why_not)
             if teacher is not None:
                 loader = Taught(
@@ -167,9 +177,9 @@ def make_feeds(
                     world=distributed.world(),
                     total=distributed.total,
                 )
-            if unlabelled is not None:
+            if beside is not None:
                 refuse_unlabelled(method, settings)
-                others = replace(dataset, train=fitting(unlabelled, dataset))
+                others = replace(dataset, train=fitting(beside, dataset))
                 size = unlabelled_batch(len(others.train), unlabelled_share, settings)
                 seed = own_seed(settings.seed)
                 loader = WithUnlabelled(loader, train_loader(others, batch_size=size, seed=seed, **options))
@@ -217,6 +227,17 @@ def logits_of(teacher: Frozen, device: torch.device, settings: Settings) -> Call
             return teacher(x).logits.float()  # type: ignore[no-any-return]
 
     return logits
+
+
+def refuse_labels(method: Method) -> None:
+    """Raise a ValueError if a method reads labels, so that it cannot learn from unlabelled images alone."""
+    if method.label_readers:
+        raise ValueError(
+            f"unlabelled_alone trains on images without labels, and {', '.join(method.label_readers)} of "
+            f"{type(method).__name__} reads them; set the weight of a cross-entropy to 0 (--ce-weight 0), "
+            "leave out terms and methods that read labels, or leave out --unlabelled-alone (a term of your "
+            "own that reads none says so: reads_labels = False)"
+        )
 
 
 def refuse_unlabelled(method: Method, settings: Settings) -> None:

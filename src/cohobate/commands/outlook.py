@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -34,13 +35,21 @@ def dry_run(prepared: Prepared) -> list[Outlook]:
     prepared.check()
     dataset, config, device = prepared.dataset, prepared.config, prepared.device
     # Without the store of a teacher's logits: filling it is no part of a step.
+    looks: dict[str, Any] = {
+        "autoaugment": config.autoaugment,
+        "cutout": config.cutout,
+        "balanced": config.balance == "sampling",
+    }
+    plain = make_feeds(dataset, device, config.workers, **looks)
     feeds = make_feeds(
         dataset,
         device,
         config.workers,
-        autoaugment=config.autoaugment,
-        cutout=config.cutout,
-        balanced=config.balance == "sampling",
+        cache_teacher="off",
+        unlabelled=prepared.unlabelled,
+        unlabelled_share=config.unlabelled_share,
+        unlabelled_alone=config.unlabelled_alone,
+        **looks,
     )
     outlooks: list[Outlook] = []
 
@@ -49,7 +58,7 @@ def dry_run(prepared: Prepared) -> list[Outlook]:
         network = job.build(spec)
         if not folder.finished:
             phase = Phase(f"teacher {spec}", Supervised(network))
-            outlooks.append(_outlook(phase, teacher, feeds, dataset, device))
+            outlooks.append(_outlook(phase, teacher, plain, dataset, device))
         return network
 
     job = prepared.job(lambda message: None, untrained)

@@ -35,7 +35,7 @@ from ..recipes.options import label, own_options
 from ..recipes.recipe import find
 from ..runs.folder import is_of, require_own, untrained
 from ..runs.layout import RunFolder
-from .feeds import extra_images, make_feeds, read_data
+from .feeds import extra_images, make_feeds, read_data, refuse_labels
 from .teachers import teacher_run
 
 Read = Callable[[Training], Dataset]
@@ -115,8 +115,22 @@ class Prepared:
 
         Args:
             trial: for a single batch: no worker processes, and the teacher's logits are not stored.
+
+        Raises:
+            ValueError: early stopping without a validation split, or the training error of images without
+                labels.
         """
         config = self.config
+        if config.log_train and config.unlabelled_alone:
+            raise ValueError(
+                "log_train measures the error on the training images, and unlabelled_alone has no labels of "
+                "them; leave out one of the two"
+            )
+        if config.patience is not None and self.dataset.val is None:
+            raise ValueError(
+                f"patience {config.patience} stops a run by its validation error, and {config.data} has no "
+                "validation split; give --val-fraction a share above 0, or leave out --patience"
+            )
         return make_feeds(
             self.dataset,
             self.device,
@@ -128,6 +142,7 @@ class Prepared:
             cache_teacher="off" if trial else config.cache_teacher,
             unlabelled=self.unlabelled,
             unlabelled_share=config.unlabelled_share,
+            unlabelled_alone=config.unlabelled_alone,
         )
 
     def phases(self) -> Iterator[Phase]:
@@ -191,6 +206,8 @@ class Prepared:
 
     def _check(self, phase: Phase) -> int:
         """Check one phase; its number of epochs."""
+        if self.config.unlabelled_alone:
+            refuse_labels(phase.method)
         settings, groups = phase_settings(self.config, phase)
         settings = place(phase.method, self.device, settings)
         make_optimizers(phase.method, settings, groups)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from ..analysis.cost import cost, parameters
+from ..analysis.cost import cost
 from ..config.groups import Training
 from ..data.dataset import fingerprint
 from ..engine import distributed
@@ -22,7 +23,7 @@ from ..runs.layout import RunFolder
 from .feeds import make_feeds
 from .prepare import Prepared, prepare
 from .result import Result, read_result
-from .teachers import METHOD, trained_teacher
+from .teachers import METHOD, teacher_facts, trained_teacher
 
 
 def run(prepared: Prepared, folder: RunFolder, *, checked: bool = False, quiet: bool = False) -> Result:
@@ -56,7 +57,8 @@ def run(prepared: Prepared, folder: RunFolder, *, checked: bool = False, quiet: 
 
 
 def _run(prepared: Prepared, folder: RunFolder, display: Display) -> Result:
-    feeds, trained = prepared.feeds(), partial(_trained, prepared, display)
+    teachers: dict[Path, dict[str, Any]] = {}
+    feeds, trained = prepared.feeds(), partial(_trained, prepared, display, teachers)
     about_data = prepared.fingerprint, prepared.notes, feeds.measures.headline, prepared.augmentation
     if claim(folder, prepared.method, prepared.config, *about_data):
         display.say(f"note: {folder.path} was of another run, of which nothing was trained; it is begun anew")
@@ -65,7 +67,7 @@ def _run(prepared: Prepared, folder: RunFolder, display: Display) -> Result:
     with stopper.listening():
         about = _about(prepared)
         outcome = run_plan(plan, feeds, prepared.config, prepared.device, folder, display, stopper, about)
-    return _finished(outcome, prepared, folder)
+    return _finished(outcome, prepared, folder, teachers)
 
 
 def _if_sides_matter(prepared: Prepared) -> str:
@@ -75,16 +77,18 @@ def _if_sides_matter(prepared: Prepared) -> str:
     return "; --no-flip if left and right matter" if by_default else ""
 
 
-def _trained(prepared: Prepared, display: Display, spec: str) -> nn.Module:
-    """A teacher by the name of a model: trained now, unless it was before."""
+def _trained(
+    prepared: Prepared, display: Display, teachers: dict[Path, dict[str, Any]], spec: str
+) -> nn.Module:
+    """A teacher by the name of a model: trained now, unless it was before; its facts go into ``teachers``."""
 
     def train(config: Training, folder: RunFolder) -> None:
         run(prepare(METHOD, config, lambda _: prepared.dataset), folder, quiet=display.quiet)
 
     data = fingerprint(prepared.dataset)
-    return load(
-        trained_teacher(spec, prepared.config, data, train, display.say), len(prepared.dataset.classes)
-    )
+    folder = trained_teacher(spec, prepared.config, data, train, display.say)
+    teachers[folder] = teacher_facts(spec, RunFolder(folder))
+    return load(folder, len(prepared.dataset.classes))
 
 
 def _with_precision(prepared: Prepared, display: Display) -> Prepared:
@@ -116,7 +120,9 @@ def _about(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _finished(outcome: Outcome, prepared: Prepared, folder: RunFolder) -> Result:
+def _finished(
+    outcome: Outcome, prepared: Prepared, folder: RunFolder, teachers: dict[Path, dict[str, Any]]
+) -> Result:
     method, config, dataset = outcome.trainer.method, prepared.config, prepared.dataset
     predictor, network = next(iter(method.predictors().items()))
     spent = cost(network, dataset.shape)
@@ -129,13 +135,16 @@ def _finished(outcome: Outcome, prepared: Prepared, folder: RunFolder) -> Result
         "model": config.model,
         "data": config.data,
         "predictor": predictor,
-        "parameters_trained": parameters(method, trained=True),
+        "parameters_trained": outcome.parameters_trained,
         "parameters_deployed": spent.parameters,
         "macs": spent.macs,
-        "train_seconds": sum(record["seconds"] for record in outcome.history),
+        "train_seconds": sum(phase.train_seconds for phase in outcome.phases),
         "train_images": len(dataset.train),
+        "unlabelled_images": 0 if prepared.unlabelled is None else len(prepared.unlabelled),
         "epochs": config.epochs,
-        "image_passes": sum(record["images"] for record in outcome.history),
+        "image_passes": sum(phase.image_passes for phase in outcome.phases),
+        "phases": [phase._asdict() for phase in outcome.phases],
+        "teachers": list(teachers.values()),
         "last": outcome.last,
         "best": outcome.best,
         "headline": outcome.trainer.feeds.measures.headline._asdict(),

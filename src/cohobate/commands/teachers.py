@@ -98,6 +98,26 @@ def trained_teacher(
     return folder.path
 
 
+def teacher_facts(spec: str, folder: RunFolder) -> dict[str, Any]:
+    """What the result of a run records of a teacher that was trained by the name of its model.
+
+    Returns:
+        ``model``, ``folder``, ``epochs`` and ``train_seconds`` of its training, ``parameters``, and its
+        ``error``, the headline metric of its last epoch on ``split``.
+    """
+    facts = json.loads(folder.result.read_text())
+    split, error = headline(facts)
+    return {
+        "model": spec,
+        "folder": str(folder.path),
+        "epochs": facts["last"]["epoch"],
+        "train_seconds": facts["train_seconds"],
+        "parameters": facts["parameters_deployed"],
+        "split": split,
+        "error": error,
+    }
+
+
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """A lock on the folder, so that one run at a time trains the teacher and others wait."""

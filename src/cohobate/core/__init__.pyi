@@ -15,6 +15,7 @@ from .method import Plan as Plan
 from .method import Shape as Shape
 from .method import Taps as Taps
 from .method import Term as Term
+from .method import with_cross_entropy as with_cross_entropy
 from .metrics import TOP1_ERROR as TOP1_ERROR
 from .metrics import Metric as Metric
 from .networks import Classifier as Classifier

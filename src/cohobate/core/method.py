@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
 from torch import Tensor, nn
@@ -78,6 +78,8 @@ class Term(nn.Module):
         weight: factor of the term.
         logits_only: whether the term uses no output of the teacher but the logits, so that stored
             logits are enough.
+        reads_labels: whether it uses the labels of the batch; a term that does not can learn from unlabelled
+            images alone, and says so by False.
         remembers: number of training images in its memory bank; None if it has none.
         ce_weight: weight of the cross-entropy in the term's reference setting.
         reads_preacts: whether the term reads stages before their last ReLU, ``Output.preacts``.
@@ -88,6 +90,7 @@ class Term(nn.Module):
 
     weight: float = 1.0
     logits_only: bool = False
+    reads_labels: bool = True
     remembers: int | None = None
 
     @classmethod
@@ -165,8 +168,26 @@ class Method(nn.Module):
         """
         return None
 
+    @property
+    def label_readers(self) -> tuple[str, ...]:
+        """What in the method uses the labels of a batch, in words; none: it learns from images alone."""
+        return (type(self).__name__,)
+
     def after_step(self) -> None:
         """Called once after each update."""
+
+
+def with_cross_entropy(option: str, weight: float, terms: Iterable[nn.Module] = ()) -> tuple[str, ...]:
+    """Who reads labels beside a cross-entropy of this weight, for :attr:`Method.label_readers`.
+
+    Args:
+        option: sets the weight.
+        weight: of the cross-entropy; of weight 0 it reads none.
+        terms: each reads labels unless it says otherwise.
+    """
+    own = (f"the cross-entropy ({option} {weight:g})",) if weight else ()
+    readers = (type(term).__name__ for term in terms if getattr(term, "reads_labels", True))
+    return (*own, *dict.fromkeys(readers))
 
 
 class Phase(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -14,11 +13,12 @@ from torch import Tensor, nn
 from ..config.groups import Settings
 from ..core import Batch, Loader, Phase
 from . import distributed
-from .checkpoint import State, Store, read_state, write_bytes, write_state
+from .checkpoint import Store
 from .errors import RunError, Stopped
 from .evaluate import Measured, autocast
 from .feeds import Feeds, updates
 from .finite import Watch
+from .keeping import Keeper
 from .optim import MovingAverage, make_optimizers, set_rates
 from .phase import (
     compile_step,
@@ -32,7 +32,7 @@ from .phase import (
 from .progress import Display
 from .schedule import factor
 from .signals import Stopper
-from .snapshot import Moving, pack, unpack
+from .snapshot import Moving
 from .standing import Standing
 
 LOOK_EVERY = 50
@@ -68,7 +68,6 @@ class Trainer:
     ) -> None:
         self.settings, groups = phase_settings(settings, phase)
         self.method, self.feeds, self.device = phase.method, feeds, device
-        self.store, self.metrics, self.earlier = store, metrics, earlier
         self.display, self.stopper = display, stopper
 
         self.settings = place(self.method, device, self.settings, display.say)
@@ -80,7 +79,11 @@ class Trainer:
         self.progress = torch.zeros((), device=device)
         self.standing = Standing(phase.name)
         self.watch = Watch(self.standing, self.steps, store.last)
-        self._load()
+        moving = Moving(self.method, self.optimizers, self.ema, self.standing)
+        self.keeper = Keeper(moving, store, metrics, earlier)
+        if self.keeper.load(device, display.say) and not self.finished:
+            name, epoch, step = self.standing.name, self.standing.epoch, self.standing.step
+            display.say(f"resuming phase {name!r} after epoch {epoch}, step {step}")
 
         self.compiled = self.settings.compile == "on"
         # A CUDA graph writes gradients to the same memory in each replay, so gradients must neither be
@@ -98,8 +101,14 @@ class Trainer:
         return self.standing.epoch * self.steps + self.standing.step
 
     @property
+    def stopped_early(self) -> bool:
+        """Whether the validation measure has not improved for as many epochs as ``patience`` allows."""
+        patience = self.settings.patience
+        return patience is not None and patience <= self.standing.idle
+
+    @property
     def finished(self) -> bool:
-        return self.standing.epoch >= self.settings.epochs
+        return self.standing.epoch >= self.settings.epochs or self.stopped_early
 
     def _share(self, update: int) -> float:
         """The fraction of the phase that lies before an update, 0 to 1."""
@@ -127,6 +136,12 @@ class Trainer:
                 raise
             finally:
                 self.display.end()
+            if self.standing.epoch < self.settings.epochs:
+                self.display.say(
+                    f"phase {self.standing.name!r} stops after {self.standing.epoch} of "
+                    f"{self.settings.epochs} epochs: the validation {self.feeds.measures.headline.title} has "
+                    f"not improved for {self.settings.patience}"
+                )
         if self.ema is not None:
             self.ema.adopt()
         return {"history": self.standing.history, "best": self.standing.best}
@@ -194,11 +209,11 @@ class Trainer:
     def _stop(self) -> None:
         self.watch.losses(self.standing.totals)
         self._check_weights()
-        self._save()
+        self.keeper.save()
         raise Stopped(
             f"stopped ({self.stopper.reason}) in epoch {self.standing.epoch + 1} of "
             f"{self.settings.epochs}, step {self.standing.step} of {self.steps}; saved in "
-            f"{self.store.last}: run the same command again to go on",
+            f"{self.watch.last}: run the same command again to go on",
             self.stopper.code,
         )
 
@@ -217,9 +232,9 @@ class Trainer:
         with self.ema.applied() if self.ema is not None else nullcontext():
             loaders = self.feeds.to_measure(self.settings)
             record |= {split: self.measure(loader, split) for split, loader in loaders.items()}
-            self._keep(record)
+            self.keeper.keep(record, self.feeds.measures, self.settings.keep_epochs)
         standing.history.append(record)
-        self._save()
+        self.keeper.save()
         self.display.epoch(self.done, record, self.settings.epochs, self.feeds.measures)
 
     def measure(self, loader: Loader, split: str) -> Measured:
@@ -233,59 +248,9 @@ class Trainer:
         self.watch.measured(measured, split)
         return measured
 
-    def _keep(self, record: dict[str, Any]) -> None:
-        """Write the weights if the epoch is the best on the validation split, or one of ``keep_epochs``."""
-        measures, standing = self.feeds.measures, self.standing
-        if "val" in record:
-            new = measures.headline_of(record["val"])
-            best = standing.best
-            if best is None or measures.headline.better(new, measures.headline_of(best["val"])):
-                standing.best = {"epoch": standing.epoch, "val": record["val"]}
-                self._write(self.store.best)
-        if standing.epoch in self.settings.keep_epochs:
-            self._write(self.store.epoch(standing.epoch))
-
-    def _write(self, path: Path) -> None:
-        if distributed.rank() == 0:
-            facts = {"phase": self.standing.name, "epoch": self.standing.epoch}
-            write_state(path, State(self.method.state_dict(), facts))
-
-    def load_best(self) -> None:
-        """Load the weights of the best epoch on the validation split into the method."""
-        self.method.load_state_dict(read_state(self.store.best).tensors)
-
     def _show(self) -> None:
         if self.display.due():
             standing, settings = self.standing, self.settings
             losses = standing.means(standing.step * settings.accumulate)
             speed = standing.step * settings.batch_size / standing.seconds
             self.display.step(self.done, f"{standing.epoch + 1}/{settings.epochs}", losses, speed)
-
-    # ------------------------------------------------------------ checkpoints
-
-    def _moving(self) -> Moving:
-        return Moving(self.method, self.optimizers, self.ema, self.standing)
-
-    def _save(self) -> None:
-        state = pack(self._moving())
-        if distributed.rank() == 0:
-            self.store.save(state)
-            self._write_metrics()
-        distributed.barrier()
-
-    def _load(self) -> None:
-        state, messages = self.store.load()
-        for message in messages:
-            self.display.say(message)
-        if state is None:
-            return
-        unpack(self._moving(), state, self.device, self.store.folder)
-        if distributed.rank() == 0:
-            self._write_metrics()
-        if not self.finished:
-            name, epoch, step = self.standing.name, self.standing.epoch, self.standing.step
-            self.display.say(f"resuming phase {name!r} after epoch {epoch}, step {step}")
-
-    def _write_metrics(self) -> None:
-        lines = [json.dumps(record) + "\n" for record in [*self.earlier, *self.standing.history]]
-        write_bytes(self.metrics, "".join(lines).encode())

@@ -16,6 +16,7 @@ from .loop import Trainer
 from .progress import Display
 from .randomness import seed_all
 from .signals import Stopper
+from .spent import Spent, Tally
 
 
 class Files(Protocol):
@@ -49,12 +50,16 @@ class Outcome(NamedTuple):
         history: a record an epoch, of all phases.
         last: epoch and measurements (``val``, ``test``) of the last epoch's deployed weights.
         best: the same of the best epoch on the validation split; None without one.
+        phases: what each phase took.
+        parameters_trained: in any phase, each counted once.
     """
 
     trainer: Trainer
     history: list[dict[str, Any]]
     last: dict[str, Any]
     best: dict[str, Any] | None
+    phases: list[Spent]
+    parameters_trained: int
 
 
 def begin(plan: Plan, seed: int) -> Any:
@@ -82,21 +87,28 @@ def run_plan(
         Stopped, RunError: see :meth:`Trainer.run`.
     """
     history: list[dict[str, Any]] = []
+    phases: list[Spent] = []
+    tally = Tally()
     phase = begin(plan, settings.seed)
     while True:
         store = Store(files.path / phase.name)
         trainer = Trainer(phase, feeds, settings, device, store, files.metrics, history, display, stopper)
         measured = trainer.run()
-        history = history + trainer.standing.history
+        own = trainer.standing.history
+        history = history + own
+        phases.append(Spent.by(phase.name, trainer.settings.epochs, phase.method, own))
+        tally.add(phase.method)
         try:
             phase = plan.send(measured)
         except StopIteration:
-            return _measured(trainer, feeds, history, files, about)
+            last, best = _measured(trainer, feeds, files, about)
+            return Outcome(trainer, history, last, best, phases, tally.total)
 
 
 def _measured(
-    trainer: Trainer, feeds: Feeds, history: list[dict[str, Any]], files: Files, about: dict[str, Any]
-) -> Outcome:
+    trainer: Trainer, feeds: Feeds, files: Files, about: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Deploy and measure the last weights, and the best ones if there is a validation split."""
     test = feeds.test() if feeds.test is not None else None
 
     def deploy(epoch: int, file: Path) -> dict[str, Any]:
@@ -111,9 +123,9 @@ def _measured(
     last = deploy(trainer.standing.epoch, files.deployed)
     best_so_far = trainer.standing.best
     if best_so_far is None:
-        return Outcome(trainer, history, last, None)
+        return last, None
     weights = {k: v.detach().clone() for k, v in trainer.method.state_dict().items()}
-    trainer.load_best()
+    trainer.keeper.load_best()
     best = deploy(best_so_far["epoch"], files.deployed_best)
     trainer.method.load_state_dict(weights)
-    return Outcome(trainer, history, last, best)
+    return last, best

@@ -59,6 +59,11 @@ class Standing:
             "images_per_s": images / self.seconds,
         }
 
+    @property
+    def idle(self) -> int:
+        """Finished epochs since the best one; 0 before the first, and without a validation split."""
+        return 0 if self.best is None else self.epoch - int(self.best["epoch"])
+
     def next_epoch(self) -> None:
         """Go to the next epoch: step, seconds and totals start from zero."""
         self.epoch, self.step, self.seconds, self.totals = self.epoch + 1, 0, 0.0, {}

@@ -67,6 +67,8 @@ class AT(Term):
     Stages are paired from the deepest backwards.
     """
 
+    reads_labels = False
+
     @checked
     def __init__(self, *, weight: Weight = 1000.0) -> None:
         super().__init__()

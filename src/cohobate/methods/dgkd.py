@@ -20,7 +20,7 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from ..core import Batch, Classifier, Frozen, Method, as_output, cross_entropy
+from ..core import Batch, Classifier, Frozen, Method, as_output, cross_entropy, with_cross_entropy
 from ..core.options import Doc, Ge, Le, Lt, Temperature, checked
 from .kd import softened_kl
 
@@ -75,6 +75,10 @@ class DGKD(Method):
             divergence = softened_kl(logits, target, temperature=self.temperature)
             losses[f"kd_{i}"] = share * (counts[i] * divergence)
         return losses
+
+    @property
+    def label_readers(self) -> tuple[str, ...]:
+        return with_cross_entropy("1 - weight =", 1 - self.weight)
 
     def predictors(self) -> dict[str, nn.Module]:
         return {"student": Classifier(self.student)}

@@ -120,6 +120,7 @@ class DIST(Term):
     """
 
     logits_only = True
+    reads_labels = False
 
     @checked
     def __init__(

@@ -6,7 +6,17 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from ..core import Batch, Classifier, Frozen, Method, Output, Term, as_output, cross_entropy
+from ..core import (
+    Batch,
+    Classifier,
+    Frozen,
+    Method,
+    Output,
+    Term,
+    as_output,
+    cross_entropy,
+    with_cross_entropy,
+)
 from ..core.options import CEWeight, checked
 
 
@@ -45,6 +55,10 @@ class Distillation(Method):
     @property
     def reads_logits_of(self) -> Frozen | None:
         return self.teacher if all(term.logits_only for term in self.terms.values()) else None
+
+    @property
+    def label_readers(self) -> tuple[str, ...]:
+        return with_cross_entropy("ce_weight", self.ce_weight, self.terms.values())
 
     def predictors(self) -> dict[str, nn.Module]:
         return {"student": Classifier(self.student)}

@@ -142,6 +142,8 @@ class FitNet(Term):
             :class:`Regressor`, before which maps of different sizes are pooled to the smaller.
     """
 
+    reads_labels = False
+
     @checked
     def __init__(
         self,
@@ -193,6 +195,8 @@ class Hints(Term):
         ValueError: the numbers of channels do not form pairs, or an option is out of range.
     """
 
+    reads_labels = False
+
     @checked
     def __init__(
         self, student_channels: Sequence[int], teacher_channels: Sequence[int], *, weight: Weight = 100.0
@@ -229,6 +233,10 @@ class HintTraining(Method):
     def forward(self, batch: Batch, turn: int = 0) -> dict[str, Tensor]:
         student, teacher = as_output(self.student(batch.x)), self.teacher(batch.x)
         return {"hint": self.term.weight * self.term(student, teacher, batch)}
+
+    @property
+    def label_readers(self) -> tuple[str, ...]:
+        return (type(self.term).__name__,) if self.term.reads_labels else ()
 
     def predictors(self) -> dict[str, nn.Module]:
         return {"student": Classifier(self.student)}

@@ -73,6 +73,8 @@ def printed_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: floa
 class AttentionNorm(Term):
     """Eq. 3 as printed, summed over the stages."""
 
+    reads_labels = False
+
     @checked
     def __init__(
         self, *, weight: Annotated[float, Ge(0), Doc("beta of eq. 5, weight of the feature term.")] = 0.1

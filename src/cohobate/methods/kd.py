@@ -51,6 +51,7 @@ class KD(Term):
     """Softened KL between the logits (Hinton et al., 2015)."""
 
     logits_only = True
+    reads_labels = False
     ce_weight: ClassVar[float] = 0.1
 
     @checked

@@ -65,6 +65,7 @@ class Standardised(Term):
     """
 
     logits_only = True
+    reads_labels = False
     ce_weight: ClassVar[float] = 0.1
 
     @checked

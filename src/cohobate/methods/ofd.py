@@ -131,6 +131,7 @@ class OFD(Term):
     """
 
     reads_preacts = True
+    reads_labels = False
 
     @checked
     def __init__(

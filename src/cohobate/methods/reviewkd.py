@@ -125,6 +125,8 @@ class ReviewKD(Term):
         ValueError: the two differ in length, or an option is out of range.
     """
 
+    reads_labels = False
+
     @checked
     def __init__(
         self,

@@ -106,6 +106,8 @@ class RKD(Term):
     lambda_D L_RKD-D + lambda_A L_RKD-A between the pooled features of student and teacher.
     """
 
+    reads_labels = False
+
     @checked
     def __init__(
         self,

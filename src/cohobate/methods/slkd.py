@@ -41,6 +41,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core import Batch, Classifier, Frozen, Method, as_output, cross_entropy, float32, run
+from ..core.method import with_cross_entropy
 from ..core.options import Doc, Ge, Le, Temperature, checked
 from .kd import softened_kl
 
@@ -254,6 +255,10 @@ class SLKD(Method):
     @property
     def reads_logits_of(self) -> Frozen:
         return self.teacher
+
+    @property
+    def label_readers(self) -> tuple[str, ...]:
+        return with_cross_entropy("alpha", self.alpha)
 
     def forward(self, batch: Batch, turn: int = 0) -> Losses:
         teacher = teacher_logits(self.teacher, batch)

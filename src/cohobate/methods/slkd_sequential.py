@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..core import Batch, Classifier, Frozen, Method, as_output
+from ..core import Batch, Classifier, Frozen, Method, as_output, with_cross_entropy
 from ..core.options import Temperature, checked
 from .slkd import (
     SLKD,
@@ -49,6 +49,10 @@ class SLKDInTurns(Method):
     @property
     def reads_logits_of(self) -> Frozen:
         return self.slkd.teacher
+
+    @property
+    def label_readers(self) -> tuple[str, ...]:
+        return self.slkd.label_readers
 
     def forward(self, batch: Batch, turn: int = 0) -> Losses:
         teacher = teacher_logits(self.slkd.teacher, batch)
@@ -100,6 +104,10 @@ class SelfLearning(Method):
     @property
     def reads_logits_of(self) -> Frozen:
         return self.teacher
+
+    @property
+    def label_readers(self) -> tuple[str, ...]:
+        return with_cross_entropy("alpha", self.alpha)
 
     def forward(self, batch: Batch, turn: int = 0) -> Losses:
         learners = self.sl_teachers.logits(batch.x)
@@ -154,6 +162,10 @@ class Guided(Method):
     @property
     def reads_logits_of(self) -> Frozen:
         return self.teacher
+
+    @property
+    def label_readers(self) -> tuple[str, ...]:
+        return with_cross_entropy("alpha", self.alpha)
 
     def forward(self, batch: Batch, turn: int = 0) -> Losses:
         student = as_output(self.student(batch.x)).logits

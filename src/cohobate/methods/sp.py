@@ -61,6 +61,8 @@ class SP(Term):
     Difference of the pairwise similarities in the deepest stages of student and teacher.
     """
 
+    reads_labels = False
+
     @checked
     def __init__(self, *, weight: Weight = 3000.0) -> None:
         super().__init__()

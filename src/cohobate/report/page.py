@@ -13,7 +13,10 @@ from .parts import Cell, Table, render, text_table
 from .tables import readout_table, sweep_table, table
 from .tables.comparison import Comparison, Entry
 from .tables.differences import shortly
+from .tables.phases import phase_rows, stopped
 from .tables.sweep import Sweep
+from .tables.teachers import CAPTION as TEACHERS
+from .tables.teachers import shared_teachers, teacher_rows
 from .tables.text import NOTHING, column, duration, extreme
 
 NO_COLOUR = "none"
@@ -38,6 +41,8 @@ def comparison_page(comparison: Comparison, runs: Sequence[Run], figures: Sequen
         in_order(comparison, runs),
         caption=table.caption(c),
         results=_results(c, drawn),
+        teachers=_rows(teacher_rows(c.teachers, c.metric)),
+        teacher_caption=TEACHERS,
         notes=[*_fine_print(c), *_augmentation(runs), *c.notes],
         readouts=_readouts(c, drawn),
         readout_caption=readout_table.readout_caption(c),
@@ -138,6 +143,11 @@ def _readouts(comparison: Comparison, drawn: Mapping[str, str]) -> Table | None:
     )
 
 
+def _rows(rows: Sequence[Mapping[str, str]]) -> Table | None:
+    """Rows of heading -> text as a table; None if there are none."""
+    return text_table(rows[0], [row.values() for row in rows]) if rows else None
+
+
 def _seeds(comparison: Comparison, drawn: Mapping[str, str]) -> Table:
     metric = comparison.metric
     seeds = [(entry, seed) for entry in comparison.entries for seed in entry.seeds]
@@ -175,12 +185,19 @@ def _measurements(run: Run) -> dict[str, Any]:
         "train time": duration(result["train_seconds"]),
         **{f"{key}, computed": shortly(value) for key, value in result.get("computed", {}).items()},
     }
+    if run.config.get("unlabelled_alone"):
+        del sizes["training images"]
+        sizes["unlabelled training images, alone"] = f"{result['unlabelled_images']:,}"
     best = f"{extreme(run.headline)} {run.headline.title}" if result["best"] else ""
     return {
         "sizes": sizes,
         "metrics": _metrics(result, run.headline),
         "predictor": result["predictor"],
         "best": best,
+        "stopped": stopped(result),
+        "phases": _rows(phase_rows(result)),
+        "teachers": _rows(teacher_rows(shared_teachers([run]), run.headline)),
+        "teacher_caption": TEACHERS,
     }
 
 
@@ -201,6 +218,8 @@ def _metrics(result: Mapping[str, Any], headline: Metric) -> Table:
 def _progress(run: Run) -> str:
     if not run.metrics:
         return "no epoch is over yet"
+    if run.result is not None and (early := stopped(run.result)):
+        return f"{early}, seed {run.result['seed']}"
     line = run.metrics[-1]
     phase = f" of phase {line['phase']}" if len(run.phases) > 1 else ""
     return f"{count(line['epoch'], 'epoch')}{phase}, seed {run.config.get('seed', 'unknown')}"

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from .group import Group, Share
+from .group import UNSHARED, Group, Share
 
 
 class Optimisation(Group):
     """The optimiser and its schedule. Times are shares of the run, from 0 to 1."""
 
     epochs: int = Field(default=30, ge=1, description="Number of passes over the training images.")
+    patience: Annotated[int | None, UNSHARED] = Field(
+        default=None,
+        ge=1,
+        description="Stop a phase after this many epochs without an improvement of the validation error. The "
+        "schedule stays that of the whole run, which the stop cuts short, and a teacher that is trained for "
+        "the run is trained to its end; none: no early stopping.",
+    )
     batch_size: int = Field(
         default=128,
         ge=1,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from .group import Group
 
@@ -47,6 +47,23 @@ class Teacher(Group):
     unlabelled_share: float = Field(
         default=1.0, gt=0, description="Number of unlabelled images in a batch for each labelled one."
     )
+
+    unlabelled_alone: bool = Field(
+        default=False,
+        description="Train on the images of --unlabelled alone, by terms that read no labels (with kd: "
+        "--ce-weight 0); validation and test images are those of --data.",
+    )
+
+    @model_validator(mode="after")
+    def _alone(self) -> Teacher:
+        if self.unlabelled_alone and self.unlabelled is None:
+            raise ValueError("unlabelled_alone needs the images to train on; give --unlabelled")
+        if self.unlabelled_alone and self.unlabelled_share != 1.0:
+            raise ValueError(
+                f"unlabelled_share {self.unlabelled_share} mixes labelled and unlabelled images; leave it "
+                "out, or leave out unlabelled_alone"
+            )
+        return self
 
     @field_validator("teacher", mode="before")
     @classmethod

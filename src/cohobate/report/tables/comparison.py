@@ -16,8 +16,10 @@ from ...config.words import named
 from ...core.metrics import Metric
 from ...runs.reading import Run, shared_headline
 from .differences import computed_notes, differences
+from .phases import alone_notes, phase_notes
 from .readouts import ReadOut, read_outs, reported_notes
 from .stats import Gain, Stat
+from .teachers import SharedTeacher, shared_teachers
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Comparison:
         split: on which it is measured: "test", or "val" where the data set has no test split.
         notes: what a reader must know to read the numbers right.
         diverged: label -> seed -> the message about a run whose loss was no longer a number.
+        teachers: that were trained for the runs.
     """
 
     baseline: str
@@ -86,6 +89,7 @@ class Comparison:
     entries: tuple[Entry, ...]
     notes: tuple[str, ...]
     diverged: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
+    teachers: tuple[SharedTeacher, ...] = ()
 
     @property
     def has_best(self) -> bool:
@@ -139,6 +143,7 @@ def compare(
         entries=tuple(_entry(groups[label], split, own, base) for label, own in seeds.items()),
         notes=(*_divergences(baseline, seeds, diverged), *_notes(runs, metric, split, seeds, diverged)),
         diverged=diverged,
+        teachers=tuple(shared_teachers(run for group in groups.values() for run in group)),
         **settings,
     )
 
@@ -255,4 +260,5 @@ def _notes(
     if unfinished:
         notes.append(f"Not finished, hence not in the table: {'; '.join(unfinished)}.")
     done = [run for run in runs if run.result is not None]
-    return notes + reported_notes(done) + computed_notes(done) + differences(done)
+    notes += reported_notes(done) + computed_notes(done)
+    return notes + alone_notes(done) + phase_notes(done, metric) + differences(done)

@@ -14,8 +14,10 @@ from typing import Any
 
 from ...core.metrics import Metric
 from ...runs.reading import Run, shared_headline
+from .phases import alone_notes, phase_notes
 from .readouts import reported_notes
 from .stats import Stat
+from .teachers import shared_teachers, teacher_lines
 from .text import extreme
 
 
@@ -176,6 +178,7 @@ def gather(
         notes=(
             *_notes(option, metric, rows, others, split),
             *reported_notes([run for run in runs if run.result is not None]),
+            *_of_runs(runs, metric),
             *notes,
         ),
     )
@@ -194,6 +197,13 @@ def _best(rows: Sequence[Row], metric: Metric) -> tuple[str, ...]:
     means = {name: stat.mean for name, stat in finished.items() if stat is not None}
     best = (min if metric.lower_is_better else max)(means.values(), default=None)
     return tuple(name for name, mean in means.items() if mean == best)
+
+
+def _of_runs(runs: Sequence[Run], metric: Metric) -> list[str]:
+    """Phases, early stopping and shared teachers of the runs that finished."""
+    done = [run for run in runs if run.result is not None]
+    teachers = teacher_lines(shared_teachers(done), metric)
+    return [*alone_notes(done), *phase_notes(done, metric), *teachers]
 
 
 def _notes(option: str, metric: Metric, rows: Sequence[Row], beside: Sequence[Row], split: str) -> list[str]:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ...config.words import count, named
 from .comparison import Comparison, Entry
 from .readout_table import readout_caption, readout_rows
+from .teachers import CAPTION as TEACHERS
+from .teachers import teacher_lines, teacher_rows
 from .text import (
     NOTHING,
     csv_text,
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 SIZES = ("parameters trained", "deployed", "MACs")
-LEFT = ("method", "read-out")
+LEFT = ("method", "read-out", "teacher", "taught")
 """Columns of text, aligned left; the others hold numbers."""
 
 HEADING_WIDTH = 14
@@ -98,7 +100,7 @@ def gain_text(entry: Entry) -> str:
 
 
 def to_markdown(comparison: Comparison) -> str:
-    """The table, its caption, its notes; and that of every read-out, where there are several."""
+    """The table, its caption, its notes; the teachers that were trained; every read-out, of several."""
     rows = rows_of(comparison)
     notes = [f"- {escaped(note)}" for note in comparison.notes]
     lines = [
@@ -109,6 +111,8 @@ def to_markdown(comparison: Comparison) -> str:
         *notes,
         "",
     ]
+    if teachers := teacher_rows(comparison.teachers, comparison.metric):
+        lines += [escaped(TEACHERS), "", *markdown_table(teachers, LEFT), ""]
     if readouts := readout_rows(comparison):
         lines += [escaped(readout_caption(comparison)), "", *markdown_table(readouts, LEFT), ""]
     return "\n".join(lines)
@@ -180,7 +184,12 @@ def to_rich(comparison: Comparison) -> Table:
     rows = rows_of(comparison)
     shared = [key for key in SIZES if len({cells[key] for cells in rows} - {NOTHING}) == 1]
     sizes = ", ".join(f"{key} {rows[0][key]}" for key in shared)
-    below = [caption(comparison), *([f"All methods: {sizes}."] if shared else []), *comparison.notes]
+    below = [
+        caption(comparison),
+        *([f"All methods: {sizes}."] if shared else []),
+        *teacher_lines(comparison.teachers, comparison.metric),
+        *comparison.notes,
+    ]
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, collapse_padding=True, caption_justify="left")
     table.caption = Text("\n" + "\n".join(below))
     table.add_column("method", min_width=13)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...config.words import count
 from ...core.metrics import TOP1_ERROR, Metric
-from .text import known_columns
+from .phases import phase_rows, stopped
+from .teachers import SharedTeacher, teacher_lines
+from .text import known_columns, sentence
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -148,6 +150,7 @@ def result_table(facts: Mapping[str, Any], headline: Metric = TOP1_ERROR) -> Tab
         headline: its headline metric, the first column of numbers.
     """
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title=f"{facts['label']} on {facts['data']}, {facts['model']}, seed {facts['seed']}")
     readouts = [
@@ -164,7 +167,21 @@ def result_table(facts: Mapping[str, Any], headline: Metric = TOP1_ERROR) -> Tab
         table.add_column(column.replace(", %", " %"), justify="right", no_wrap=True)
     for when, split, name, measured in readouts:
         table.add_row(when, split, name, *(_number(measured.get(key)) for key in columns))
+    if lines := _below(facts, headline):
+        table.caption = Text("\n".join(lines))
     return table
+
+
+def _below(facts: Mapping[str, Any], headline: Metric) -> list[str]:
+    """What the measurements of a run do not say: its phases, where they stopped, its teachers."""
+    lines = [sentence(f"{text}.") for text in [stopped(facts)] if text]
+    for row in phase_rows(facts):
+        lines.append(
+            f"Phase {row['phase']}: {row['epochs']} epochs, {row['parameters trained']} parameters trained, "
+            f"{row['train time']}."
+        )
+    teachers = [SharedTeacher(**teacher, taught=()) for teacher in facts.get("teachers", [])]
+    return lines + teacher_lines(teachers, headline)
 
 
 def _number(value: float | None) -> str:

@@ -78,6 +78,11 @@ def millions(stat: Stat, digits: int) -> str:
     return f"{stat.mean / unit:,.{digits}f}{spread}{name}"
 
 
+def millions_of(number: float, digits: int) -> str:
+    """0.27 M, of one number (:func:`millions`)."""
+    return millions(Stat.of([number]), digits)
+
+
 def duration(seconds: float) -> str:
     """In seconds up to about three hours, so that one column rarely mixes units."""
     if seconds < 1e4:

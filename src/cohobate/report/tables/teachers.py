@@ -1,0 +1,77 @@
+"""Teachers that were trained for runs by the names of their models, and are shared by them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...core.metrics import Metric
+from ...runs.reading import Run
+from .text import duration, millions_of
+
+CAPTION = (
+    "Teachers, each trained once and shared by the methods that learn from it; their training is no part of "
+    "the methods' train times."
+)
+
+
+@dataclass(frozen=True)
+class SharedTeacher:
+    """A teacher that was trained for runs.
+
+    Attributes:
+        model: its name.
+        folder: of its own run.
+        error: its headline metric on ``split``, at its last epoch.
+        epochs: that it was trained for.
+        train_seconds: of its training, which belongs to none of the runs.
+        taught: labels of the methods that learn from it.
+    """
+
+    model: str
+    folder: str
+    split: str
+    error: float
+    epochs: int
+    parameters: int
+    train_seconds: float
+    taught: tuple[str, ...]
+
+
+def shared_teachers(runs: Iterable[Run]) -> list[SharedTeacher]:
+    """The teachers of finished runs, each once; those given as files or run folders are not among them."""
+    facts: dict[str, Mapping[str, Any]] = {}
+    taught: dict[str, dict[str, None]] = {}
+    for run in runs:
+        for teacher in run.outcome.get("teachers", []):
+            facts[teacher["folder"]] = teacher
+            taught.setdefault(teacher["folder"], {})[run.name] = None
+    return [SharedTeacher(**teacher, taught=tuple(taught[folder])) for folder, teacher in facts.items()]
+
+
+def teacher_rows(teachers: Sequence[SharedTeacher], metric: Metric) -> list[dict[str, str]]:
+    """A row a teacher, heading -> text; empty without teachers."""
+    unit = f", {metric.unit}" if metric.unit else ""
+    return [
+        {
+            "teacher": f"{teacher.model} (shared)",
+            f"{metric.title}{unit}": f"{teacher.error:.2f} ({teacher.split})",
+            "epochs": str(teacher.epochs),
+            "train time": duration(teacher.train_seconds),
+            "parameters": millions_of(teacher.parameters, 2),
+            "taught": ", ".join(teacher.taught),
+        }
+        for teacher in teachers
+    ]
+
+
+def teacher_lines(teachers: Sequence[SharedTeacher], metric: Metric) -> list[str]:
+    """A sentence a teacher, where there is no room for a table."""
+    unit = f" {metric.unit}" if metric.unit else ""
+    return [
+        f"Teacher {teacher.model} (shared, not in any train time): {teacher.split} {metric.title} "
+        f"{teacher.error:.2f}{unit}, {millions_of(teacher.parameters, 2)} parameters, trained in "
+        f"{duration(teacher.train_seconds)} ({teacher.epochs} epochs)."
+        for teacher in teachers
+    ]
