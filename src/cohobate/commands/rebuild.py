@@ -106,4 +106,4 @@ def _kept_teacher(spec: str, prepared: Prepared) -> nn.Module:
             f"the teacher {spec} of this run is not in {folder.path} any more, below its --teachers "
             f"{prepared.config.teachers}; train the run again, or put the folder back"
         )
-    return load(folder.path, len(prepared.dataset.classes))
+    return load(folder.path, len(prepared.dataset.classes)).network

@@ -68,9 +68,8 @@ def _trained(prepared: Prepared, display: Display, spec: str) -> nn.Module:
         run(prepare(METHOD, config, lambda _: prepared.dataset), folder, quiet=display.quiet)
 
     data = fingerprint(prepared.dataset)
-    return load(
-        trained_teacher(spec, prepared.config, data, train, display.say), len(prepared.dataset.classes)
-    )
+    kept = trained_teacher(spec, prepared.config, data, train, display.say)
+    return load(kept, len(prepared.dataset.classes)).network
 
 
 def _with_precision(

@@ -11,13 +11,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..config.declared import imported
 from ..config.objects import nearest
-from ..core import Frozen, Output, Phase, Plan, Shape, Term
+from ..core import Frozen, Mean, Output, Phase, Plan, Shape, Term
 from ..data.dataset import Dataset
 from ..methods.distillation import Distillation
 from ..models.surgery.norms import stage_norms
 from ..models.surgery.probe import look
 from .catalogue import TERMS, term_names, term_options
 from .job import Job
+from .matching import show_as
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,17 @@ class Pair:
         """Run both networks on two random images."""
 
         shape = dataset.shape
+        show_as(teacher, dataset)
         outputs = look(student, shape).output, look(teacher, shape).output
         return cls(*outputs, dataset.train.y, teacher, shape)
 
     def teacher_norms(self) -> list[_BatchNorm]:
         """The batch norm that ends each stage of the teacher."""
 
-        return list(stage_norms(self.network, self.shape))
+        network = self.network
+        while isinstance(network, Mean):  # whose features are those of the first
+            network = network.networks[0]
+        return list(stage_norms(network, self.shape))
 
 
 def built(pair: Pair, names: Sequence[str], options: Mapping[str, Any]) -> dict[str, Term]:
