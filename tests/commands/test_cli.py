@@ -351,7 +351,7 @@ def test_a_model_and_a_method_of_the_users_own(capsys: pytest.CaptureFixture[str
             r"self_guidance has no option 'wieght'; the nearest are weight",
         ),
         (["compare", "self_guidance:weight=1,x"], r"'x' in 'self_guidance:weight=1,x' is not option=value"),
-        (["evaluate", "nowhere"], r"no configuration nowhere/run.yaml"),
+        (["evaluate", "nowhere"], r"no such folder: nowhere"),
         (["report", "nowhere"], r"nowhere"),
         (["report"], r"name at least one run folder"),
     ],

@@ -10,11 +10,12 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 from ..core.metrics import TOP1_ERROR, Metric
+from ..engine.errors import RunError
 from .layout import RunFolder
 
 SPLITS = ("val", "test", "train")
@@ -164,6 +165,45 @@ def read_run(folder: Path) -> Run:
         provenance=provenance,
         headline=_headline(provenance, files.provenance),
     )
+
+
+class Finished(NamedTuple):
+    """A finished run, without its metrics.
+
+    Attributes:
+        folder: where it lies.
+        config: its method and options.
+        provenance: machine, time and versions.
+    """
+
+    folder: RunFolder
+    config: dict[str, Any]
+    provenance: dict[str, Any]
+
+
+def finished_run(path: Path) -> Finished:
+    """A run that has finished.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: it is no run's folder, but that of a comparison, for example.
+        RunError: the run has not finished.
+    """
+    folder = RunFolder(path)
+    if not folder.config.is_file():
+        runs = [str(each) for each in find_runs(path)]
+        if not runs:
+            raise ValueError(f"{path} is no run's folder: it has no {folder.config.name}")
+        more = f" and {len(runs) - 3} more" if len(runs) > 3 else ""
+        raise ValueError(
+            f"{path} is no run's folder but holds {len(runs)}, as a comparison or a sweep does; name one of "
+            f"them: {', '.join(runs[:3])}{more}"
+        )
+    if not folder.finished:
+        raise RunError(
+            f"{path} has not finished: it has no {folder.result.name}; the command that began it goes on"
+        )
+    return Finished(folder, _read_config(folder.config), _read_json(folder.provenance) or {})
 
 
 def _read_config(file: Path) -> dict[str, Any]:
