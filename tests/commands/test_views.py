@@ -65,7 +65,8 @@ from torch import nn
 def make(classes):
     return nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten(), nn.Linear(4 * 16 * 16, classes))
 def wrapped(classes):
-    return nn.DataParallel(nn.Sequential(nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, classes)))
+    pooled = nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    return nn.DataParallel(nn.Sequential(nn.Conv2d(3, 4, 1), *pooled, nn.Linear(4, classes)))
 def _hidden():
     pass
 """

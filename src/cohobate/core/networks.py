@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Proxy
 
 from .classes import names_of
 
@@ -45,8 +46,8 @@ def as_output(value: object) -> Output:
     """
     if isinstance(value, Output):
         return value
-    if isinstance(value, Tensor):
-        return Output(value)
+    if isinstance(value, Tensor | Proxy):  # a proxy stands for a tensor while torch.fx traces
+        return Output(value)  # type: ignore[arg-type]
     raise ValueError(
         f"a network returns cohobate.Output or a tensor of logits, got {type(value).__name__}; "
         "wrap the network so that forward returns its logits"

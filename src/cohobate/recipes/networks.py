@@ -70,9 +70,9 @@ def load(path: Path | str, classes: int | Sequence[str] | None = None) -> Classi
     """
     deployed = read_deployed(path)
     if classes is None or isinstance(classes, int):
-        return Classifier(rebuilt(deployed, classes), deployed.classes)
+        return Classifier(rebuilt(deployed, classes), deployed.classes).eval()
     order = match_classes(deployed.classes, classes, str(deployed.path)).order
-    return Classifier(reordered(rebuilt(deployed), order, deployed.shape), classes)
+    return Classifier(reordered(rebuilt(deployed), order, deployed.shape), classes).eval()
 
 
 def rebuilt(deployed: Deployed, classes: int | None = None) -> nn.Module:

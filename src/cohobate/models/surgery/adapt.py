@@ -150,7 +150,7 @@ def adapt(
         seen, trained = look(network, shape), look(network, shape, training=True)
     except WrongImagesError as error:
         hint = "; say which it takes: shape=(channels, height, width)" if guessed else ""
-        raise ValueError(f"{error}{hint}") from error
+        raise WrongImagesError(f"{error}{hint}") from error
     if any(isinstance(call.output, Output) for call in seen.of("")):
         if stages is not None or head is not None:
             raise ValueError(f"{type(network).__name__} returns an Output already; adapt a plain network")
