@@ -13,10 +13,12 @@ from torch import Tensor
 
 import cohobate
 from cohobate.cli import main
-from cohobate.commands.evaluate import On, evaluate_run
+from cohobate.commands import evaluate as evaluation
+from cohobate.commands.evaluate import evaluate_run
 from cohobate.commands.feeds import read_data
 from cohobate.engine.checkpoint import State, read_state, write_state
 from cohobate.models.build import build
+from cohobate.models.surgery.normalised import Renormalised
 from cohobate.recipes.job import Job
 from cohobate.recipes.options import options
 from cohobate.recipes.teachers import teacher
@@ -145,7 +147,11 @@ def test_a_renamed_class_is_refused_and_can_be_named(capsys: pytest.CaptureFixtu
     work = Job(config, read_data(config))
     assert work.dataset.classes == ("bee", "cat", "zebu")
     x = torch.randn(4, 3, 8, 8)
-    torch.testing.assert_close(teacher(work)(x).logits, cohobate.load("run")(x)[:, [1, 2, 0]])
+    facts = read_state(Path("run/deployed.safetensors")).facts
+    # Other images are held out, so that their mean is not that of the teacher's training.
+    theirs, ours = (facts["mean"], facts["std"]), (work.dataset.mean, work.dataset.std)
+    shown = Renormalised(cohobate.load("run"), ours, theirs)(x).logits
+    torch.testing.assert_close(teacher(work)(x).logits, shown[:, [1, 2, 0]])
     main([*kd, "--out", "after", "--renamed-classes", "ant=zebu"])
     main([*kd, "--out", "position", "--match-classes", "by_position"])
     assert not same("after", "position")
@@ -194,13 +200,13 @@ def test_evaluation_after_a_class_folder_was_renamed(capsys: pytest.CaptureFixtu
     said = " ".join(capsys.readouterr().out.split())
     assert "matched by name" in said
     assert "pictures does not hold the images that the run was trained on, or no longer" in said
-    again, classes, _ = evaluate_run(Path("run"), on=On(renamed=("ant=zebu",)))
+    again, classes, _ = evaluate_run(Path("run"), on=evaluation.On(renamed=("ant=zebu",)))
     assert classes == ("bee", "cat", "zebu")
     assert again["top1_error"] == right["top1_error"]
-    wrong, _, _ = evaluate_run(Path("run"), on=On(by_position=True))
+    wrong, _, _ = evaluate_run(Path("run"), on=evaluation.On(by_position=True))
     assert wrong["top1_error"] != right["top1_error"]
     with pytest.raises(ValueError, match="has no val split; a run holds its own out"):
-        evaluate_run(Path("run"), "val", on=On(renamed=("ant=zebu",)))
+        evaluate_run(Path("run"), "val", on=evaluation.On(renamed=("ant=zebu",)))
 
 
 def test_evaluation_on_images_that_have_moved_and_on_others(capsys: pytest.CaptureFixture[str]) -> None:
@@ -209,13 +215,13 @@ def test_evaluation_on_images_that_have_moved_and_on_others(capsys: pytest.Captu
     Path("pictures").rename("elsewhere")
     main(["evaluate", "run", "--data", "elsewhere"])
     assert "note" not in capsys.readouterr().out
-    assert evaluate_run(Path("run"), on=On("elsewhere"))[0] == right
-    assert evaluate_run(Path("run"), "val", on=On("elsewhere"))[0] == val
+    assert evaluate_run(Path("run"), on=evaluation.On("elsewhere"))[0] == right
+    assert evaluate_run(Path("run"), "val", on=evaluation.On("elsewhere"))[0] == val
     # Others, with a train split alone and too few to hold one out, are normalised as the run's were.
     shutil.rmtree("elsewhere/train")
     Path("elsewhere/test").rename("elsewhere/train")
     said: list[str] = []
-    others, _, split = evaluate_run(Path("run"), on=On("elsewhere"), say=said.append)
+    others, _, split = evaluate_run(Path("run"), on=evaluation.On("elsewhere"), say=said.append)
     assert split == "train"
     assert others["top1_error"] == right["top1_error"]
     assert others["nll"] == pytest.approx(right["nll"])
