@@ -75,6 +75,7 @@ from .models.checkpoints import load_weights as load_weights
 from .models.dense.bifpn import SelfTeacher as SelfTeacher
 from .models.surgery.adapt import adapt as adapt
 from .models.surgery.branch import branch as branch
+from .models.surgery.normalised import teacher as teacher
 from .models.surgery.preacts import give_preacts as give_preacts
 from .recipes.networks import load as load
 from .recipes.terms import make_terms as make_terms

@@ -121,7 +121,8 @@ def test_a_network_of_ones_own_is_gated_trained_and_loaded_again() -> None:
     plain = make_network("mine.py:make:width=4", 10, (3, 8, 8))
     assert state.tensors.keys() == plain.state_dict().keys() == plain.network.state_dict().keys()
     network = load("run")
-    output = network(torch.zeros(2, 3, 8, 8))
+    output = network.features(torch.zeros(2, 3, 8, 8))
+    assert torch.equal(output.logits, network(torch.zeros(2, 3, 8, 8)))
     assert [stage.shape for stage in output.stages] == [(2, 4, 8, 8), (2, 4, 4, 4)]
     facts = json.loads(Path("run/result.json").read_text())
     assert facts["parameters_deployed"] == sum(p.numel() for p in plain.parameters())

@@ -100,7 +100,9 @@ def test_several_teachers_are_averaged() -> None:
     logits = [teacher(job(spec))(x).logits for spec in specs]
     torch.testing.assert_close(both(x).logits, (logits[0] + logits[1]) / 2)
     assert isinstance(both, Frozen)
-    assert both(x).stages == ()
+    first = teacher(job(specs[0]))(x)
+    assert all(map(torch.equal, both(x).stages, first.stages))
+    assert len(both(x).stages) == 3
 
 
 def test_a_mean_of_different_classes_is_refused() -> None:

@@ -203,9 +203,12 @@ def test_overhaul_and_a_teacher_that_is_shown_other_statistics(weights: Path) ->
         assert torch.equal(one.margins, other.margins)
 
 
-def test_a_mean_of_teachers_has_no_features(weights: Path) -> None:
-    with pytest.raises(ValueError, match="compares feature maps, but the teacher gives no stages"):
-        next(plan(weights, "fitnet", "resnet8", "resnet14"))
+def test_a_mean_of_teachers_has_the_features_of_the_first(weights: Path) -> None:
+    for name in ("fitnet", "at", "overhaul"):
+        several = next(plan(weights, name, "resnet8", "resnet14")).method.teacher
+        first = next(plan(weights, name, "resnet8")).method.teacher
+        x = batch(job(weights, "kd")).x
+        assert all(map(torch.equal, several(x).stages, first(x).stages))
     kd = next(plan(weights, "kd", "resnet8", "resnet14")).method
     assert torch.isfinite(sum(kd(batch(job(weights, "kd"))).values()))
 

@@ -7,7 +7,8 @@ import pytest
 from run_folders import MakeRun
 
 from cohobate.core.metrics import TOP1_ERROR, Metric
-from cohobate.runs.reading import find_runs, read_run, shared_headline
+from cohobate.runs.finding import find_runs
+from cohobate.runs.reading import read_run, shared_headline
 
 
 def test_a_finished_run_is_read_whole(make_run: MakeRun) -> None:

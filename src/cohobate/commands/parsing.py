@@ -195,7 +195,7 @@ def named_run(arguments: list[str], command: str) -> tuple[str, dict[str, Any]]:
         ValueError: an option of either that the method does not have, or does not take; the message names
             the file.
     """
-    from ..runs.reading import made_from_python
+    from ..runs.finding import made_from_python
 
     file = value_of(arguments, "--config")
     options = config_file(arguments)

@@ -20,9 +20,9 @@ from ..engine.plan import begin
 from ..recipes.networks import load
 from ..recipes.options import recorded_options
 from ..recipes.recipe import find
+from ..runs.finding import require_run
 from ..runs.kept import Kept, load_kept, states_of
 from ..runs.layout import RunFolder
-from ..runs.reading import require_run
 from .feeds import without_check
 from .prepare import Prepared, prepare
 from .teachers import teacher_run
@@ -109,4 +109,4 @@ def _kept_teacher(spec: str, prepared: Prepared) -> nn.Module:
             f"the teacher {spec} of this run is not in {folder.path} any more, below its --teachers "
             f"{prepared.config.teachers}; train the run again, or put the folder back"
         )
-    return load(folder.path, len(prepared.dataset.classes))
+    return load(folder.path, len(prepared.dataset.classes)).network

@@ -33,8 +33,9 @@ def main(arguments: list[str]) -> None:
         from ..report.tables.comparison import compare
         from ..report.tables.readouts import reporting
         from ..report.tables.table import to_rich
+        from ..runs.finding import find_runs
         from ..runs.folder import write_files
-        from ..runs.reading import find_runs, read_run
+        from ..runs.reading import read_run
 
         if not runs:
             raise ValueError("name at least one run folder")

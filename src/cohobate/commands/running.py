@@ -88,7 +88,7 @@ def _trained(
     data = fingerprint(prepared.dataset)
     folder = trained_teacher(spec, prepared.config, data, train, display.say)
     teachers[folder] = teacher_facts(spec, RunFolder(folder))
-    return load(folder, len(prepared.dataset.classes))
+    return load(folder, len(prepared.dataset.classes)).network
 
 
 def _with_precision(prepared: Prepared, display: Display) -> Prepared:

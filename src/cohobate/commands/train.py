@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from ..config.groups import Group, Training
+from ..config.groups.network import renamed
 from ..config.idle import refuse_idle
 from ..config.objects import nearest
 from ..runs.layout import RunFolder
@@ -76,6 +77,7 @@ def fit(
     from ..data.channels import with_channels
     from ..engine import distributed
     from ..engine.progress import Display
+    from ..recipes.matching import refuse_size, settle
     from .feeds import divide
     from .prepare import Prepared, settled
     from .running import run
@@ -104,10 +106,21 @@ def fit(
             display = Display(name, quiet or distributed.rank() > 0)
             display.say(f"note: the method cannot be copied ({error}), so it is trained without a trial step")
             return
-        prepared(lambda job: plan(copy)).check()
+        try:
+            prepared(lambda job: plan(copy)).check()
+        except RuntimeError:
+            refuse_size(copy, divided.shape)
+            raise
 
     with distributed.process_group(device), tempfile.TemporaryDirectory() as temporary:
         divided = divide(with_channels(dataset, config.channels), config)
+        settle(
+            method,
+            divided,
+            Display(name, quiet or distributed.rank() > 0).say,
+            by_position=config.match_classes == "by_position",
+            renamed=renamed(config.renamed_classes),
+        )
         folder = RunFolder(Path(temporary) if out is None else Path(out))
         if not folder.config.exists():
             check_copy()

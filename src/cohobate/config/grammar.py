@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, get_args, get_origin
 
 import yaml
+
+OPTION = re.compile(r"\s*([A-Za-z_]\w*\s*(=.*)?|=.*)?", re.DOTALL)
+"""What follows a colon that separates: an option, ``weights=FILE`` or ``pretrained``. Any other colon belongs
+to the value before it: ``weights=runs/a:1/x.pth``, ``C:\\x\\net.py``."""
 
 
 def parse(spec: str) -> tuple[str, dict[str, Any]]:
     """``method`` or ``method:option=value,option=value`` -> name and options.
 
+    The options begin at the first colon that ``option=`` follows; names and values may hold other colons.
+
     Raises:
         ValueError: a part that is not option=value.
     """
-    name, _, options = spec.rpartition(":")
-    if "=" not in options:
+    found = re.search(r":(?=\s*[A-Za-z_]\w*\s*=)", spec)
+    if found is None:
         return spec, {}
+    name, options = spec[: found.start()], spec[found.end() :]
     pairs = {}
     for part in options.split(","):
         key, equals, value = part.partition("=")
@@ -27,9 +35,20 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
     return name, pairs
 
 
+def split(spec: str) -> list[str]:
+    """A model's spec, ``name:option=value:option``, at the colons that separate (:data:`OPTION`)."""
+    parts: list[str] = []
+    for part in spec.split(":"):
+        if parts and not OPTION.fullmatch(part):
+            parts[-1] += f":{part}"
+        else:
+            parts.append(part)
+    return parts
+
+
 def without(spec: str, *options: str) -> tuple[str, list[str]]:
     """A model's spec, ``name:option=value:option``, without these options, and their values."""
-    parts = [part.partition("=") for part in spec.split(":")]
+    parts = [part.partition("=") for part in split(spec)]
     rest = ":".join("".join(part) for part in parts if part[0] not in options)
     return rest, [value for key, _, value in parts if key in options]
 

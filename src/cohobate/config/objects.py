@@ -16,14 +16,21 @@ def load_object(spec: str) -> Any:
     """The object that ``file.py:name`` or ``package.module:name`` names.
 
     Raises:
-        ValueError: there is no such file, module or name; the message lists the names that exist.
+        ValueError: there is no such file, module or name; the message lists the names that it defines.
     """
     place, _, name = spec.rpartition(":")
     module = _from_file(Path(place)) if place.endswith(".py") else _from_module(place)
     if not hasattr(module, name):
-        public = [n for n in vars(module) if not n.startswith("_")]
-        raise ValueError(f"{place} has no {name!r}; it has {', '.join(sorted(public))}")
+        defined = sorted(n for n, value in vars(module).items() if _is_of(value, n, module))
+        raise ValueError(
+            f"{place} has no {name!r}; it has {', '.join(defined) or 'no function or class of its own'}"
+        )
     return getattr(module, name)
+
+
+def _is_of(value: object, name: str, module: ModuleType) -> bool:
+    """Whether a public name is a function or class of this module, not one that it imports."""
+    return not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
 
 
 def _from_file(path: Path) -> ModuleType:

@@ -1,8 +1,12 @@
 """The names of this room and their files; the package reads this file and loads each on first use."""
 
+from .average import Mean as Mean
 from .batch import IGNORED as IGNORED
 from .batch import Batch as Batch
 from .batch import Loader as Loader
+from .classes import Matching as Matching
+from .classes import match_classes as match_classes
+from .classes import names_of as names_of
 from .gates import Gate as Gate
 from .gates import fold as fold
 from .gates import gate_names as gate_names
@@ -21,10 +25,11 @@ from .metrics import Metric as Metric
 from .networks import Classifier as Classifier
 from .networks import Frozen as Frozen
 from .networks import Group as Group
-from .networks import Mean as Mean
 from .networks import Output as Output
+from .networks import Reordered as Reordered
 from .networks import Separate as Separate
 from .networks import as_output as as_output
 from .networks import keep_keys as keep_keys
+from .networks import refuse_wrapped as refuse_wrapped
 from .numerics import cross_entropy as cross_entropy
 from .numerics import float32 as float32

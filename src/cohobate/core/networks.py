@@ -1,4 +1,4 @@
-"""The output of a network; frozen teachers, averages of networks, and groups of peers."""
+"""The output of a network; frozen teachers, groups of peers, and plain classifiers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Proxy
+
+from .classes import names_of
 
 
 class Output(NamedTuple):
@@ -43,23 +46,44 @@ def as_output(value: object) -> Output:
     """
     if isinstance(value, Output):
         return value
-    if isinstance(value, Tensor):
-        return Output(value)
+    if isinstance(value, Tensor | Proxy):  # a proxy stands for a tensor while torch.fx traces
+        return Output(value)  # type: ignore[arg-type]
     raise ValueError(
         f"a network returns cohobate.Output or a tensor of logits, got {type(value).__name__}; "
         "wrap the network so that forward returns its logits"
     )
 
 
+def refuse_wrapped(network: nn.Module) -> None:
+    """Raise a ValueError if a network is wrapped for several devices, or a part of it is."""
+    for path, module in network.named_modules():
+        if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            name = f"its module {path}" if path else "the network"
+            raise ValueError(
+                f"{name} is wrapped by {type(module).__name__}; give the network itself, which is its "
+                ".module (several GPUs: torchrun, which wraps the whole method)"
+            )
+
+
 class Frozen(nn.Module):
     """A teacher: evaluation mode whatever ``train()`` says, no gradient, absent from parameters.
 
     The network is a deep copy (``copy=False`` keeps the object). It follows ``.to()`` but is in no
-    ``state_dict``, no optimizer and no DDP bucket.
+    ``state_dict``, no optimizer and no DDP bucket. Of a :class:`Classifier`, such as :func:`cohobate.load`
+    gives, it holds the network inside, which returns features too.
+
+    Attributes:
+        class_names: of the outputs, if the network names them.
+
+    Raises:
+        ValueError: the network is wrapped by DataParallel.
     """
 
     def __init__(self, network: nn.Module, *, copy: bool = True) -> None:
         super().__init__()
+        refuse_wrapped(network)
+        self.class_names = names_of(network)
+        network = network.network if isinstance(network, Classifier) else network
         network = deepcopy(network) if copy else network
         # A tuple hides the network from nn.Module's registration.
         self._held = (network.eval().requires_grad_(False),)
@@ -73,6 +97,11 @@ class Frozen(nn.Module):
     def network(self) -> nn.Module:
         return self._held[0]
 
+    def reorder(self, order: Sequence[int], names: Sequence[str]) -> None:
+        """Put the logits into another order (:class:`Reordered`), that of the classes named."""
+        self._held = (Reordered(self.network, order).eval(),)
+        self.class_names = tuple(names)
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Frozen:
         super()._apply(fn, recurse)
         self.network._apply(fn, recurse)
@@ -83,30 +112,25 @@ class Frozen(nn.Module):
             return as_output(self.network(x))
 
 
-class Mean(nn.Module):
-    """Several networks as one: the mean of their logits. Features have no mean: there are none.
-
-    The mean of logits is the geometric mean of the predicted probabilities, renormalised.
+class Reordered(nn.Module):
+    """A network whose logits are put into another order; its features stay as they are.
 
     Args:
-        networks: of the same classes, one or more.
-
-    Raises:
-        ValueError: no network; or, when it runs, logits of different shapes.
+        network: images -> Output or logits.
+        order: for each class, the position of its logit among the network's.
     """
 
-    def __init__(self, networks: Sequence[nn.Module]) -> None:
+    order: Tensor
+
+    def __init__(self, network: nn.Module, order: Sequence[int]) -> None:
         super().__init__()
-        if not networks:
-            raise ValueError("Mean needs at least one network")
-        self.networks = nn.ModuleList(networks)
+        self.network = network
+        self.register_buffer("order", torch.tensor(order), persistent=False)
+        keep_keys(self)
 
     def forward(self, x: Tensor) -> Output:
-        logits = [as_output(network(x)).logits for network in self.networks]
-        shapes = [tuple(each.shape) for each in logits]
-        if len(set(shapes)) > 1:
-            raise ValueError(f"the networks of a Mean predict logits of different shapes: {shapes}")
-        return Output(torch.stack(logits).mean(dim=0))
+        output = as_output(self.network(x))
+        return output._replace(logits=output.logits.index_select(1, self.order))
 
 
 class Group(nn.Module):
@@ -171,15 +195,32 @@ def _same_weights(one: nn.Module, two: nn.Module) -> bool:
 
 
 class Classifier(nn.Module):
-    """Images -> logits of a network, under the network's own state-dict keys."""
+    """Images -> logits of a network, under the network's own state-dict keys.
 
-    def __init__(self, network: nn.Module) -> None:
+    Args:
+        network: images -> Output or logits.
+        class_names: of its outputs, where they are known.
+
+    Attributes:
+        network: the network itself, which returns an Output (or logits, if it has no features).
+        class_names: of the logits; None if nobody recorded them.
+    """
+
+    def __init__(self, network: nn.Module, class_names: Sequence[str] | None = None) -> None:
         super().__init__()
         self.network = network
+        self.class_names = names_of(network) if class_names is None else tuple(class_names)
         keep_keys(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        return as_output(self.network(x)).logits
+        """(B, C, H, W) -> (B, K)."""
+        # A network that is read by hooks predicts without them: what exports it follows no hook.
+        alone = getattr(self.network, "only_logits", self.network)
+        return as_output(alone(x)).logits
+
+    def features(self, x: Tensor) -> Output:
+        """(B, C, H, W) -> the network's whole output: logits, pooled features, stages."""
+        return as_output(self.network(x))
 
 
 def keep_keys(wrapper: nn.Module) -> None:

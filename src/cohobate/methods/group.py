@@ -28,7 +28,7 @@ def predictors(group: Group, members: Sequence[int]) -> dict[str, nn.Module]:
     """
     networks = [group.alone(i) for i in members]
     named: dict[str, nn.Module] = dict(zip(peer_names(len(networks)), map(Classifier, networks), strict=True))
-    return named | ({"ensemble": Classifier(Mean(networks))} if len(networks) > 1 else {})
+    return named | ({"ensemble": Classifier(Mean(networks, features=False))} if len(networks) > 1 else {})
 
 
 def readouts(outputs: Sequence[Output]) -> dict[str, Tensor]:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
+from ..config.grammar import split
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -96,8 +98,10 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
     Raises:
         ValueError: an option without a name.
     """
-    head, *rest = spec.split(":")
-    if rest and (head in LIBRARIES or "." in head):
+    head, *rest = split(spec)
+    # A name of timm may hold what no option does, resnet18.a1_in1k, and is part of the head then.
+    whole = head.partition(":")[0] in LIBRARIES and ":" in head
+    if rest and not whole and (head in LIBRARIES or "." in head) and "=" not in rest[0]:
         head = f"{head}:{rest.pop(0)}"
     options = {}
     for part in rest:

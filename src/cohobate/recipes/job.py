@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +11,21 @@ from torch import nn
 
 from ..config.grammar import without
 from ..config.groups import Training
-from ..core import Frozen, Output, Shape
+from ..config.groups.network import renamed
+from ..core import Frozen, Output, Shape, match_classes
 from ..data.dataset import Dataset
 from ..models.checkpoints import load_weights
 from ..models.surgery.probe import look
+from ..models.surgery.reorder import reorder_head
+from ..runs.deployed import facts_of
+from ..runs.layout import weights_file
 from . import teachers
 from .networks import make_network
+
+OTHER_NAMES = (
+    "; classes that were only renamed: --renamed-classes OLD=NEW,...; --match-classes by_position takes "
+    "them as they stand"
+)
 
 
 def _not_here(spec: str) -> nn.Module:
@@ -52,27 +61,58 @@ class Job:
         """(C, H, W) of the images."""
         return self.dataset.shape
 
-    def build(self, spec: str) -> nn.Module:
+    def build(self, spec: str, shape: Shape | None = None) -> nn.Module:
         """A network for this run's images; with ``:weights=FILE`` in its spec, one that is trained.
 
+        Args:
+            spec: of the network.
+            shape: (C, H, W) of other images that it is for.
+
         Raises:
-            ValueError: see :func:`cohobate.recipes.networks.make_network`.
+            ValueError: see :func:`cohobate.recipes.networks.make_network`; or weights for other classes.
         """
         spec, weights = without(spec, "weights")
-        network = make_network(spec, self.classes, self.shape)
+        network = make_network(spec, self.classes, shape or self.shape)
         for path in weights:
-            self._load(network, path)
+            self._load(network, weights_file(path), shape or self.shape)
         return network
 
     def network(self) -> nn.Module:
         """The network to train, with the weights of ``--init`` if that is given."""
         network = self.build(self.training.model)
         if self.training.init is not None:
-            self._load(network, self.training.init)
+            self._load(network, weights_file(self.training.init), self.shape)
         return network
 
-    def _load(self, network: nn.Module, path: Path | str) -> None:
+    def order(self, theirs: Sequence[str] | None, who: str) -> tuple[int, ...] | None:
+        """The order of a network's classes for this run's data (:func:`cohobate.core.match_classes`).
+
+        What there is to say about it is said.
+
+        Raises:
+            ValueError: classes of other names.
+        """
+        training = self.training
+        matching = match_classes(
+            theirs,
+            self.dataset.classes,
+            who,
+            by_position=training.match_classes == "by_position",
+            renamed=renamed(training.renamed_classes),
+            remedy=OTHER_NAMES,
+        )
+        if matching.note is not None:
+            self.say(f"note: {matching.note}")
+        return matching.order
+
+    def _load(self, network: nn.Module, path: Path, shape: Shape) -> None:
         self.say(str(load_weights(network, path)))
+        order = self.order(facts_of(path).get("classes"), f"the network of {path}")
+        if order is not None and not reorder_head(network, order, shape):
+            raise ValueError(
+                f"the classes of {path} stand in another order than those of the data, and no single layer "
+                f"of {type(network).__name__} gives the logits, whose rows could be put in order"
+            )
 
     def look(self, network: nn.Module) -> Output:
         """The output of a network for two random images."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ from torch import nn
 
 from ..config.grammar import without
 from ..config.objects import load_object
-from ..core import Shape
+from ..core import Classifier, Reordered, Shape, match_classes
 from ..models.build import build
 from ..models.registry import is_known, parse
 from ..models.surgery.adapt import adapt
 from ..models.surgery.probe import WrongImagesError, look
+from ..models.surgery.reorder import reorder_head
 from ..runs.deployed import Deployed, read_deployed
 
 
@@ -68,22 +70,30 @@ def _of_user(name: str, classes: int, channels: int, options: dict[str, Any]) ->
     return network
 
 
-def load(path: Path | str, classes: int | None = None) -> nn.Module:
-    """The network that a run deployed, ready to predict (evaluation mode).
+def load(path: Path | str, classes: int | Sequence[str] | None = None) -> Classifier:
+    """The network that a run deployed, ready to predict (evaluation mode): images -> logits.
+
+    Its ``class_names`` are in the order of the logits, ``features(x)`` gives its whole Output, and its keys
+    are those of the file.
 
     Args:
         path: a run folder (its last weights) or a ``deployed*.safetensors`` file.
-        classes: refuse a network that predicts another number of classes.
+        classes: refuse a network that predicts another number of classes; or the names of the classes in
+            the order that the logits shall have, ``data.classes``.
 
     Raises:
         RunError: the file is missing, truncated, or no deployed network.
-        ValueError: the network predicts another number of classes.
+        ValueError: the network predicts another number of classes, or classes of other names.
     """
-    return rebuilt(read_deployed(path), classes)
+    deployed = read_deployed(path)
+    if classes is None or isinstance(classes, int):
+        return Classifier(rebuilt(deployed, classes), deployed.classes).eval()
+    order = match_classes(deployed.classes, classes, str(deployed.path)).order
+    return Classifier(reordered(rebuilt(deployed), order, deployed.shape), classes).eval()
 
 
 def rebuilt(deployed: Deployed, classes: int | None = None) -> nn.Module:
-    """The network of a file that was read, as :func:`load` gives it."""
+    """The network of a file that was read; it returns an Output, or logits if it has no features."""
     predicted = len(deployed.classes)
     if classes is not None and predicted != classes:
         raise ValueError(f"{deployed.path} predicts {predicted} classes, the data has {classes}")
@@ -91,3 +101,10 @@ def rebuilt(deployed: Deployed, classes: int | None = None) -> nn.Module:
     network = make_network(spec, predicted, deployed.shape)
     network.load_state_dict(deployed.tensors)
     return network.eval()
+
+
+def reordered(network: nn.Module, order: Sequence[int] | None, shape: Shape) -> nn.Module:
+    """The network with its logits in another order: its last layer's rows, or else behind a wrapper."""
+    if order is None or reorder_head(network, order, shape):
+        return network
+    return Reordered(network, order).eval()

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import nn
 
 from ..config.grammar import without
 from ..core import Frozen, Mean
-from ..models.registry import parse
+from ..models.registry import is_known, parse
 from ..models.surgery.normalised import Renormalised, pretrained_for
-from ..runs.deployed import Deployed, read_deployed
-from .networks import rebuilt
+from ..models.surgery.probe import WrongImagesError, look
+from ..runs.deployed import Deployed, facts_of, read_deployed
+from ..runs.layout import weights_file
+from .networks import rebuilt, reordered
 
 if TYPE_CHECKING:
     from .job import Job
@@ -35,23 +37,48 @@ def teacher(job: Job) -> Frozen:
     # Training a teacher, or reading it, must leave the draws of the student's weights alike.
     with job.apart():
         networks = [_one(spec, job) for spec in specs]
-    return Frozen(networks[0] if len(networks) == 1 else Mean(networks), copy=False)
+    if len(networks) == 1:
+        return Frozen(networks[0], copy=False)
+    weights, of = job.training.teacher_weights, job.training.teacher_mean
+    given = f", weighted {' : '.join(f'{w:g}' for w in weights)}" if weights else ""
+    job.say(f"the {of} of {len(specs)} teachers are averaged{given}; features are those of {specs[0]}")
+    return Frozen(Mean(networks, weights=weights or None, of=of), copy=False)
 
 
 def _one(spec: str, job: Job) -> nn.Module:
-    """A trained network, behind a change of normalisation if it was trained with other statistics."""
-    spec, statistics = _statistics(spec)
-    if (deployed := _deployed(spec)) is not None:
-        _require_channels(deployed, spec, job)
-        return _shown(rebuilt(deployed, job.classes), statistics or deployed.statistics, spec, job)
-    if without(spec, "weights", "pretrained")[0] != spec:
-        network = job.build(spec)
-        theirs = pretrained_for(network, job.classes) if parse(spec)[1].get("pretrained") else None
-        if theirs is not None or without(spec, "weights")[1]:
-            return _shown(network, statistics or theirs, spec, job)
-    if statistics is not None:
-        raise ValueError(f"mean and std are of a teacher that has its weights; {spec} learns from our images")
-    return job.trained(spec)
+    """A trained network, shown the images as it knows them and with its classes in the data's order."""
+    bare, view = _view(spec, job)
+    try:
+        return _trained(bare, view, spec, job)
+    except WrongImagesError as error:
+        raise ValueError(
+            f"the teacher {spec}: {error}; if it was made for images of another size, give it: "
+            f"{bare}:size=SIDE (they are resized for it)"
+        ) from error
+
+
+def _trained(bare: str, view: View, spec: str, job: Job) -> nn.Module:
+    if (deployed := _deployed(bare)) is not None:
+        network = rebuilt(deployed, job.classes)
+        order = job.order(deployed.classes, f"the teacher {bare}")
+        own = View(deployed.statistics, deployed.shape[1:])
+        return _shown(reordered(network, order, deployed.shape), view.over(own), spec, job)
+    _, weights = without(bare, "weights")
+    facts = facts_of(weights_file(weights[-1])) if weights else {}
+    own = View((facts["mean"], facts["std"]), tuple(facts["shape"][1:])) if "shape" in facts else View()
+    if without(bare, "weights", "pretrained")[0] != bare:
+        view = view.over(own)
+        network = job.build(bare, None if view.size is None else (job.shape[0], *view.size))
+        theirs = pretrained_for(network, job.classes) if parse(bare)[1].get("pretrained") else None
+        if theirs is not None and not weights:
+            job.order(None, f"the teacher {bare}")
+        if theirs is not None or weights:
+            return _shown(network, view.over(View(theirs)), spec, job)
+    if view != View():
+        raise ValueError(
+            f"mean, std and size are of a teacher that has its weights; {bare} learns from our images"
+        )
+    return job.trained(bare)
 
 
 def untrained(job: Job, count: int) -> list[nn.Module]:
@@ -63,62 +90,104 @@ def untrained(job: Job, count: int) -> list[nn.Module]:
     if len(job.training.teacher) > 1:
         listed = ", ".join(job.training.teacher)
         raise ValueError(f"this method copies the teacher's architecture and takes one, got {listed}")
-    spec = job.training.teacher[0]
+    spec, _ = without(job.training.teacher[0], *VIEW)
     if (deployed := _deployed(spec)) is not None:
         spec = deployed.model
-    bare, _ = without(spec, "weights", "pretrained", "mean", "std")
+    bare, _ = without(spec, "weights", "pretrained")
     return [job.build(bare) for _ in range(count)]
 
 
-def _statistics(spec: str) -> tuple[str, Any]:
-    """A spec without ``mean`` and ``std``, and their values, or None."""
+# ---------------------------------------------------------------- its images
+
+VIEW = ("mean", "std", "size")
+"""Options in the spec of a teacher that say which images it was trained on."""
+
+
+class View(NamedTuple):
+    """The images that a teacher was trained on; None: those of the run.
+
+    Attributes:
+        statistics: mean and standard deviation of each channel.
+        size: (height, width) in pixels.
+    """
+
+    statistics: Any = None
+    size: tuple[int, int] | None = None
+
+    def over(self, other: View) -> View:
+        """This, and what it leaves open as the other has it."""
+        return View(self.statistics or other.statistics, self.size or other.size)
+
+
+def _view(spec: str, job: Job) -> tuple[str, View]:
+    """A teacher's spec without the options about its images, and these."""
     rest, mean = without(spec, "mean")
     rest, std = without(rest, "std")
+    rest, size = without(rest, "size")
     if len(mean) != len(std):
         raise ValueError(f"mean and std belong together, got one of them in {spec}")
-    return rest, (mean[0], std[0]) if mean else None
+    statistics = tuple(_channels(value, spec, job) for value in (mean[0], std[0])) if mean else None
+    return rest, View(statistics, _size(size[0], spec) if size else None)
 
 
 def _deployed(spec: str) -> Deployed | None:
-    """The deployed network, if the spec is its file or a run's folder."""
-    is_file = spec.endswith(".safetensors") and ":weights=" not in spec
-    return read_deployed(spec) if is_file or Path(spec).is_dir() else None
+    """The deployed network, if the spec is its file or a run's folder.
 
-
-def _shown(network: nn.Module, theirs: Any, spec: str, job: Job) -> nn.Module:
-    if theirs is None:
-        return network
-    theirs = tuple(_channels(value, spec, job.shape[0]) for value in theirs)
-    ours = job.dataset.mean, job.dataset.std
-    if theirs == ours:
-        return network
-    words = " and ".join("/".join(f"{v:.4f}" for v in channels) for channels in theirs)
-    job.say(f"the teacher {spec} sees its images normalised by its own mean and deviation, {words}")
-    return Renormalised(network, ours, theirs)
-
-
-def _require_channels(deployed: Deployed, spec: str, job: Job) -> None:
-    """Raise a ValueError if a teacher sees images of another number of channels than the run has."""
-    theirs, ours = deployed.shape[0], job.shape[0]
-    if theirs != ours:
+    Raises:
+        ValueError: it looks like a folder, but there is none.
+    """
+    is_file = spec.endswith(".safetensors") and not without(spec, "weights")[1]
+    if is_file or Path(spec).is_dir():
+        return read_deployed(spec)
+    name, _ = parse(spec)
+    if is_known(name) and ":" not in name and ("/" in name or "\\" in name):
         raise ValueError(
-            f"the teacher {spec} sees images of {theirs} channels, those of {job.dataset.name} have {ours}; "
-            f"train one on such images, or give --channels {theirs}"
+            f"there is no run's folder {name} (looked in {Path.cwd()}); a teacher is the folder of a "
+            "finished run, its deployed.safetensors, MODEL:weights=FILE, or the name of a model"
         )
+    return None
 
 
-def _channels(value: Any, spec: str, count: int) -> tuple[float, ...]:
-    """A number for each channel, written 0.5/0.5/0.5 in a spec."""
+def _shown(network: nn.Module, view: View, spec: str, job: Job) -> nn.Module:
+    ours = job.dataset.mean, job.dataset.std
+    theirs = None if view.statistics is None else (tuple(view.statistics[0]), tuple(view.statistics[1]))
+    channels = job.shape[0] if theirs is None else len(theirs[0])
+    if channels != job.shape[0] != 1:
+        raise ValueError(
+            f"the teacher {spec} sees images of {channels} channels, those of {job.dataset.name} have "
+            f"{job.shape[0]}; only grey images can be shown to a teacher of more channels: train one on such "
+            f"images, or give --channels {channels}"
+        )
+    said = []
+    if view.size not in (None, job.shape[1:]):
+        said.append("resized to {} x {}".format(*view.size or ()))
+    if theirs not in (None, ours):
+        words = " and ".join("/".join(f"{v:.4f}" for v in values) for values in theirs or ())
+        said.append(f"normalised by its own mean and deviation, {words}")
+    if not said:
+        return network
+    job.say(f"the teacher {spec} sees its images {', '.join(said)}")
+    shown = Renormalised(network, ours, None if theirs == ours else theirs, view.size)
+    look(shown, job.shape)
+    return shown
+
+
+def _size(value: str, spec: str) -> tuple[int, int]:
+    """224 or 224x160, height by width."""
+    sides = value.split("x")
+    if len(sides) > 2 or not all(side.isdigit() and int(side) > 0 for side in sides):
+        raise ValueError(
+            f"size of {spec} is a side in pixels, 224, or height x width, 224x160; got {value!r}"
+        )
+    return int(sides[0]), int(sides[-1])
+
+
+def _channels(value: str, spec: str, job: Job) -> tuple[float, ...]:
+    """Three numbers, written 0.5/0.5/0.5 in a spec; or as many as the images have channels."""
     try:
-        parts = value.split("/") if isinstance(value, str) else value
-        channels = tuple(float(part) for part in parts)
+        channels = tuple(float(v) for v in value.split("/"))
     except ValueError:
         channels = ()
-    if len(channels) != count:
-        wanted = {1: "one number, 0.5", 3: "three numbers, 0.5/0.5/0.5"}.get(
-            count, f"{count} numbers, 0.5/0.5..."
-        )
-        raise ValueError(
-            f"mean and std of {spec} are {wanted}, got {value!r}; one for each channel of the images"
-        )
+    if len(channels) not in (3, job.shape[0]):
+        raise ValueError(f"mean and std of {spec} are three numbers, 0.5/0.5/0.5, got {value!r}")
     return channels

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..config.declared import imported
 from ..config.objects import nearest
-from ..core import Frozen, Output, Phase, Plan, Shape, Taps, Term
+from ..core import Frozen, Mean, Output, Phase, Plan, Shape, Taps, Term
 from ..data.dataset import Dataset
 from ..methods.distillation import Distillation
 from ..models.surgery.norms import stage_norms
@@ -20,6 +20,7 @@ from ..models.surgery.probe import look
 from ..models.taps import read_taps
 from .catalogue import TERMS, term_names, term_options
 from .job import Job
+from .matching import show_as
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Pair:
         ``say`` prints which of them the benchmark does not have, if its stages are asked for.
         """
         shape = dataset.shape
+        show_as(teacher, dataset)
         for role, network in (("student", student), ("teacher", teacher)):
             if not read_taps(network, taps) and taps == "benchmark":
                 say(f"note: the {role} is no built-in network; --taps does not change its stages")
@@ -56,7 +58,10 @@ class Pair:
     def teacher_norms(self) -> list[_BatchNorm]:
         """The batch norm that ends each stage of the teacher."""
 
-        return list(stage_norms(self.network, self.shape))
+        network = self.network
+        while isinstance(network, Mean):  # whose features are those of the first
+            network = network.networks[0]
+        return list(stage_norms(network, self.shape))
 
 
 def built(pair: Pair, names: Sequence[str], options: Mapping[str, Any]) -> dict[str, Term]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..core import Shape
 from ..engine.checkpoint import read_state
 from ..engine.errors import RunError
-from .layout import RunFolder
+from .layout import weights_file
 
 
 class Deployed(NamedTuple):
@@ -51,14 +51,26 @@ class Deployed(NamedTuple):
         return 3, self.facts["image_size"], self.facts["image_size"]
 
 
+def facts_of(path: Path | str) -> Mapping[str, Any]:
+    """The facts in the header of a file of weights: of a deployed network, else none."""
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        return {}
+    try:
+        facts = read_state(path).facts
+    except RunError:
+        # A foreign file, or none: whoever loads the weights says what is wrong with it.
+        return {}
+    return facts if "classes" in facts else {}
+
+
 def read_deployed(path: Path | str) -> Deployed:
     """Read a ``deployed*.safetensors`` file; of a run's folder the one of its last weights.
 
     Raises:
         RunError: the file is missing, truncated, or no network that can be built again from a name.
     """
-    path = Path(path)
-    path = RunFolder(path).deployed if path.is_dir() else path
+    path = weights_file(path)
     tensors, facts = read_state(path)
     if "model" not in facts:
         raise RunError(f"{path} is a checkpoint of training; the network is deployed.safetensors of its run")

@@ -54,3 +54,9 @@ class RunFolder(NamedTuple):
     def finished(self) -> bool:
         """Whether the run has finished."""
         return self.result.exists()
+
+
+def weights_file(path: Path | str) -> Path:
+    """A file of weights; of a run's folder the network that it deployed."""
+    path = Path(path)
+    return RunFolder(path).deployed if path.is_dir() else path

@@ -17,6 +17,7 @@ import yaml
 from ..config.words import count
 from ..core.metrics import TOP1_ERROR, Metric
 from ..engine.errors import RunError
+from .finding import require_run
 from .layout import RunFolder
 
 SPLITS = ("val", "test", "train")
@@ -160,42 +161,23 @@ def shared_headline(runs: Sequence[Run]) -> Metric:
     return next(iter(headlines), TOP1_ERROR)
 
 
-def find_runs(folder: Path) -> list[Path]:
-    """The folder itself if it is a run folder, else every run folder below it, sorted.
+def read_run(folder: Path) -> Run:
+    """A run folder, finished or not.
 
     Raises:
-        FileNotFoundError: there is no such folder, or no run in it.
+        FileNotFoundError: see :func:`require_run`.
+        ValueError: a file does not have the form that the engine writes; the message names the file.
     """
-    config = RunFolder(folder).config
-    if config.is_file():
-        return [folder]
-    found = sorted(file.parent for file in folder.rglob(config.name) if file.is_file())
-    if not found:
-        require_run(folder)
-    return found
-
-
-def require_run(folder: Path) -> None:
-    """Check that a folder is that of a run.
-
-    Raises:
-        FileNotFoundError: it is not; the message says what it is instead.
-    """
-    name = RunFolder(folder).config.name
-    if RunFolder(folder).config.is_file():
-        return
-    if not folder.exists():
-        raise FileNotFoundError(f"the folder {folder} does not exist")
-    if folder.is_file():
-        raise FileNotFoundError(f"{folder} is a file; name the folder of a run, which holds {name}")
-    runs = sorted(file.parent for file in folder.rglob(name) if file.is_file())
-    if not runs:
-        raise FileNotFoundError(
-            f"{folder} is not the folder of a run: it has no {name}, nor has one below it"
-        )
-    listed = ", ".join(map(str, runs[:3])) + (" ..." if len(runs) > 3 else "")
-    raise FileNotFoundError(
-        f"{folder} has no {name}: it holds {count(len(runs), 'run')}; name one of them: {listed}"
+    files = RunFolder(folder)
+    require_run(folder)
+    provenance = _read_json(files.provenance) or {}
+    return Run(
+        folder=folder,
+        config=_read_config(files.config),
+        metrics=list(_read_metrics(files.metrics)),
+        result=_read_result(files.result),
+        provenance=provenance,
+        headline=_headline(provenance, files.provenance),
     )
 
 
@@ -215,31 +197,6 @@ def require_finished(folder: Path) -> None:
     raise RunError(
         f"{folder} has not finished: {count(len(run.metrics), 'epoch')} so far; {again}, and it goes on "
         "(`cohobate report` and `cohobate attention` show what there is)"
-    )
-
-
-def made_from_python(method: str) -> bool:
-    """Whether a run recorded the class of a method that was trained by :func:`cohobate.fit`."""
-    return ":" not in method and method != method.lower()
-
-
-def read_run(folder: Path) -> Run:
-    """A run folder, finished or not.
-
-    Raises:
-        FileNotFoundError: see :func:`require_run`.
-        ValueError: a file does not have the form that the engine writes; the message names the file.
-    """
-    files = RunFolder(folder)
-    require_run(folder)
-    provenance = _read_json(files.provenance) or {}
-    return Run(
-        folder=folder,
-        config=_read_config(files.config),
-        metrics=list(_read_metrics(files.metrics)),
-        result=_read_result(files.result),
-        provenance=provenance,
-        headline=_headline(provenance, files.provenance),
     )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from .group import Group
 
@@ -23,3 +24,35 @@ class Network(Group):
         description="File of weights (.safetensors or .pt) that the network begins from; by default the "
         "weights that --model comes with.",
     )
+    match_classes: Literal["by_name", "by_position"] = Field(
+        default="by_name",
+        description="How the classes of weights that are given (--teacher, --init, weights=FILE) are matched "
+        "with those of the data: by_name, in whatever order they stand, and other names are refused; "
+        "by_position, whatever their names.",
+    )
+    renamed_classes: tuple[str, ...] = Field(
+        default=(),
+        description="Classes that have another name in the data than in the weights that are given: "
+        "OLD=NEW,OLD=NEW; by default none.",
+    )
+
+    @field_validator("renamed_classes")
+    @classmethod
+    def _pairs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        renamed(value)
+        return value
+
+
+def renamed(pairs: tuple[str, ...]) -> dict[str, str]:
+    """``OLD=NEW`` each -> old name of a class -> new name.
+
+    Raises:
+        ValueError: a pair without ``=``, or an old name that stands twice.
+    """
+    names: dict[str, str] = {}
+    for pair in pairs:
+        old, equals, new = pair.partition("=")
+        if not (old and equals and new) or old in names:
+            raise ValueError(f"renamed classes are OLD=NEW, each old name once, got {pair!r}")
+        names[old] = new
+    return names

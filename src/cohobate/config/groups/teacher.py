@@ -15,7 +15,17 @@ class Teacher(Group):
     teacher: tuple[str, ...] = Field(
         default=(),
         description="Frozen teacher: a run's folder, its deployed.safetensors, MODEL:weights=FILE, or the "
-        "name of a model, which is trained once and kept in --teachers; the logits of several are averaged.",
+        "name of a model, which is trained once and kept in --teachers; the logits of several are averaged, "
+        "and their features are those of the first.",
+    )
+    teacher_weights: tuple[float, ...] = Field(
+        default=(),
+        description="Weights of several teachers in their average, divided by their sum; by default equal.",
+    )
+    teacher_mean: Literal["logits", "probabilities"] = Field(
+        default="logits",
+        description="What is averaged of several teachers: their logits, or their probabilities at a "
+        "temperature of 1.",
     )
     teacher_epochs: int | None = Field(
         default=None,
@@ -69,3 +79,15 @@ class Teacher(Group):
     @classmethod
     def _several(cls, value: object) -> object:
         return () if value is None else (value,) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _average(self) -> Teacher:
+        count, weights = len(self.teacher), self.teacher_weights
+        if weights and (len(weights) != count or min(weights) <= 0):
+            raise ValueError(
+                f"teacher_weights gives each teacher a weight above 0; got {len(weights)} for {count} "
+                f"teachers: {', '.join(map(str, weights))}"
+            )
+        if self.teacher_mean != "logits" and count < 2:
+            raise ValueError(f"teacher_mean {self.teacher_mean} is of several teachers, got {count}")
+        return self

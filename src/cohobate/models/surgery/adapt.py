@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...core import Output, Shape, keep_keys
+from ...core import Classifier, Output, Shape, keep_keys
 from .gating import add_gates
 from .probe import Pass, WrongImagesError, look
 from .stages import Levels, check_head, check_maps, check_stages, find_head, find_stages, timm_levels
@@ -113,6 +113,15 @@ class Adapted(nn.Module):
         pairs = zip(self.preacts, stages, strict=True)
         return Output(logits, pooled, stages, tuple(s if tap is None else tap.read() for tap, s in pairs))
 
+    def only_logits(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, K), by the network's own forward; no feature is read or kept."""
+        logits: Tensor = self.network(x)
+        taps = [*getattr(self._features, "taps", ()), self._pooled]
+        for tap in taps:
+            if tap is not None:
+                tap.value = None
+        return logits
+
 
 def adapt(
     network: nn.Module,
@@ -127,7 +136,8 @@ def adapt(
     off if one of them would overwrite a stage.
 
     Args:
-        network: images -> logits. One that returns an Output already is returned as it is.
+        network: images -> logits. One that returns an Output already is returned as it is, and so is what
+            a :class:`cohobate.Classifier` holds (:func:`cohobate.load`).
         stages: paths of the modules whose outputs are the stages, shallow to deep; or, for timm,
             numbers of its feature levels. Found automatically for timm, torchvision, numbered
             ``layer1 ...`` and sequential bodies.
@@ -143,12 +153,13 @@ def adapt(
             pass, or gives no feature map; stages whose resolution grows; images that the network
             cannot take; a network that returns a tuple; gates that cannot be folded.
     """
+    network = network.network if isinstance(network, Classifier) else network
     guessed, shape = shape is None, shape or made_for(network)
     try:
         seen, trained = look(network, shape), look(network, shape, training=True)
     except WrongImagesError as error:
         hint = "; say which it takes: shape=(channels, height, width)" if guessed else ""
-        raise ValueError(f"{error}{hint}") from error
+        raise WrongImagesError(f"{error}{hint}") from error
     if any(isinstance(call.output, Output) for call in seen.of("")):
         if stages is not None or head is not None:
             raise ValueError(f"{type(network).__name__} returns an Output already; adapt a plain network")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ...core import Output, Shape, as_output
+from ...core import Output, Shape, as_output, refuse_wrapped
 
 
 class WrongImagesError(ValueError):
@@ -72,8 +72,10 @@ def look(network: nn.Module, shape: Shape, *, training: bool = False) -> Pass:
     Running statistics, other buffers, the mode and the random state stay as they were.
 
     Raises:
-        ValueError: the network does not take such images, or returns no Output and no tensor.
+        ValueError: the network does not take such images, returns no Output and no tensor, or is wrapped by
+            DataParallel.
     """
+    refuse_wrapped(network)
     seen = Pass(Output(torch.empty(0)))
     handles = []
     for path, module in network.named_modules():
