@@ -68,14 +68,15 @@ def compare(
     from ..runs.reading import read_run
     from .prepare import prepare
 
-    if training.teacher and not any(map(needs_teacher, methods)):
-        teachers = ", ".join(training.teacher)
-        Display(quiet=quiet).say(f"note: no method here takes a teacher, so {teachers} is not used")
     root = out if out is not None else default_root(training)
     for what, values in {"method": methods, "seed": seeds}.items():
         require_different(what, values)
     configs = [configure(spec, training, setup) for spec in methods]
     with distributed.process_group(distributed.pick_device(training.device)):
+        if training.teacher and not any(map(needs_teacher, methods)):
+            teachers = ", ".join(training.teacher)
+            display = Display(quiet=quiet or distributed.rank() > 0)
+            display.say(f"note: no method here takes a teacher, so {teachers} is not used")
         read = reader()
         prepared = [prepare(method, config, read) for method, config in configs]
         require_different("method", [each.label for each in prepared])
