@@ -70,15 +70,16 @@ def compare(
     from ..runs.reading import read_run
     from .prepare import prepare
 
-    if training.teacher and not any(map(needs_teacher, methods)):
-        teachers = ", ".join(training.teacher)
-        Display(quiet=quiet).say(f"note: no method here takes a teacher, so {teachers} is not used")
     named = default_root(training) if setup is None else named_folder(training, setup)
     root = named if out is None else out
     for what, values in {"method": methods, "seed": seeds}.items():
         require_different(what, values)
     configs = [configure(spec, training, setup) for spec in methods]
     with distributed.process_group(distributed.pick_device(training.device)):
+        if training.teacher and not any(map(needs_teacher, methods)):
+            teachers = ", ".join(training.teacher)
+            display = Display(quiet=quiet or distributed.rank() > 0)
+            display.say(f"note: no method here takes a teacher, so {teachers} is not used")
         read = reader(quiet)
         each_prepared = [prepare(method, config, read) for method, config in configs]
         prepared = reported(each_prepared, training.readout)
