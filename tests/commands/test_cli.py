@@ -14,7 +14,7 @@ import yaml
 from PIL import Image
 
 from cohobate.cli import COMMANDS, main
-from cohobate.engine.checkpoint import read_state
+from cohobate.engine.checkpoint import State, read_state, write_state
 from cohobate.recipes.networks import load
 
 QUICK = ["--epochs", "2", "--device", "cpu", "--quiet"]
@@ -454,4 +454,33 @@ def test_a_last_update_that_is_not_finite_is_no_result(
     assert stop.value.code not in (0, None)
     assert re.search(said, " ".join(capsys.readouterr().err.split()))
     assert not Path("run/result.json").exists()
+    assert not Path("run/deployed.safetensors").exists()
+
+
+def test_weights_of_before_that_are_not_finite_are_not_deployed(capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder that an older version left: its last checkpoint holds NaN."""
+    main([*ONE_STEP, "--out", "run"])
+    for name in ("train/last.safetensors", "deployed.safetensors"):
+        tensors, facts = read_state(Path("run", name))
+        key = next(key for key in tensors if key.endswith("fc.weight"))
+        tensors[key][0, 0] = torch.nan
+        write_state(Path("run", name), State(tensors, facts))
+    with pytest.raises(SystemExit) as stop:
+        main(["evaluate", "run"])
+    assert stop.value.code not in (0, None)
+    assert "the measure 'nll' of run/deployed.safetensors on the test split is nan" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    Path("run/result.json").unlink()
+    Path("run/deployed.safetensors").unlink()
+    with pytest.raises(SystemExit) as stop:
+        main([*ONE_STEP, "--out", "run"])
+    assert stop.value.code not in (0, None)
+    said = " ".join(capsys.readouterr().err.split())
+    assert re.search(
+        r"1 of \d+ tensors \(\S*fc\.weight\) of the network to deploy, those of epoch 1 of", said
+    )
+    assert (
+        "nothing is deployed; lower lr or the weight of a term, or set clip, and give another --out" in said
+    )
     assert not Path("run/deployed.safetensors").exists()
