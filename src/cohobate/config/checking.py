@@ -39,4 +39,4 @@ def _problem(error: Any) -> str:
         return str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "missing":
         return f"{place} is required"
-    return f"{place}: {error['msg']} (got {error['input']!r})"
+    return f"{place}: {str(error['msg']).removeprefix('Value error, ')} (got {error['input']!r})"
