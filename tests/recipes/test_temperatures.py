@@ -12,7 +12,7 @@ import yaml
 from by_name import plan_of
 from safetensors.torch import save_file
 from torch import Tensor
-from zoo import CLASSES, batch, toy_images
+from zoo import CLASSES, batch, student, toy_images
 
 from cohobate import cli
 from cohobate.core import Method
@@ -32,6 +32,7 @@ MORE: dict[str, dict[str, Any]] = {
     "crd": {"negatives": 8, "dim": 4},
     "okddip": {"branches": 3},
     "born_again": {"generations": 2},
+    "deit": {"target": "soft"},
 }
 CASES: list[tuple[str, dict[str, Any]]] = [(name, MORE.get(name, {})) for name in SOFTENED]
 CASES += [("slkd", {"form": form, "fuse": "probabilities"}) for form in ("sequential", "per_step")]
@@ -48,7 +49,13 @@ def test_every_kind_of_method_is_here() -> None:
 def phases(name: str, teacher: Path, temperature: Any, more: dict[str, Any]) -> list[Method]:
     """What each phase of the method trains, with the random numbers of seed 0."""
     learns = {"teacher": (f"resnet8:weights={teacher}",)} if needs_teacher(name) else {}
-    given = {"model": "resnet8", "temperature": temperature, "epochs": 2, **learns, **more}
+    given = {
+        "model": student(name, teacher.parent),
+        "temperature": temperature,
+        "epochs": 2,
+        **learns,
+        **more,
+    }
     plan = plan_of(name, Job(options(name, given), arrays(*toy_images(40, 0))))
     seed_all(0)
     return [phase.method.double() for phase in plan]
