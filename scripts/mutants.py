@@ -1,9 +1,9 @@
 """Plant small faults in the source, one at a time, and see whether the tests catch them.
 
-    scripts/mutate                        what scripts/mutate does, in two steps:
-    python scripts/mutants.py list LIST   the faults (mutants) that cosmic-ray can plant, a line each
-    python scripts/mutants.py run LIST    try them in random order; goes on where an earlier run stopped
-    python scripts/mutants.py table LIST  counts by room, then those that no test caught
+    python scripts/mutants.py list LIST        the faults (mutants) that cosmic-ray can plant, a line each
+    python scripts/mutants.py run LIST         try them in random order; goes on where an earlier run stopped
+    python scripts/mutants.py survivors LIST   try those again that no test caught, after tests were added
+    python scripts/mutants.py table LIST       counts by room, then those that no test caught
 
 ``list`` needs cosmic-ray and nothing of the project; the others need the project's tests and not
 cosmic-ray.
