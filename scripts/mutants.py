@@ -73,6 +73,7 @@ OPERATORS = [
 ]
 TESTS = ["tests/methods", "tests/engine", "tests/recipes", "tests/papers", "tests/commands"]
 TESTS += [
+    "tests/test_survivors.py",
     "tests/test_core.py",
     "tests/test_contract.py",
     "tests/test_diversity.py",
