@@ -38,6 +38,7 @@ from cohobate.methods.cl_ilr import CLILR
 from cohobate.methods.crd import CRD
 from cohobate.methods.cs_kd import CSKD
 from cohobate.methods.ddgsd import DDGSD
+from cohobate.methods.deit import DeiT
 from cohobate.methods.dgkd import DGKD
 from cohobate.methods.dist import DIST
 from cohobate.methods.distillation import Distillation
@@ -47,6 +48,7 @@ from cohobate.methods.ffm_cd import Diversified, FeatureFusion
 from cohobate.methods.fitnet import FitNet, Hints, HintTraining
 from cohobate.methods.frskd import FRSKD, AttentionNorm
 from cohobate.methods.frskd_sla import FRSKDSLA
+from cohobate.methods.hard_label import HardLabel
 from cohobate.methods.kd import KD
 from cohobate.methods.logit_standardisation import Standardised
 from cohobate.methods.ofd import OFD
@@ -124,6 +126,43 @@ class HandWritten(nn.Module):
 
 def toy_adapted() -> nn.Module:
     return adapt(HandWritten(), shape=(3, SIZE, SIZE))
+
+
+class TwoTokens(nn.Module):
+    """A small transformer with a class token and a distillation token, whose heads are read as timm's are."""
+
+    def __init__(self, width: int = 8, classes: int = CLASSES) -> None:
+        super().__init__()
+        self.patches = nn.Sequential(nn.Conv2d(3, width, 4, 4), nn.BatchNorm2d(width))
+        self.tokens = nn.Parameter(torch.randn(1, 2, width))
+        self.attention = nn.Linear(width, 3 * width)
+        self.head = nn.Linear(width, classes)
+        self.head_dist = nn.Linear(width, classes)
+        self.distilled_training = False
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        patches = self.patches(x).flatten(2).mT
+        tokens = torch.cat([self.tokens.expand(len(x), -1, -1), patches], dim=1)
+        query, key, value = self.attention(tokens).chunk(3, dim=2)
+        return tokens + torch.softmax(query @ key.mT, dim=2) @ value
+
+    def forward_head(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        one, two = self.head(x[:, 0]), self.head_dist(x[:, 1])
+        return (one, two) if self.distilled_training and self.training else (one + two) / 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.forward_head(self.forward_features(x))  # type: ignore[return-value]
+
+
+def student(method: str, folder: Path) -> str:
+    """The model that a method trains in tests, as it is typed."""
+    if method != "deit":
+        return "resnet8"
+    file = folder / "two_tokens.py"
+    file.write_text(
+        "from zoo import TwoTokens\n\ndef make(classes):\n    return TwoTokens(classes=classes)\n"
+    )
+    return f"{file}:make"
 
 
 class Turns(Method):
@@ -252,6 +291,7 @@ ZOO: dict[str, Case] = {
     "self_guidance statistics=both": Case(lambda: SelfGuidance(toy(), statistics="both")),
     "dkd": taught(lambda: DKD(), soft_labels=False, refuses="DKD"),
     "dist": taught(lambda: DIST()),
+    "hard": taught(lambda: HardLabel()),
     "standardised_kd": taught(lambda: Standardised(KD(temperature=2.0, weight=9.0))),
     "fitnet": taught(lambda: FitNet(8, 32)),
     "at": taught(lambda: AT()),
@@ -275,6 +315,8 @@ ZOO: dict[str, Case] = {
         lambda: Distillation(toy(), Frozen(toy()), {"kd": KD(temperature=1.0, weight=1.0)}, ce_weight=1.0)
     ),
     "dgkd": Case(lambda: DGKD(toy(), [toy_wide(), toy_adapted()], drop=0.5)),
+    "deit": Case(lambda: DeiT(TwoTokens(), Frozen(toy())), TwoTokens),
+    "deit, soft": Case(lambda: DeiT(TwoTokens(), Frozen(toy()), target="soft"), TwoTokens),
     "slkd": Case(lambda: SLKD(toy(), toy(), [toy(), toy()]), ensembles=("sl_fused",)),
     "slkd of probabilities": Case(
         lambda: SLKD(toy(), toy(), [toy(), toy()], rho=0.3, fuse="probabilities"), ensembles=("sl_fused",)

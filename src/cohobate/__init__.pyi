@@ -36,6 +36,7 @@ from .methods.cl_ilr import CLILR as CLILR
 from .methods.crd import CRD as CRD
 from .methods.cs_kd import CSKD as CSKD
 from .methods.ddgsd import DDGSD as DDGSD
+from .methods.deit import DeiT as DeiT
 from .methods.dgkd import DGKD as DGKD
 from .methods.dist import DIST as DIST
 from .methods.distillation import Distillation as Distillation
@@ -50,6 +51,7 @@ from .methods.fitnet import HintTraining as HintTraining
 from .methods.frskd import FRSKD as FRSKD
 from .methods.frskd import AttentionNorm as AttentionNorm
 from .methods.frskd_sla import FRSKDSLA as FRSKDSLA
+from .methods.hard_label import HardLabel as HardLabel
 from .methods.kd import KD as KD
 from .methods.kd import softened_kl as softened_kl
 from .methods.logit_standardisation import Standardised as Standardised

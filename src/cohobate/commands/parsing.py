@@ -17,6 +17,7 @@ from ..config.checking import checked
 from ..config.grammar import flag, takes_several
 from ..config.groups import GROUPS, Group, Training
 from ..config.idle import refuse_idle
+from ..core.courses import Changing
 
 SETUP = "Published set-up to take options from (`cohobate list setups`); options that you give override it."
 CONFIG = "File to take options from: the run.yaml of a run; flags override it."
@@ -123,6 +124,8 @@ def _typed(name: str, info: FieldInfo) -> Any:
     help_ = tyro.conf.arg(help=info.description)
     if info.annotation == SWITCH:
         return Annotated[(info.annotation, help_, switch(name), *marks)]
+    if any(isinstance(mark, Changing) for mark in info.metadata):
+        return Annotated[(float | str, help_, NUMBER_OR_COURSE, *marks)]
     if not takes_several(info.annotation):
         return Annotated[(info.annotation, help_, *marks)]
     constructor = several(info.annotation, split=WHOLE not in info.metadata)
@@ -154,6 +157,16 @@ def several(annotation: Any, *, split: bool) -> PrimitiveConstructorSpec[Any]:
         is_instance=lambda value: value is None or isinstance(value, tuple | list),
         str_from_instance=write,
     )
+
+
+NUMBER_OR_COURSE: PrimitiveConstructorSpec[Any] = PrimitiveConstructorSpec(
+    nargs=1,
+    metavar="FLOAT|A..B",
+    instance_from_str=lambda texts: texts[0],
+    is_instance=lambda value: isinstance(value, float | int | str),
+    str_from_instance=lambda value: [str(value)],
+)
+"""How an option that may change over the run is typed: ``4``, or ``8..2``."""
 
 
 # ---------------------------------------------------------------- switches that may be left to the data

@@ -188,6 +188,8 @@ class Source(dict[str, Any]):
             self[name] = self.value(node.value)
         elif isinstance(node, ast.ImportFrom):
             self[name] = self._imported(node, name)
+        elif isinstance(node, ast.ClassDef):  # a mark of annotations, in a file without torch
+            self[name] = getattr(importlib.import_module(self.module), name)
         else:
             return getattr(builtins, name)
         return self[name]

@@ -79,18 +79,19 @@ class Batch(NamedTuple):
             return 1.0
         return (self.elapsed(f"{method} rises over the first {share:.3g} of a run") / share).clamp(max=1.0)
 
-    def elapsed(self, reason: str) -> Tensor:
+    def elapsed(self, reason: str, otherwise: str = "a share of 0") -> Tensor:
         """:attr:`progress`, for a method whose loss changes during the phase.
 
         Args:
             reason: name of the method and how it changes, for the message: "FRSKD starts later".
+            otherwise: what else the caller may give, for the message.
 
         Raises:
             ValueError: :attr:`progress` is None.
         """
         if self.progress is None:
             raise ValueError(
-                f"{reason} and needs Batch.progress, a tensor of () from 0 to 1; give it, or a share of 0"
+                f"{reason} and needs Batch.progress, a tensor of () from 0 to 1; give it, or {otherwise}"
             )
         return self.progress
 

@@ -27,12 +27,18 @@ from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args,
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from typing_extensions import Doc
 
+from .courses import Changing, Course
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
 Weight = Annotated[float, Ge(0), Doc("Factor of this term in the loss.")]
 CEWeight = Annotated[float, Ge(0), Doc("Factor of the cross-entropy in the loss.")]
-Temperature = Annotated[float, Gt(0), Doc("T, temperature that softens both predictions.")]
+Temperature = Annotated[
+    float | str,
+    Changing(Gt(0)),
+    Doc("T, temperature that softens both predictions; 8..2 changes it linearly over the run."),
+]
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
@@ -83,6 +89,8 @@ def problem(value: object, hint: Any) -> str | None:
     """The requirement of an annotation that a value breaks, in words; None if the value fits."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Annotated:
+        if (mark := next((each for each in parts[1:] if isinstance(each, Changing)), None)) is not None:
+            return _off_course(mark, value)
         requirement = problem(value, parts[0])
         if requirement or value is None:
             return requirement
@@ -132,4 +140,29 @@ def out_of(bound: object, value: Any) -> str | None:
     return None if all(holds(item, limit) for item in values) else f"{words} {limit}"
 
 
-__all__ = ["CEWeight", "Doc", "Ge", "Gt", "Le", "Lt", "MinLen", "Temperature", "Weight", "checked", "own"]
+def _off_course(mark: Changing, value: Any) -> str | None:
+    """As :func:`problem`, for an option that may change over the run."""
+    if not isinstance(value, str):
+        return problem(value, Annotated[float, mark.bound])
+    try:
+        course = Course.of(value)
+    except ValueError:
+        return "a number, or two with .. between them for a course over the run, such as 8..2"
+    words = out_of(mark.bound, course)
+    return words and f"{words} at both ends"
+
+
+__all__ = [
+    "CEWeight",
+    "Changing",
+    "Doc",
+    "Ge",
+    "Gt",
+    "Le",
+    "Lt",
+    "MinLen",
+    "Temperature",
+    "Weight",
+    "checked",
+    "own",
+]

@@ -63,6 +63,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import Batch, Classifier, Given, Method, Output, cross_entropy, float32
+from ..core.courses import Course, now
 from ..core.options import Doc, Ge, Le, Temperature, checked
 from . import group as peers
 from .byot_exits import AtExit, Attended, Bottleneck, Ensemble, Exit, all_outputs, exits_of
@@ -157,7 +158,7 @@ class BYOT(Method):
         self.exits = nn.ModuleList(exits)
         self.alpha = alpha
         self.beta = beta
-        self.temperature = temperature
+        self.temperature = Course.of(temperature)
         self.scaled = scaled
         self.hint_at = hint_at
         self.hint = hint
@@ -187,7 +188,8 @@ class BYOT(Method):
         deepest, shallow = all_outputs(self.network, self.exits, batch.x)
         logits = peers.stack_logits([deepest, *shallow])
         target = logits[0].detach()
-        kl = self._summed_kl(logits[1:], target)
+        temperature = now(self.temperature, batch, "the temperature of BYOT")
+        kl = self._summed_kl(logits[1:], target, temperature)
         losses = {
             "ce": self.deepest_weight * cross_entropy(logits[0], batch.y),  # Loss Source 1
             "ce_exits": self.ce_weight * peers.summed_cross_entropy(logits[1:], batch.y),
@@ -197,10 +199,10 @@ class BYOT(Method):
             losses["hint_exits"] = self.beta * self._hints(shallow, deepest.stages[-1].detach())
         return losses
 
-    def _summed_kl(self, logits: Tensor, target: Tensor) -> Tensor:
+    def _summed_kl(self, logits: Tensor, target: Tensor, temperature: float | Tensor) -> Tensor:
         both = logits.flatten(0, 1), target.expand_as(logits).flatten(0, 1)
-        scale = 1.0 if self.scaled else self.temperature**-2
-        return len(logits) * scale * softened_kl(*both, temperature=self.temperature)
+        scale = 1.0 if self.scaled else temperature**-2
+        return len(logits) * scale * softened_kl(*both, temperature=temperature)
 
     def _hints(self, shallow: Sequence[Output], deepest: Tensor) -> Tensor:
         at_map = self.hint_at == "map"

@@ -31,6 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import Batch, Group, Method, Output, float32
+from ..core.courses import Course, now
 from ..core.options import Doc, Ge, Le, Temperature, checked
 from . import group as peers
 from .group import Detach
@@ -89,7 +90,7 @@ class CLILR(Method):
         peers.check_several(group, "CLILR")
         self.group: Any = group
         self.beta = beta
-        self.temperature = temperature
+        self.temperature = Course.of(temperature)
         self.detach = detach
         self.rescale = rescale
         self.peer_readouts = peers.peer_names(len(group))
@@ -97,7 +98,8 @@ class CLILR(Method):
     def forward(self, batch: Batch, turn: int = 0) -> dict[str, Tensor]:
         logits = peers.stack_logits(self._heads(batch.x))
         target = consensus(logits.detach() if self.detach else logits)
-        soft = softened_kl(logits.flatten(0, 1), target.flatten(0, 1), temperature=self.temperature)
+        temperature = now(self.temperature, batch, "the temperature of CL-ILR")
+        soft = softened_kl(logits.flatten(0, 1), target.flatten(0, 1), temperature=temperature)
         return {
             "ce": self.beta * peers.summed_cross_entropy(logits, batch.y),
             "kl": (1 - self.beta) * len(logits) * soft,

@@ -12,6 +12,7 @@ Tian, Krishnan, Isola: Contrastive Representation Distillation, ICLR 2020.
 Choices.
     Critic: eq. 19 with its exponential divided by Z, a constant for each direction: M times the mean of the
         exponentials over the first batch (of all ranks), as in the public code; the paper does not print it.
+        Where the temperature changes over the run, Z, which depends on it, is computed from each batch.
     Directions: the student's embeddings are contrasted with the memory of the teacher's, and the teacher's
         with the memory of the student's; the two losses are summed.
     Memory: a moving average of the embedding of each image, for each network (``memory_momentum``), scaled
@@ -36,7 +37,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core import Batch, Between, Output, Term, float32
-from ..core.options import Doc, Ge, Gt, Lt, Weight, checked
+from ..core.courses import Course, now
+from ..core.options import Changing, Doc, Ge, Gt, Lt, Weight, checked
 from .matching import Pair, pooled_pair
 
 EXACT = 2**18
@@ -68,7 +70,7 @@ def draw_negatives(first: Tensor, size: Tensor, total: int, negatives: int) -> T
 
 
 @float32
-def similarities(embedding: Tensor, bank: Tensor, rows: Tensor, temperature: float) -> Tensor:
+def similarities(embedding: Tensor, bank: Tensor, rows: Tensor, temperature: float | Tensor) -> Tensor:
     """Inner products over the temperature: (B, dim), (M, dim), (B, R) rows -> (B, R).
 
     The products with all rows are computed, then those with ``rows`` are gathered: for 50,000 rows and 64
@@ -98,7 +100,9 @@ def critic_loss(scores: Tensor, log_z: Tensor, size: int) -> Tensor:
 
 
 @float32
-def critic_gradient(scores: Tensor, log_z: Tensor, bank: Tensor, rows: Tensor, temperature: float) -> Tensor:
+def critic_gradient(
+    scores: Tensor, log_z: Tensor, bank: Tensor, rows: Tensor, temperature: float | Tensor
+) -> Tensor:
     """Derivative of :func:`critic_loss` of :func:`similarities` with respect to the embedding, (B, dim)."""
     slope = _log_odds(scores, log_z, len(bank)).sigmoid()  # h, less 1 for the positive
     slope[:, 0] -= 1
@@ -152,7 +156,11 @@ class CRD(Term):
         negatives: Annotated[
             int, Ge(1), Doc("N, number of images of other classes that are drawn for each image.")
         ] = 16384,
-        temperature: Annotated[float, Gt(0), Doc("tau, temperature of the critic.")] = 0.07,
+        temperature: Annotated[
+            float | str,
+            Changing(Gt(0)),
+            Doc("tau, temperature of the critic; 0.1..0.05 changes it linearly over the run."),
+        ] = 0.07,
         memory_momentum: Annotated[
             float, Ge(0), Lt(1), Doc("Share of the old embedding in each update of the memory.")
         ] = 0.5,
@@ -162,7 +170,7 @@ class CRD(Term):
         self.weight = weight
         self.remembers = len(labels)
         self.negatives = negatives
-        self.temperature = temperature
+        self.temperature = Course.of(temperature)
         self.memory_momentum = memory_momentum
         self.student_embedding = nn.Linear(student_dim, dim)
         self.teacher_embedding = nn.Linear(teacher_dim, dim)
@@ -206,18 +214,25 @@ class CRD(Term):
         )
         rows = self._rows(index)
         banks = self.teacher_bank, self.student_bank
+        temperature = now(self.temperature, batch, "the temperature of CRD")
         with torch.no_grad():
-            scores = [
-                similarities(e, b, rows, self.temperature) for e, b in zip(embeddings, banks, strict=True)
-            ]
+            scores = [similarities(e, b, rows, temperature) for e, b in zip(embeddings, banks, strict=True)]
             log_z = self._log_z(scores)
         both = zip(embeddings, banks, scores, log_z.unbind(), strict=True)
-        losses = [self._loss(*of, rows) for of in both]
+        losses = [self._loss(*of, rows, temperature) for of in both]
         if self.training:
             self._remember(index, embeddings, log_z)
         return torch.stack(losses).sum()
 
-    def _loss(self, embedding: Tensor, bank: Tensor, scores: Tensor, log_z: Tensor, rows: Tensor) -> Tensor:
+    def _loss(
+        self,
+        embedding: Tensor,
+        bank: Tensor,
+        scores: Tensor,
+        log_z: Tensor,
+        rows: Tensor,
+        temperature: float | Tensor,
+    ) -> Tensor:
         """The loss of one direction, with its derivative.
 
         The derivative is computed here because the banks are updated before the backward pass: autograd
@@ -226,7 +241,7 @@ class CRD(Term):
         """
         with torch.no_grad():
             value = critic_loss(scores, log_z, len(bank))
-            gradient = critic_gradient(scores, log_z, bank, rows, self.temperature)
+            gradient = critic_gradient(scores, log_z, bank, rows, temperature)
         return value + (gradient * (embedding - embedding.detach())).sum()
 
     def _require(self, ours: Tensor, theirs: Tensor, index: Tensor) -> None:
@@ -247,11 +262,12 @@ class CRD(Term):
         return torch.cat([self.place[index][:, None], drawn], dim=1)
 
     def _log_z(self, scores: list[Tensor]) -> Tensor:
-        """log Z of both directions, (2,): computed from the first batch, then constant."""
-        now = torch.stack([log_scale(s, len(self.place)) for s in scores])
-        ranks = of_all_ranks(now[None])
-        now = torch.logsumexp(ranks, dim=0) - math.log(len(ranks))
-        return torch.where(self.begun, self.log_z, now)
+        """log Z of both directions, (2,): from the first batch, then constant at a constant temperature."""
+        here = torch.stack([log_scale(s, len(self.place)) for s in scores])
+        ranks = of_all_ranks(here[None])
+        here = torch.logsumexp(ranks, dim=0) - math.log(len(ranks))
+        # Z is a mean of e^(similarity / tau), so it changes with tau.
+        return here if isinstance(self.temperature, Course) else torch.where(self.begun, self.log_z, here)
 
     @torch.no_grad()
     def _remember(self, index: Tensor, embeddings: Pair, log_z: Tensor) -> None:

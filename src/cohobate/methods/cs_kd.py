@@ -30,6 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import Batch, Classifier, Method, as_output, cross_entropy, run
+from ..core.courses import Course, now
 from ..core.options import Doc, Ge, Temperature, checked
 from .ddgsd import other_view
 from .kd import softened_kl
@@ -72,7 +73,7 @@ class CSKD(Method):
         super().__init__()
         self.network = network
         self.weight = weight
-        self.temperature = temperature
+        self.temperature = Course.of(temperature)
         self.statistics = statistics
 
     def forward(self, batch: Batch, turn: int = 0) -> dict[str, Tensor]:
@@ -81,7 +82,8 @@ class CSKD(Method):
         logits = as_output(self.network(batch.x)).logits
         with torch.no_grad():
             target = run(self.network, classmates, track=self.statistics == "both").logits
-        kl = softened_kl(logits, target, temperature=self.temperature)
+        temperature = now(self.temperature, batch, "the temperature of CS-KD")
+        kl = softened_kl(logits, target, temperature=temperature)
         return {"ce": cross_entropy(logits, batch.y), "kl": self.weight * kl}
 
     def predictors(self) -> dict[str, nn.Module]:

@@ -36,6 +36,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import Batch, Classifier, Given, Method, Output, as_output, cross_entropy, float32
+from ..core.courses import Course, now
 from ..core.options import Doc, Ge, Temperature, checked
 from .kd import softened_kl
 
@@ -143,7 +144,7 @@ class DDGSD(Method):
         super().__init__()
         self.network = network
         self.weight = weight
-        self.temperature = temperature
+        self.temperature = Course.of(temperature)
         self.mmd_weight = mmd_weight
         self.ce_weight = ce_weight
         self.detach = detach
@@ -164,7 +165,8 @@ class DDGSD(Method):
         target = other.detach() if self.detach else other
         # Means over both versions, where the paper has sums.
         ce = 2 * cross_entropy(output.logits, torch.cat([batch.y, batch.y]))
-        kl = 2 * softened_kl(output.logits, target, temperature=self.temperature)
+        temperature = now(self.temperature, batch, "the temperature of DDGSD")
+        kl = 2 * softened_kl(output.logits, target, temperature=temperature)
         losses = {"ce": self.ce_weight * ce, "kl": self.weight * kl}
         if self.mmd_weight:
             one, two = features(output).chunk(2)

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import Batch, Classifier, Frozen, Method, as_output, cross_entropy, with_cross_entropy
+from ..core.courses import Course, now
 from ..core.options import Doc, Ge, Le, Lt, Temperature, checked
 from .kd import softened_kl
 
@@ -62,7 +63,7 @@ class DGKD(Method):
         self.student = student
         self.guides = nn.ModuleList(map(Frozen.of, guides))
         self.weight = weight
-        self.temperature = temperature
+        self.temperature = Course.of(temperature)
         self.drop = drop
 
     def forward(self, batch: Batch, turn: int = 0) -> dict[str, Tensor]:
@@ -70,9 +71,10 @@ class DGKD(Method):
         counts = torch.rand(len(self.guides), device=logits.device) >= self.drop
         losses = {"ce": (1 - self.weight) * cross_entropy(logits, batch.y)}
         share = self.weight / len(self.guides)
+        temperature = now(self.temperature, batch, "the temperature of DGKD")
         for i, guide in enumerate(self.guides):
             target = guide(batch.x).logits.detach()
-            divergence = softened_kl(logits, target, temperature=self.temperature)
+            divergence = softened_kl(logits, target, temperature=temperature)
             losses[f"kd_{i}"] = share * (counts[i] * divergence)
         return losses
 

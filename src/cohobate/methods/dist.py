@@ -30,11 +30,12 @@ import torch
 from torch import Tensor
 
 from ..core import Batch, Output, Term, float32
+from ..core.courses import Course, now
 from ..core.options import Doc, Ge, Temperature, Weight, checked
 
 
 @float32
-def inter_class(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+def inter_class(student_logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor) -> Tensor:
     """tau^2 L_inter, averaged over the images; the caller detaches the teacher.
 
     Args:
@@ -49,7 +50,7 @@ def inter_class(student_logits: Tensor, teacher_logits: Tensor, temperature: flo
 
 
 @float32
-def intra_class(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+def intra_class(student_logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor) -> Tensor:
     """tau^2 L_intra, averaged over the classes; the caller detaches the teacher.
 
     Args:
@@ -65,7 +66,7 @@ def intra_class(student_logits: Tensor, teacher_logits: Tensor, temperature: flo
 
 @float32
 def _relations(
-    student_logits: Tensor, teacher_logits: Tensor, temperature: float, inter: float, intra: float
+    student_logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor, inter: float, intra: float
 ) -> Tensor:
     """beta tau^2 L_inter + gamma tau^2 L_intra of probabilities that are computed once."""
     pair = _probabilities(student_logits, teacher_logits, temperature)
@@ -99,7 +100,7 @@ def _centred(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     return centred, torch.where(square > least, square, torch.inf).rsqrt()
 
 
-def _probabilities(student: Tensor, teacher: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+def _probabilities(student: Tensor, teacher: Tensor, temperature: float | Tensor) -> tuple[Tensor, Tensor]:
     if student.shape != teacher.shape:
         raise ValueError(
             f"DIST: student logits {tuple(student.shape)} and teacher logits {tuple(teacher.shape)} "
@@ -143,8 +144,9 @@ class DIST(Term):
         self.weight = weight
         self.inter = inter
         self.intra = intra
-        self.temperature = temperature
+        self.temperature = Course.of(temperature)
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         target = teacher.logits.detach()
-        return _relations(student.logits, target, self.temperature, self.inter, self.intra)
+        temperature = now(self.temperature, batch, "the temperature of DIST")
+        return _relations(student.logits, target, temperature, self.inter, self.intra)

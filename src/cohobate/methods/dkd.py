@@ -32,11 +32,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core import IGNORED, Batch, Output, Term, float32
+from ..core.courses import Course, now
 from ..core.options import Doc, Ge, Le, Temperature, Weight, checked
 
 
 @float32
-def target_kl(student_logits: Tensor, teacher_logits: Tensor, ids: Tensor, temperature: float) -> Tensor:
+def target_kl(
+    student_logits: Tensor, teacher_logits: Tensor, ids: Tensor, temperature: float | Tensor
+) -> Tensor:
     """TCKD, T^2 KL between (p_t, 1 - p_t) of teacher and student; the caller detaches the teacher.
 
     Args:
@@ -58,7 +61,9 @@ def target_kl(student_logits: Tensor, teacher_logits: Tensor, ids: Tensor, tempe
 
 
 @float32
-def non_target_kl(student_logits: Tensor, teacher_logits: Tensor, ids: Tensor, temperature: float) -> Tensor:
+def non_target_kl(
+    student_logits: Tensor, teacher_logits: Tensor, ids: Tensor, temperature: float | Tensor
+) -> Tensor:
     """NCKD, T^2 KL over all classes except the true one; the caller detaches the teacher.
 
     Args:
@@ -143,11 +148,12 @@ class DKD(Term):
         self.weight = weight
         self.alpha = alpha
         self.beta = beta
-        self.temperature = temperature
+        self.temperature = Course.of(temperature)
         self.ramp = ramp
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         ids = batch.ids("DKD")
-        arguments = (student.logits, teacher.logits.detach(), ids, self.temperature)
+        temperature = now(self.temperature, batch, "the temperature of DKD")
+        arguments = (student.logits, teacher.logits.detach(), ids, temperature)
         value = self.alpha * target_kl(*arguments) + self.beta * non_target_kl(*arguments)  # Eq. 7
         return batch.ramp(self.ramp, "DKD") * value

@@ -35,6 +35,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core import Batch, Group, Method, Separate, as_output, float32, run
+from ..core.courses import Course, now
 from ..core.options import Doc, Ge, Temperature, checked
 from . import group as peers
 from .group import Detach
@@ -44,7 +45,7 @@ Target = Literal["each", "mean_probabilities", "mean_logits"]
 
 
 @float32
-def mean_probabilities(logits: Tensor, temperature: float) -> Tensor:
+def mean_probabilities(logits: Tensor, temperature: float | Tensor) -> Tensor:
     """Logits whose softmax at ``temperature`` is the mean of several networks' own.
 
     Args:
@@ -59,7 +60,7 @@ def mean_probabilities(logits: Tensor, temperature: float) -> Tensor:
 
 
 @float32
-def mutual_kl(logits: Tensor, others: Tensor, temperature: float, target: Target = "each") -> Tensor:
+def mutual_kl(logits: Tensor, others: Tensor, temperature: float | Tensor, target: Target = "each") -> Tensor:
     """The sum over n networks of T^2 KL(others || network); the caller detaches the others.
 
     Args:
@@ -115,7 +116,7 @@ class DML(Method):
             _check_turns(group, detach)
         self.group = group
         self.weight = weight
-        self.temperature = temperature
+        self.temperature = Course.of(temperature)
         self.target = target
         self.in_turns = in_turns
         self.detach = detach
@@ -128,9 +129,10 @@ class DML(Method):
             return self._turn(batch, turn)
         logits = peers.stack_logits(self.group(batch.x))
         others = peers.others(logits.detach() if self.detach else logits)
+        temperature = now(self.temperature, batch, "the temperature of DML")
         return {
             "ce": peers.summed_cross_entropy(logits, batch.y),
-            "kl": self.weight * mutual_kl(logits, others, self.temperature, self.target),
+            "kl": self.weight * mutual_kl(logits, others, temperature, self.target),
         }
 
     def _turn(self, batch: Batch, turn: int) -> dict[str, Tensor]:
@@ -141,9 +143,10 @@ class DML(Method):
             outputs = [run(network, batch.x, track=False) for network in rest]
         logits = peers.stack_logits([learner, *outputs])
         learns, others = logits[:1], logits[1:, None].detach()
+        temperature = now(self.temperature, batch, "the temperature of DML")
         return {
             f"ce_{turn + 1}": peers.summed_cross_entropy(learns, batch.y),
-            f"kl_{turn + 1}": self.weight * mutual_kl(learns, others, self.temperature, self.target),
+            f"kl_{turn + 1}": self.weight * mutual_kl(learns, others, temperature, self.target),
         }
 
     def predictors(self) -> dict[str, nn.Module]:

@@ -35,6 +35,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import Batch, Classifier, Method, Output, Term, as_output, cross_entropy, float32
+from ..core.courses import Course, now
 from ..core.options import Doc, Ge, Le, Temperature, checked
 from .at import attention_map
 from .kd import softened_kl
@@ -58,7 +59,7 @@ def attention_distance(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 @float32
-def printed_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+def printed_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor) -> Tensor:
     """Eq. 4 as printed: KL(classifier || self-teacher) at a temperature; the caller detaches the teacher.
 
     Args:
@@ -147,7 +148,7 @@ class FRSKD(Method):
         self.self_teacher = self_teacher
         self.feature = feature
         self.alpha = alpha
-        self.temperature = temperature
+        self.temperature = Course.of(temperature)
         self.soft_labels = soft_labels
         self.start = start
         self.ramp = ramp
@@ -174,11 +175,15 @@ class FRSKD(Method):
         """The terms that teach the classifier; the caller detaches the self-teacher."""
         divergence = softened_kl if self.soft_labels == "code" else printed_kl
         rise = self._rise(batch)
-        kd = divergence(student.logits, teacher.logits, temperature=self.temperature)
+        kd = divergence(student.logits, teacher.logits, temperature=self.softness(batch))
         terms = {"kd": rise * self.alpha * kd}  # Eq. 4
         if self.feature is not None:
             terms["feature"] = rise * self.feature.weight * self.feature(student, teacher, batch)  # Eq. 3
         return terms
+
+    def softness(self, batch: Batch) -> float | Tensor:
+        """The temperature at this point of the run."""
+        return now(self.temperature, batch, "the temperature of FRSKD")
 
     def _rise(self, batch: Batch) -> Tensor | float:
         """Factor of alpha and beta: 0 before the start, then up to 1."""

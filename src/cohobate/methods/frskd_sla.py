@@ -69,7 +69,9 @@ class FRSKDSLA(Method):
         single, teacher_single = student.logits[:images], teacher.logits[:images]
         aggregated, teacher_aggregated = aggregate(joint), aggregate(teacher_joint)
         labels = joint_labels(batch.y)
-        kl = self._kl(single, aggregated.detach()) + self._kl(teacher_single, teacher_aggregated.detach())
+        temperature = self.frskd.softness(batch)
+        kl = softened_kl(single, aggregated.detach(), temperature=temperature)
+        kl = kl + softened_kl(teacher_single, teacher_aggregated.detach(), temperature=temperature)
         both = student._replace(logits=torch.cat([single, aggregated]))
         teacher_both = teacher._replace(logits=torch.cat([teacher_single, teacher_aggregated]))
         return {
@@ -82,9 +84,6 @@ class FRSKDSLA(Method):
 
     def _joint(self, student: Output, teacher: Output) -> tuple[Tensor, Tensor]:
         return joint_logits(student, self.joint), joint_logits(teacher, self.teacher_joint)
-
-    def _kl(self, logits: Tensor, target: Tensor) -> Tensor:
-        return softened_kl(logits, target, temperature=self.frskd.temperature)
 
     def predictors(self) -> dict[str, nn.Module]:
         network, self_teacher = self.frskd.network, self.frskd.self_teacher

@@ -20,11 +20,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core import Batch, Output, Term, float32
+from ..core.courses import Course, now
 from ..core.options import Temperature, Weight, checked
 
 
 @float32
-def softened_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+def softened_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor) -> Tensor:
     """T^2 KL(teacher || student) at a temperature; the caller detaches the teacher.
 
     Args:
@@ -58,8 +59,9 @@ class KD(Term):
     def __init__(self, *, temperature: Temperature = 4.0, weight: Weight = 0.9) -> None:
         super().__init__()
         self.weight = weight
-        self.temperature = temperature
+        self.temperature = Course.of(temperature)
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         target = teacher.logits.detach()
-        return softened_kl(student.logits, target, temperature=self.temperature)
+        temperature = now(self.temperature, batch, "the temperature of KD")
+        return softened_kl(student.logits, target, temperature=temperature)

@@ -39,6 +39,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import Batch, Classifier, Group, Method, Output, cross_entropy, float32
+from ..core.courses import Course, now
 from ..core.options import Doc, Ge, Temperature, checked
 from .group import check_several, peer_names, predictors, readouts, stack_logits, summed_cross_entropy
 from .kd import softened_kl
@@ -159,7 +160,7 @@ class TwoLevel(Method):
         self.attention = attention
         self.alpha = alpha
         self.beta = beta
-        self.temperature = temperature
+        self.temperature = Course.of(temperature)
         self.ramp = ramp
         self.detach = detach
         self.leader_target = leader_target
@@ -171,9 +172,10 @@ class TwoLevel(Method):
         teachers = [peer.detach() for peer in peers] if self.detach else peers
         taught = logits.detach() if self.detach else logits
         targets = weighted(self.attention(teachers), taught)  # Eq. 4 of the diversity paper
-        kl_peers = summed_kl(logits, targets, temperature=self.temperature)  # Eq. 6
+        temperature = now(self.temperature, batch, "the temperature of two-level distillation")
+        kl_peers = summed_kl(logits, targets, temperature=temperature)  # Eq. 6
         target = self._leader_target(taught, leader.logits)
-        kl_leader = softened_kl(leader.logits, target, temperature=self.temperature)  # Eq. 7
+        kl_leader = softened_kl(leader.logits, target, temperature=temperature)  # Eq. 7
         ramp = ramp_up(batch, self.ramp, "two-level distillation")
         return {  # Eq. 8
             "ce_leader": cross_entropy(leader.logits, batch.y),

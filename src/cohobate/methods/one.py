@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import Batch, Group, Method, Output, cross_entropy, float32
+from ..core.courses import Course, now
 from ..core.options import Doc, Ge, Le, Temperature, checked
 from .group import (
     Detach,
@@ -69,7 +70,7 @@ def weighted(weights: Tensor, logits: Tensor) -> Tensor:
 
 
 @float32
-def summed_kl(logits: Tensor, targets: Tensor, temperature: float) -> Tensor:
+def summed_kl(logits: Tensor, targets: Tensor, temperature: float | Tensor) -> Tensor:
     """Sum over networks of T^2 KL(target || network); the caller detaches the targets.
 
     Args:
@@ -171,7 +172,7 @@ class ONE(Method):
         self.group = group
         self.gate = gate
         self.weight = weight
-        self.temperature = temperature
+        self.temperature = Course.of(temperature)
         self.ramp = ramp
         self.detach = detach
         self.peer_readouts = peer_names(len(group))
@@ -181,7 +182,8 @@ class ONE(Method):
         logits = stack_logits(branches)
         ensemble = weighted(self.gate(branches), logits)
         target = ensemble.detach() if self.detach else ensemble
-        kl = summed_kl(logits, target, temperature=self.temperature)
+        temperature = now(self.temperature, batch, "the temperature of ONE")
+        kl = summed_kl(logits, target, temperature=temperature)
         return {
             "ce_peers": summed_cross_entropy(logits, batch.y),
             "ce_ensemble": cross_entropy(ensemble[0], batch.y),

@@ -33,7 +33,8 @@ import torch
 from torch import Tensor, nn
 
 from ..core import Batch, Classifier, Method, Output, cross_entropy, run
-from ..core.options import Doc, Ge, Gt, checked
+from ..core.courses import Course, now
+from ..core.options import Doc, Ge, Temperature, checked
 from .kd import softened_kl
 from .stochastic_depth import Survival, SurvivalGates
 
@@ -60,7 +61,7 @@ class SelfGuidance(Method):
         weight: Annotated[
             float, Ge(0), Doc("lambda of eq. 5, weight of the KL term; the paper tries 0 to 3.")
         ] = 0.25,
-        temperature: Annotated[float, Gt(0), Doc("tau, temperature that softens both predictions.")] = 3.0,
+        temperature: Temperature = 3.0,
         detach: Annotated[
             bool,
             Doc(
@@ -84,7 +85,7 @@ class SelfGuidance(Method):
         self.network = network
         self.gates = SurvivalGates(network, survival)
         self.weight = weight
-        self.temperature = temperature
+        self.temperature = Course.of(temperature)
         self.detach = detach
         self.backward_full = backward_full
         self.statistics = statistics
@@ -97,7 +98,8 @@ class SelfGuidance(Method):
         losses = {"ce_student": cross_entropy(student, batch.y)}  # Eq. 5, first term
         if self.backward_full:
             losses["ce_teacher"] = cross_entropy(teacher, batch.y)  # Eq. 5, second term
-        losses["kl"] = self.weight * softened_kl(student, target, temperature=self.temperature)
+        temperature = now(self.temperature, batch, "the temperature of Self-Guidance")
+        losses["kl"] = self.weight * softened_kl(student, target, temperature=temperature)
         return losses
 
     def _student(self, x: Tensor) -> Output:

@@ -38,6 +38,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import IGNORED, Batch, Classifier, Given, Method, Output, as_output, cross_entropy, float32
+from ..core.courses import Course, now
 from ..core.options import Doc, Ge, Temperature, checked
 from .kd import softened_kl
 
@@ -183,7 +184,7 @@ class SLASD(Method):
         super().__init__()
         self.network = network
         self.joint = joint
-        self.temperature = temperature
+        self.temperature = Course.of(temperature)
         self.weight = weight
         self.beta = beta
         self.joint_weight = joint_weight
@@ -198,7 +199,8 @@ class SLASD(Method):
     def forward(self, batch: Batch, turn: int = 0) -> dict[str, Tensor]:
         single, joint = self._look(batch.x)
         target = aggregate(joint.detach())
-        kl = softened_kl(single, target, temperature=self.temperature)
+        temperature = now(self.temperature, batch, "the temperature of SLA+SD")
+        kl = softened_kl(single, target, temperature=temperature)
         return {
             "ce": self.beta * cross_entropy(single, batch.y),
             "ce_joint": self.joint_weight * cross_entropy(joint, joint_labels(batch.y)),

@@ -41,6 +41,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core import Batch, Classifier, Frozen, Method, as_output, cross_entropy, float32, run
+from ..core.courses import Course, now
 from ..core.method import with_cross_entropy
 from ..core.options import Doc, Ge, Le, Temperature, checked
 from .kd import softened_kl
@@ -67,6 +68,7 @@ SLWeight = Annotated[
 ]
 Fuse = Annotated[Literal["logits", "probabilities"], Doc("Outputs of the SL-teachers that eq. 6 averages.")]
 Losses = dict[str, Tensor]
+SOFTENED = "the temperature of SLKD"
 
 
 @float32
@@ -76,7 +78,7 @@ def fuse_logits(shares: Sequence[float], *logits: Tensor) -> Tensor:
 
 
 @float32
-def fuse_probabilities(shares: Sequence[float], temperature: float, *logits: Tensor) -> Tensor:
+def fuse_probabilities(shares: Sequence[float], temperature: float | Tensor, *logits: Tensor) -> Tensor:
     """Logits whose softmax at ``temperature`` is the weighted mean of the networks' own, (B, K) each."""
     weighted = [
         F.log_softmax(z / temperature, dim=1) + math.log(share)
@@ -87,7 +89,7 @@ def fuse_probabilities(shares: Sequence[float], temperature: float, *logits: Ten
 
 
 def sl_losses(
-    sl_teachers: Sequence[Tensor], teacher: Tensor, y: Tensor, alpha: float, temperature: float
+    sl_teachers: Sequence[Tensor], teacher: Tensor, y: Tensor, alpha: float, temperature: float | Tensor
 ) -> Losses:
     """The losses of the SL-teachers, two terms each; the caller detaches the teacher.
 
@@ -111,7 +113,7 @@ def student_losses(
     sl_teacher: Tensor,
     y: Tensor,
     alpha: float,
-    temperature: float,
+    temperature: float | Tensor,
     teacher_weight: float,
     sl_weight: float,
 ) -> Losses:
@@ -166,7 +168,7 @@ class Fusion(nn.Module):
         """Logits of each network, (B, K); without ``track`` batch-norm statistics do not change."""
         return [run(network, x, track=track).logits for network in self.networks]
 
-    def fused(self, logits: Sequence[Tensor], temperature: float = 1.0) -> Tensor:
+    def fused(self, logits: Sequence[Tensor], temperature: float | Tensor = 1.0) -> Tensor:
         """The weighted mean of logits (:meth:`logits`), or of probabilities at ``temperature``; (B, K).
 
         Raises:
@@ -248,7 +250,7 @@ class SLKD(Method):
         self.teacher = Frozen.of(teacher)
         self.sl_teachers = Fusion(sl_teachers, rho=rho, fuse=fuse)
         self.alpha = alpha
-        self.temperature = temperature
+        self.temperature = Course.of(temperature)
         self.teacher_weight = teacher_weight
         self.sl_weight = eta(teacher_weight, sl_weight)
 
@@ -268,13 +270,15 @@ class SLKD(Method):
     def guide(self, batch: Batch, teacher: Tensor, learners: Sequence[Tensor]) -> Losses:
         """The student's terms; ``learners`` are the SL-teachers' logits."""
         student = as_output(self.student(batch.x)).logits
-        sl_teacher = self.sl_teachers.fused(learners, self.temperature).detach()
+        temperature = now(self.temperature, batch, SOFTENED)
+        sl_teacher = self.sl_teachers.fused(learners, temperature).detach()
         weights = self.teacher_weight, self.sl_weight
-        return student_losses(student, teacher, sl_teacher, batch.y, self.alpha, self.temperature, *weights)
+        return student_losses(student, teacher, sl_teacher, batch.y, self.alpha, temperature, *weights)
 
     def teach(self, batch: Batch, teacher: Tensor, learners: Sequence[Tensor]) -> Losses:
         """The SL-teachers' terms."""
-        return sl_losses(learners, teacher, batch.y, self.alpha, self.temperature)
+        temperature = now(self.temperature, batch, SOFTENED)
+        return sl_losses(learners, teacher, batch.y, self.alpha, temperature)
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
         return {"student": trained(self.student), "sl_teachers": trained(self.sl_teachers)}

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from ..core import Batch, Classifier, Frozen, Method, as_output, with_cross_entropy
+from ..core.courses import Course, now
 from ..core.options import Temperature, checked
 from .slkd import (
     SLKD,
+    SOFTENED,
     Alpha,
     Fuse,
     Fusion,
@@ -99,7 +101,7 @@ class SelfLearning(Method):
         self.teacher = Frozen.of(teacher)
         self.sl_teachers = Fusion(sl_teachers, rho=rho, fuse=fuse)
         self.alpha = alpha
-        self.temperature = temperature
+        self.temperature = Course.of(temperature)
 
     @property
     def reads_logits_of(self) -> Frozen:
@@ -111,7 +113,9 @@ class SelfLearning(Method):
 
     def forward(self, batch: Batch, turn: int = 0) -> Losses:
         learners = self.sl_teachers.logits(batch.x)
-        return sl_losses(learners, teacher_logits(self.teacher, batch), batch.y, self.alpha, self.temperature)
+        teacher = teacher_logits(self.teacher, batch)
+        temperature = now(self.temperature, batch, SOFTENED)
+        return sl_losses(learners, teacher, batch.y, self.alpha, temperature)
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
         return {"sl_teachers": trained(self.sl_teachers)}
@@ -155,7 +159,7 @@ class Guided(Method):
         frozen = list(map(Frozen.of, sl_teachers))
         self.sl_teachers = Fusion(frozen, rho=rho, fuse=fuse)
         self.alpha = alpha
-        self.temperature = temperature
+        self.temperature = Course.of(temperature)
         self.teacher_weight = teacher_weight
         self.sl_weight = eta(teacher_weight, sl_weight)
 
@@ -170,9 +174,10 @@ class Guided(Method):
     def forward(self, batch: Batch, turn: int = 0) -> Losses:
         student = as_output(self.student(batch.x)).logits
         teacher = teacher_logits(self.teacher, batch)
-        sl_teacher = self.sl_teachers.fused(self.sl_teachers.logits(batch.x), self.temperature).detach()
+        temperature = now(self.temperature, batch, SOFTENED)
+        sl_teacher = self.sl_teachers.fused(self.sl_teachers.logits(batch.x), temperature).detach()
         weights = self.teacher_weight, self.sl_weight
-        return student_losses(student, teacher, sl_teacher, batch.y, self.alpha, self.temperature, *weights)
+        return student_losses(student, teacher, sl_teacher, batch.y, self.alpha, temperature, *weights)
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
         return {"student": trained(self.student)}

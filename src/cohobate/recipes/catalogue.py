@@ -12,6 +12,7 @@ TERMS = {
     "standardised_kd": "methods.logit_standardisation:Standardised",
     "dkd": "methods.dkd:DKD",
     "dist": "methods.dist:DIST",
+    "hard": "methods.hard_label:HardLabel",
     "fitnet": "methods.fitnet:FitNet",
     "at": "methods.at:AT",
     "sp": "methods.sp:SP",
@@ -28,6 +29,7 @@ TAUGHT = {
     "takd": "recipes.plans:takd",
     "dgkd": "recipes.plans:dgkd",
     "born_again": "recipes.plans:born_again",
+    "deit": "methods.deit:DeiT",
 }
 """Other methods that need a teacher."""
 

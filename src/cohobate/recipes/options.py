@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from functools import cache, reduce
+from functools import cache, partial, reduce
 from operator import or_
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import Field, create_model
+from pydantic import Field, PlainSerializer, ValidatorFunctionWrapHandler, WrapValidator, create_model
 
 from ..config.checking import checked
 from ..config.declared import Option
 from ..config.grammar import flag, text
 from ..config.groups import Group, Teacher, Training, defaults
+from ..core.courses import BETWEEN, Changing, Course
+from ..core.options import out_of
 from .recipe import find
 
 
@@ -39,13 +41,29 @@ def _field(option: Option) -> tuple[Any, Any]:
 
 
 def typed(hint: Any) -> Any:
-    """An annotation without the alternatives that only Python takes, ``float | Sequence[float]``."""
+    """An annotation without the alternatives that only Python takes, ``float | Sequence[float]``.
+
+    An option that may change over the run is a number, or the text of its course.
+    """
     if get_origin(hint) is Annotated:
         inner, *marks = get_args(hint)
+        if (mark := next((each for each in marks if isinstance(each, Changing)), None)) is not None:
+            plain = PlainSerializer(lambda value: value, return_type=Any)
+            return Annotated[(float, mark.bound, WrapValidator(partial(_course_or, mark)), plain, *marks)]
         return Annotated[(typed(inner), *marks)]
     if get_origin(hint) in (Union, UnionType):
         return reduce(or_, (part for part in get_args(hint) if get_origin(part) is not Sequence))
     return hint
+
+
+def _course_or(mark: Changing, value: Any, number: ValidatorFunctionWrapHandler) -> Any:
+    """The text of a course, its ends checked, or what ``number`` makes of the value."""
+    course = value
+    if isinstance(value, str) and BETWEEN in value:
+        course = Course.of(value)
+        if words := out_of(mark.bound, course):
+            raise ValueError(f"both ends of a course must be {words}")
+    return str(course) if isinstance(course, Course) else number(value)
 
 
 @cache

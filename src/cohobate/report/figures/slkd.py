@@ -126,14 +126,20 @@ def _factor(run: Run, term: str) -> float:
     """What the KL was multiplied by: weight (1 - alpha) tau^2.
 
     Raises:
-        ValueError: the configuration does not record it, or it is 0.
+        ValueError: the configuration does not record it, it changes over the run, or it is 0.
     """
     weight = {TEACHER_TERM: "teacher_weight", STUDENT_TERM: "sl_weight"}.get(term)
     missing = [key for key in ("alpha", "temperature", weight) if key and key not in run.config]
     if missing:
         file = RunFolder(run.folder).config
         raise ValueError(f"{file} does not record {', '.join(missing)} of the term {term}")
-    factor = (1 - run.config["alpha"]) * run.config["temperature"] ** 2
+    temperature = run.config["temperature"]
+    if isinstance(temperature, str):
+        raise ValueError(
+            f"{run.folder}: the temperature changed over the run ({temperature}), so no one factor turns the "
+            "logged terms into KL"
+        )
+    factor = (1 - run.config["alpha"]) * temperature**2
     factor *= _weight(run, weight) if weight else 1
     if factor == 0:
         raise ValueError(f"{run.folder}: the term {term} has the factor 0, so its KL is not known")
