@@ -29,7 +29,7 @@ from cohobate.methods.ffm_cd import FeatureFusion
 from cohobate.methods.kd import softened_kl
 from cohobate.methods.one import BranchGate
 from cohobate.methods.sad import SAD
-from cohobate.methods.slkd import Fusion
+from cohobate.methods.slkd_fusion import Fusion
 from cohobate.methods.supervised import Supervised
 from cohobate.recipes.catalogue import METHODS
 

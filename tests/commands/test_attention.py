@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from cohobate.cli import main
-from cohobate.commands.feeds import read_data
+from cohobate.commands.images import read_data
 from cohobate.commands.looking import attention_of_run, chosen_rows, outputs, write_attention
 from cohobate.commands.train import fit
 from cohobate.config.groups import Training

@@ -15,7 +15,7 @@ import cohobate
 from cohobate.cli import main
 from cohobate.commands import evaluate as evaluation
 from cohobate.commands.evaluate import evaluate_run
-from cohobate.commands.feeds import read_data
+from cohobate.commands.images import read_data
 from cohobate.engine.checkpoint import State, read_state, write_state
 from cohobate.models.build import build
 from cohobate.models.surgery.normalised import Renormalised

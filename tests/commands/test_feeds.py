@@ -13,7 +13,8 @@ from PIL import Image
 from torch import Tensor, nn
 from zoo import CLASSES, SIZE, StopAfter, seeded, toy, toy_data, toy_images, toy_wide
 
-from cohobate.commands.feeds import extra_images, make_feeds, read_data
+from cohobate.commands.feeds import make_feeds
+from cohobate.commands.images import extra_images, read_data
 from cohobate.config.groups import Settings
 from cohobate.core import IGNORED, Batch, Frozen, Loader, Method, Output, Phase, Term, cross_entropy
 from cohobate.data import taught

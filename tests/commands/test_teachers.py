@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from cohobate.cli import main
-from cohobate.commands.feeds import read_data
+from cohobate.commands.images import read_data
 from cohobate.commands.teachers import teacher_run
 from cohobate.core import Frozen, Mean, Output
 from cohobate.engine.checkpoint import read_state

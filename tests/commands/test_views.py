@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import cohobate
 from cohobate.cli import main
-from cohobate.commands.feeds import read_data
+from cohobate.commands.images import read_data
 from cohobate.config.grammar import parse as parse_method
 from cohobate.models.build import build
 from cohobate.models.registry import parse

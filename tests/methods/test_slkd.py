@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from zoo import CLASSES, batch, seeded, toy, toy_wide
 
 from cohobate.core import Frozen, Method, as_output
-from cohobate.methods.slkd import SLKD, Fusion, fuse_logits, fuse_probabilities, sl_losses, student_losses
+from cohobate.methods.slkd import SLKD, sl_losses, student_losses
+from cohobate.methods.slkd_fusion import Fusion, fuse_logits, fuse_probabilities
 from cohobate.methods.slkd_sequential import Guided, SelfLearning, SLKDInTurns
 
 ALPHA, TAU = 0.1, 4.0

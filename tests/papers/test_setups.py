@@ -11,7 +11,7 @@ import yaml
 
 from cohobate import cli
 from cohobate.commands import outlook
-from cohobate.commands.feeds import read_data
+from cohobate.commands.images import read_data
 from cohobate.config.groups import Teacher, Training
 from cohobate.models.build import build
 from cohobate.papers.setups import find_setup, setups

@@ -248,7 +248,7 @@ def test_every_option_arrives(name: str, teacher: Path) -> None:
     classes = [*declaring(METHODS[name])]
     if name == "slkd":  # its phases
         places = (
-            "methods.slkd:Fusion",
+            "methods.slkd_fusion:Fusion",
             "methods.slkd_sequential:SelfLearning",
             "methods.slkd_sequential:Guided",
         )

@@ -13,7 +13,7 @@ from by_name import plan_of
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from cohobate.commands.feeds import read_data
+from cohobate.commands.images import read_data
 from cohobate.core import Batch, Frozen, Method, Phase, Plan, Term
 from cohobate.methods.dgkd import DGKD
 from cohobate.methods.distillation import Distillation

@@ -147,7 +147,7 @@ def reader(quiet: bool) -> Read:
     """A function that reads the images of a run, and remembers them for other runs on the same data."""
     from ..engine import distributed
     from ..engine.progress import Display
-    from .feeds import read_data
+    from .images import read_data
 
     say = Display("", quiet or distributed.rank() > 0).say
     known: dict[Any, Dataset] = {}

@@ -126,7 +126,7 @@ def _dataset(
 
     from ..data.sets import SETS
     from ..data.sources import sets_in
-    from .feeds import read_data
+    from .images import read_data
 
     moved: dict[str, Any] = {"data": on.data, "data_root": on.data_root}
     config = config.model_copy(update={key: value for key, value in moved.items() if value is not None})
@@ -147,7 +147,7 @@ def _dataset(
 def _same(config: Training, trained_on: str | None, say: Callable[[str], None]) -> Dataset | None:
     """The images of the run, if they are still the same; None if they are others."""
     from ..data.dataset import fingerprint
-    from .feeds import extra_images, read_data, without_check
+    from .images import extra_images, read_data, without_check
 
     try:
         dataset = read_data(without_check(config))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
@@ -12,91 +11,20 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ..config.groups import Settings, Training
+from ..config.groups import Settings
 from ..core import Frozen, Loader, Method, Term
 from ..data.augment.autoaugment import PolicyName
-from ..data.augment.crops import with_crops
 from ..data.augment.labels import Smoothed, Weighted, class_weights
 from ..data.augment.mixing import Mixed
-from ..data.dataset import Dataset, Split, hold_out, limit
-from ..data.folder import Care
+from ..data.dataset import Dataset, Split
 from ..data.loaders import eval_loader, train_loader
 from ..data.order import own_seed
-from ..data.pictures import Reading
-from ..data.sets import SETS
-from ..data.sources import load_data
 from ..data.taught import Taught, obstacle
 from ..data.unlabelled import WithUnlabelled, fitting
-from ..data.unlabelled import unlabelled as unlabelled_images
 from ..engine import distributed
 from ..engine.evaluate import autocast
 from ..engine.feeds import Feeds
 from ..engine.measures.classification import CLASSIFICATION
-
-PATIENCE = 5.0
-"""Seconds between two lines on a check that takes long."""
-
-
-def read_data(config: Training, say: Callable[[str], None] = lambda message: None) -> Dataset:
-    """The data set of a run: read, held out from, limited, in this order.
-
-    Args:
-        config: of the run.
-        say: prints a line now and then if a check of many files takes long.
-    """
-    # Where the images have a name, these options can be meant for unlabelled ones in a folder only.
-    folder = config.data not in SETS or config.unlabelled is None
-    dataset = load_data(
-        config.data,
-        config.data_root,
-        config.image_size,
-        config.channels,
-        reading=reading_of(config) if folder else None,
-        care=care_of(config, say) if folder else None,
-    )
-    return divide(dataset, config)
-
-
-def reading_of(config: Training) -> Reading:
-    """How the pictures of a folder are read in a run."""
-    return Reading(config.fit, config.background)
-
-
-def care_of(config: Training, say: Callable[[str], None]) -> Care:
-    """What a run does about files that cannot be read."""
-    said = time.monotonic()
-
-    def progress(done: int, files: int) -> None:
-        nonlocal said
-        if done < files and time.monotonic() - said >= PATIENCE:
-            said = time.monotonic()
-            say(f"looking at the images: {done:,} of {files:,} (--no-check begins without)")
-
-    return Care(config.check, config.skip_unreadable, progress)
-
-
-def without_check(config: Training) -> Training:
-    """For images that were checked before: only the files that were skipped are looked for again."""
-    return config.model_copy(update={"check": config.skip_unreadable})
-
-
-def divide(dataset: Dataset, config: Training) -> Dataset:
-    """Hold out the validation split, keep as many training images as were asked for, augment them as told."""
-    dataset = hold_out(dataset, config.val_fraction, config.split_seed)
-    if config.train_images is not None:
-        dataset = limit(dataset, config.train_images, config.split_seed)
-    return with_crops(dataset, config.crop, config.flip)
-
-
-def extra_images(dataset: Dataset, config: Training) -> tuple[Split | None, tuple[str, ...]]:
-    """The unlabelled images of a run, if it has any, and remarks; of its own data, those not held out."""
-    reading, care = reading_of(config), care_of(config, lambda message: None)
-    if config.unlabelled is None:
-        return None, ()
-    if config.unlabelled == config.data:
-        again = without_check(config).model_copy(update={"train_images": None, "unlabelled": None})
-        return fitting(read_data(again).train, dataset), ()
-    return unlabelled_images(config.unlabelled, config.data_root, dataset, reading=reading, care=care)
 
 
 def make_feeds(

@@ -35,7 +35,8 @@ from ..recipes.options import label, own_options
 from ..recipes.recipe import find
 from ..runs.folder import is_of, require_own, untrained
 from ..runs.layout import RunFolder
-from .feeds import extra_images, make_feeds, read_data, refuse_labels
+from .feeds import make_feeds, refuse_labels
+from .images import extra_images, read_data
 from .teachers import teacher_run
 
 Read = Callable[[Training], Dataset]

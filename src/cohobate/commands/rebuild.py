@@ -23,7 +23,7 @@ from ..recipes.recipe import find
 from ..runs.finding import require_run
 from ..runs.kept import Kept, load_kept, states_of
 from ..runs.layout import RunFolder
-from .feeds import without_check
+from .images import without_check
 from .prepare import Prepared, prepare
 from .teachers import teacher_run
 

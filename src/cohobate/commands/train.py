@@ -46,7 +46,7 @@ def train(
     from ..engine.progress import Display
     from ..recipes.options import label
     from ..runs.folder import default_root, seed_folder
-    from .feeds import read_data
+    from .images import read_data
     from .prepare import prepare
     from .published import named_folder
     from .running import run
@@ -78,7 +78,7 @@ def fit(
     from ..engine import distributed
     from ..engine.progress import Display
     from ..recipes.matching import refuse_size, settle
-    from .feeds import divide
+    from .images import divide
     from .prepare import Prepared, settled
     from .running import run
 

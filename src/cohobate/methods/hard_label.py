@@ -56,6 +56,7 @@ class HardLabel(Term):
     """Cross-entropy with the class that the teacher predicts (Touvron et al., 2021)."""
 
     logits_only = True
+    reads_labels = False
     ce_weight: ClassVar[float] = 0.5
 
     @checked

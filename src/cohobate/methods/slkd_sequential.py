@@ -18,10 +18,7 @@ from .slkd import (
     SLKD,
     SOFTENED,
     Alpha,
-    Fuse,
-    Fusion,
     Losses,
-    Rho,
     SLWeight,
     TeacherWeight,
     eta,
@@ -30,6 +27,7 @@ from .slkd import (
     teacher_logits,
     trained,
 )
+from .slkd_fusion import Fuse, Fusion, Rho
 
 
 class SLKDInTurns(Method):
