@@ -94,6 +94,7 @@ def test_a_pair_of_slkd(row: dict[str, Any]) -> None:
     assert (config.model, config.teacher, config.data) == (row["student"], (row["teacher"],), "cifar100")
     assert (config.lr, config.teacher_lr) == (row["lr"], PRINTED["slkd_pairs"]["teacher_lr"])
     assert config.teacher_epochs is None
+    assert resolved(name, "at").taps == PRINTED["slkd_pairs"]["taps"]
     known = {each["dkd_beta"] for each in PAIRS} - {None}
     beta = resolved(name, "dkd").beta
     # Of a pair that the benchmark lacks: 2, which it has for another small ResNet, or that of the family.
