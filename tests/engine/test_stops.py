@@ -59,7 +59,7 @@ def test_non_finite_loss_names_the_term_and_keeps_the_last_good_state(tmp_path: 
 
 def test_out_of_memory_says_which_batch_size_to_try(tmp_path: Path) -> None:
     running = trainer(seeded(lambda: Fails("memory")), tmp_path)
-    message = r"out of memory at batch size 16 in 1 part\(s\); try --batch-size 8, or .* --accumulate 2"
+    message = r"out of memory at batch size 16 in 1 part; try --batch-size 8, or .* --accumulate 2"
     with pytest.raises(RunError, match=message):
         running.run()
 
