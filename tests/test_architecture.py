@@ -208,6 +208,7 @@ WITHOUT_TORCH = [
     (["inspect", "--help"], 0, "--classes"),
     (["train", "kd", "--temprature", "3"], 2, "--temperature"),
     (["train", "kd", "--temperature", "-1"], 2, "greater than 0"),
+    (["train", "kd", "--temperature", "8..0"], 2, "both ends"),
     (["train", "kdd"], 2, "kd"),
     (["compare", "--lr", "-1"], 2, "greater than 0"),
     (["trian", "kd"], 2, "train"),

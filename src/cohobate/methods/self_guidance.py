@@ -34,7 +34,7 @@ from torch import Tensor, nn
 
 from ..core import Batch, Classifier, Method, Output, cross_entropy, run
 from ..core.courses import Course, now
-from ..core.options import Doc, Ge, Temperature, checked
+from ..core.options import Changing, Doc, Ge, Gt, checked
 from .kd import softened_kl
 from .stochastic_depth import Survival, SurvivalGates
 
@@ -61,7 +61,11 @@ class SelfGuidance(Method):
         weight: Annotated[
             float, Ge(0), Doc("lambda of eq. 5, weight of the KL term; the paper tries 0 to 3.")
         ] = 0.25,
-        temperature: Temperature = 3.0,
+        temperature: Annotated[
+            float | str,
+            Changing(Gt(0)),
+            Doc("tau, temperature that softens both predictions; 8..2 changes it linearly over the run."),
+        ] = 3.0,
         detach: Annotated[
             bool,
             Doc(
