@@ -79,7 +79,7 @@ def test_left_and_right_are_learned_without_mirror_images(
     assert error("a") <= 5
     assert error("b") >= 25
     assert yaml.safe_load(Path("a/run.yaml").read_text())["flip"] is False
-    crops = "random crops with 1 pixels of zeros around" if side == 12 else "random crops, resized"
+    crops = "random crops, 1 pixel of zeros around" if side == 12 else "random crops, resized"
     said = capsys.readouterr().err
     assert f"augmentation: {crops}, not mirrored\n" in said
     assert f"augmentation: {crops}, mirrored at random; --no-flip if left and right matter\n" in said
@@ -95,7 +95,7 @@ def test_every_source_has_the_options_and_keeps_its_defaults(capsys: pytest.Capt
     main(["train", "baseline", *quick, "--flip", "--crop", "0", "--out", "b"])
     main(["train", "baseline", *quick, "--no-flip", "--crop", "1", "--out", "c"])
     recorded = [json.loads(Path(f, "provenance.json").read_text())["augmentation"] for f in "abc"]
-    same = "random crops with 1 pixels of zeros around, not mirrored"
+    same = "random crops, 1 pixel of zeros around, not mirrored"
     assert recorded == [same, "no crops, mirrored at random", same]
     one, two, three = (read_deployed(Path(f)).tensors["fc.weight"] for f in "abc")
     assert torch.equal(one, three)
@@ -182,7 +182,7 @@ def test_fit_takes_them_too(tmp_path: Path) -> None:
     method = cohobate.Supervised(network)
     cohobate.fit(method, data, tmp_path / "a", flip=True, crop=2, channels=1, **quick)
     made = json.loads((tmp_path / "a/provenance.json").read_text())
-    assert made["augmentation"] == "random crops with 2 pixels of zeros around, mirrored at random"
+    assert made["augmentation"] == "random crops, 2 pixels of zeros around, mirrored at random"
 
 
 # ---------------------------------------------------------------- channels

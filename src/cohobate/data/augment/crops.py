@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ...config.groups import Images as Options
 from ...config.groups import Optimisation
+from ...config.words import count
 from ..dataset import Dataset, Images
 from .mixing import ALPHA
 
@@ -60,14 +61,14 @@ def _shown(dataset: Dataset, options: Options) -> Iterator[str]:
     if not isinstance(dataset.train, Images):
         yield "random crops, resized" if dataset.resized_crop else "the centre of each image"
     else:
-        yield f"random crops with {dataset.crop} pixels of zeros around" if dataset.crop else "no crops"
+        yield f"random crops, {count(dataset.crop, 'pixel')} of zeros around" if dataset.crop else "no crops"
     yield "mirrored at random" if dataset.flip else "not mirrored"
     if options.autoaugment != "none":
         yield f"AutoAugment ({options.autoaugment})"
     if options.cutout:
-        yield f"Cutout of {options.cutout} pixels"
+        yield f"Cutout of {count(options.cutout, 'pixel')}"
     if options.augmentations is not None:
-        yield f"{options.augmentations} versions of each image, in turn"
+        yield f"{count(options.augmentations, 'version')} of each image, in turn"
 
 
 def _mixed(options: Optimisation) -> Iterator[str]:
