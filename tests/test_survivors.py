@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from zoo import batch, toy, toy_byot, toy_wide, trainer
+from zoo import StopAfter, batch, toy, toy_byot, toy_wide, trainer
 
 import cohobate
 from cohobate.config.declared import declaration
 from cohobate.core import Method, Output, Term
 from cohobate.core.options import problem
+from cohobate.engine.errors import Stopped
 from cohobate.engine.loop import LOOK_EVERY, Trainer
 from cohobate.engine.probe import step_seconds
 from cohobate.engine.signals import Stopper
@@ -161,6 +162,10 @@ def test_a_gate_on_a_stage_that_is_not_there_is_refused() -> None:
 def test_no_stage_is_skipped_backwards() -> None:
     with pytest.raises(ValueError, match="skip must be at least 0, got -1"):
         SAD(toy(), skip=-1)
+    with pytest.raises(ValueError, match=r"start must be at least 0, got -0\.5"):
+        SAD(toy(), start=-0.5)
+    with pytest.raises(ValueError, match=r"weight must be at least 0, got -0\.5"):
+        SAD(toy(), weight=-0.5)
 
 
 @pytest.mark.parametrize("rho", [(0.2, 0.3, 0.5), (1.0,)])
@@ -192,6 +197,11 @@ def test_the_seconds_of_a_phase_are_those_that_pass(tmp_path: Path) -> None:
     seconds = [line["seconds"] for line in learner.standing.history]
     assert min(seconds) > 0
     assert sum(seconds) < time.monotonic() - start
+    start = time.monotonic()
+    stopped = trainer(Supervised(toy()), tmp_path / "stopped", StopAfter(3))
+    with pytest.raises(Stopped):
+        stopped.run()
+    assert 0 < stopped.standing.seconds < time.monotonic() - start
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

@@ -16,6 +16,7 @@ from cohobate.methods.crd import CRD
 from cohobate.methods.dist import DIST
 from cohobate.methods.dkd import DKD
 from cohobate.methods.fitnet import FitNet
+from cohobate.methods.hard_label import HardLabel
 from cohobate.methods.kd import KD
 from cohobate.methods.logit_standardisation import Standardised
 from cohobate.methods.ofd import OFD
@@ -67,6 +68,7 @@ TERMS: dict[str, Callable[[Between], Term]] = {
     "standardised kd": Standardised.between,
     "dkd": DKD.between,
     "dist": DIST.between,
+    "hard": HardLabel.between,
     "fitnet": FitNet.between,
     "at": AT.between,
     "sp": SP.between,
@@ -116,8 +118,8 @@ def passed(request: pytest.FixtureRequest) -> Passed:
 
 def test_the_tables_are_whole() -> None:
     assert len(set(PAIRS)) == 11
-    # All that the library has: 121 steps.
-    assert len(TERMS) == len(terms.TERMS) == 11
+    # All that the library has: 132 steps.
+    assert len(TERMS) == len(terms.TERMS) == 12
 
 
 @pytest.mark.parametrize("name", TERMS)
