@@ -200,7 +200,7 @@ def test_a_folder_is_read_in_grey_and_the_network_is_made_for_it(
     assert len(deployed.statistics[0]) == 1
     assert deployed.tensors["conv.weight"].shape == (16, 1, 3, 3)
     network = cohobate.load(Path("run"))
-    assert network(torch.randn(2, 1, side, side)).logits.shape == (2, 2)
+    assert network(torch.randn(2, 1, side, side)).shape == (2, 2)
     # 3 x 3 kernels, 16 filters, on one channel instead of three.
     three = cohobate.build("resnet8", 2, shape=(3, side, side))
     fewer = sum(p.numel() for p in three.parameters()) - sum(p.numel() for p in network.parameters())
@@ -221,10 +221,11 @@ def test_unlabelled_images_come_in_the_same_channels() -> None:
 
 def test_a_teacher_for_other_channels_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     quick = ["--epochs", "1", "--device", "cpu", "--quiet"]
-    main(["train", "baseline", *quick, "--out", "rgb"])
-    said = fails(capsys, "train", "kd", *quick, "--channels", "1", "--teacher", "rgb")
-    assert "the teacher rgb sees images of 3 channels, those of digits have 1" in said
-    assert "--channels 3" in said
+    main(["train", "baseline", *quick, "--channels", "1", "--out", "grey"])
+    said = fails(capsys, "train", "kd", *quick, "--teacher", "grey")
+    assert "the teacher grey sees images of 1 channels, those of digits have 3" in said
+    assert "--channels 1" in said
+    assert not Path("runs").exists()
 
 
 OWN = """

@@ -186,7 +186,7 @@ def test_a_flag_names_another_read_out_and_one_that_no_method_has_is_refused(
     # The same runs, read out differently: nothing is trained again.
     capsys.readouterr()
     cli.main(["report", str(ROOT), "--readout", "peer_2"])
-    table = json.loads((ROOT / "table.json").read_text())
+    table = json.loads((ROOT / "report" / "table.json").read_text())
     assert table["entries"][1]["last"]["mean"] == pytest.approx(error(one, "peer_2"))
     arguments = ["baseline", "one", "--setup", "diversity/cifar100", *QUICK, "--readout", "leeder"]
     said = fails(capsys, "compare", *arguments, "--out", "new")

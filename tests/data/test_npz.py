@@ -106,7 +106,7 @@ def test_a_file_is_trained_on_measured_and_loaded(
     mean, std = deployed.statistics
     assert mean == pytest.approx((x / 255)[: len(x)].mean((0, 1, 2)), abs=0.01)
     assert len(std) == 5
-    assert cohobate.load(Path("run"))(torch.randn(2, 5, 24, 40)).logits.shape == (2, 2)
+    assert cohobate.load(Path("run"))(torch.randn(2, 5, 24, 40)).shape == (2, 2)
     capsys.readouterr()
     main(["evaluate", "run"])
     assert "10 images" in capsys.readouterr().out

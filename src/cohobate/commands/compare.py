@@ -167,8 +167,12 @@ def check(runs: Sequence[tuple[Prepared, int, Any]]) -> None:
     for each in {id(each): each for each, _, _ in runs}.values():
         if id(each) not in begun:
             each.check()
+    first: dict[int, RunFolder] = {}
     for each, seed, folder in runs:
-        each.having(seed=seed).require_own(folder)
+        # Later seeds have begun with what the first one computed.
+        leader = first.setdefault(id(each), folder)
+        computed = computed_in(leader) if leader.finished else {}
+        with_computed(each.having(seed=seed), folder, computed).require_own(folder)
 
 
 def with_computed(each: Prepared, folder: RunFolder, computed: Mapping[str, Any]) -> Prepared:

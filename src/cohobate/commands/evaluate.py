@@ -86,7 +86,8 @@ def evaluate_run(
             "built again from its name: build the network, then cohobate.load_weights(network, "
             f"'{folder.deployed}')"
         )
-    deployed = read_deployed(folder.deployed if weights == "last" else folder.deployed_best)
+    file = folder.deployed if weights == "last" else folder.deployed_best
+    deployed = read_deployed(file)
     recorded = {key: value for key, value in run.config.items() if key in Training.model_fields}
     config = Training.model_validate(recorded)
     dataset = _dataset(config, on, deployed, run.provenance.get("data_fingerprint"), say)
@@ -112,7 +113,7 @@ def evaluate_run(
         )
     if broken := next(broken_measures(measured), None):
         raise RunError(
-            f"the measure {broken[1]!r} of {path} on the {split} split is {broken[2]}: its logits are not "
+            f"the measure {broken[1]!r} of {file} on the {split} split is {broken[2]}: its logits are not "
             "finite; train the run again with a lower lr, or with clip"
         )
     return measured["network"], dataset.classes, split

@@ -50,7 +50,8 @@ class Mean(nn.Module):
             raise ValueError("Mean needs at least one network")
         if of not in ("logits", "probabilities"):
             raise ValueError(f"a Mean is of logits or of probabilities, got {of!r}")
-        if weights is not None and (len(weights) != len(networks) or min(weights) <= 0):
+        above_0 = weights is None or all(0 < weight < math.inf for weight in weights)
+        if weights is not None and (len(weights) != len(networks) or not above_0):
             raise ValueError(
                 f"a Mean of {len(networks)} networks needs a weight above 0 for each, got {weights}"
             )

@@ -206,7 +206,7 @@ class Classifier(nn.Module):
         class_names: of the logits; None if nobody recorded them.
     """
 
-    def __init__(self, network: nn.Module, class_names: Sequence[str] | None = None) -> None:
+    def __init__(self, network: nn.Module, *, class_names: Sequence[str] | None = None) -> None:
         super().__init__()
         self.network = network
         self.class_names = names_of(network) if class_names is None else tuple(class_names)

@@ -100,7 +100,7 @@ class Watch(NamedTuple):
             raise NonFiniteLoss(
                 f"the measure {measure!r} of the read-out {readout!r} on the {split} split is {value} after "
                 f"epoch {standing.epoch} of phase {standing.name!r}: the weights are finite, its logits are "
-                f"not; {saved}; {REMEDY}"
+                f"not{_largest_before(standing)}; {saved}; {REMEDY}"
             )
 
     @property

@@ -87,9 +87,9 @@ def load(path: Path | str, classes: int | Sequence[str] | None = None) -> Classi
     """
     deployed = read_deployed(path)
     if classes is None or isinstance(classes, int):
-        return Classifier(rebuilt(deployed, classes), deployed.classes).eval()
+        return Classifier(rebuilt(deployed, classes), class_names=deployed.classes).eval()
     order = match_classes(deployed.classes, classes, str(deployed.path)).order
-    return Classifier(reordered(rebuilt(deployed), order, deployed.shape), classes).eval()
+    return Classifier(reordered(rebuilt(deployed), order, deployed.shape), class_names=classes).eval()
 
 
 def rebuilt(deployed: Deployed, classes: int | None = None) -> nn.Module:

@@ -62,7 +62,7 @@ def _course_or(mark: Changing, value: Any, number: ValidatorFunctionWrapHandler)
     if isinstance(value, str) and BETWEEN in value:
         course = Course.of(value)
         if words := out_of(mark.bound, course):
-            raise ValueError(f"both ends of a course must be {words}")
+            raise ValueError(f"both ends of a course must be {words}, got {value!r}")
     return str(course) if isinstance(course, Course) else number(value)
 
 

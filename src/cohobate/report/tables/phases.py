@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ...config.words import count
 from ...core.metrics import Metric
 from ...runs.reading import Run
 from .text import duration
@@ -19,7 +20,8 @@ def stopped(result: Mapping[str, Any]) -> str:
     """stopped after 12 of 30 epochs; with the phase where there are several; empty if none stopped early."""
     recorded = phases(result)
     each = [
-        f"{phase['epochs']} of {phase['of']} epochs" + (f" in {phase['phase']}" if len(recorded) > 1 else "")
+        f"{phase['epochs']} of {count(phase['of'], 'epoch')}"
+        + (f" in {phase['phase']}" if len(recorded) > 1 else "")
         for phase in recorded
         if phase["epochs"] < phase["of"]
     ]
@@ -75,7 +77,7 @@ def phase_notes(runs: Sequence[Run], metric: Metric) -> list[str]:
         each = [f"{run.name}, seed {run.outcome['seed']}, {text}" for run, text in early]
         notes.append(
             f"A phase stops when the validation {metric.title} has not improved for "
-            f"{' or '.join(map(str, patience))} epochs (--patience); the learning rate follows the schedule "
-            f"of the whole run. {'; '.join(each) or 'No run stopped early'}."
+            f"{' or '.join(count(each, 'epoch') for each in patience)} (--patience); the learning rate follows "
+            f"the schedule of the whole run. {'; '.join(each) or 'No run stopped early'}."
         )
     return notes

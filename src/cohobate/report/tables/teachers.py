@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...config.words import count
 from ...core.metrics import Metric
 from ...runs.reading import Run
 from .text import duration, millions_of
@@ -72,6 +73,6 @@ def teacher_lines(teachers: Sequence[SharedTeacher], metric: Metric) -> list[str
     return [
         f"Teacher {teacher.model} (shared, not in any train time): {teacher.split} {metric.title} "
         f"{teacher.error:.2f}{unit}, {millions_of(teacher.parameters, 2)} parameters, trained in "
-        f"{duration(teacher.train_seconds)} ({teacher.epochs} epochs)."
+        f"{duration(teacher.train_seconds)} ({count(teacher.epochs, 'epoch')})."
         for teacher in teachers
     ]

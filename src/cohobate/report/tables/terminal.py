@@ -177,7 +177,7 @@ def _below(facts: Mapping[str, Any], headline: Metric) -> list[str]:
     lines = [sentence(f"{text}.") for text in [stopped(facts)] if text]
     for row in phase_rows(facts):
         lines.append(
-            f"Phase {row['phase']}: {row['epochs']} epochs, {row['parameters trained']} parameters trained, "
+            f"Phase {row['phase']}, epochs {row['epochs']}: {row['parameters trained']} parameters trained, "
             f"{row['train time']}."
         )
     teachers = [SharedTeacher(**teacher, taught=()) for teacher in facts.get("teachers", [])]
