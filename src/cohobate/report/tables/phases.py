@@ -77,7 +77,7 @@ def phase_notes(runs: Sequence[Run], metric: Metric) -> list[str]:
         each = [f"{run.name}, seed {run.outcome['seed']}, {text}" for run, text in early]
         notes.append(
             f"A phase stops when the validation {metric.title} has not improved for "
-            f"{' or '.join(count(each, 'epoch') for each in patience)} (--patience); the learning rate follows "
-            f"the schedule of the whole run. {'; '.join(each) or 'No run stopped early'}."
+            f"{' or '.join(count(epochs, 'epoch') for epochs in patience)} (--patience); the learning rate "
+            f"follows the schedule of the whole run. {'; '.join(each) or 'No run stopped early'}."
         )
     return notes
