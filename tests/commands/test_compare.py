@@ -55,6 +55,26 @@ def test_a_method_that_diverges_has_a_row_and_the_rest_is_trained(capsys: pytest
     assert "0 (2 diverged)" in page
 
 
+def test_a_run_that_diverged_says_so_afterwards(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["compare", "baseline", WILD, "--seeds", "0", "--out", "c", *QUICK])
+    run = "c/self_guidance-weight=1e+38/seed-0"
+    capsys.readouterr()
+    main(["report", "c"])
+    said = spaced(capsys.readouterr().out)
+    assert f"hence not in the table: self_guidance, seed 0, in {run}, diverged: the loss term" in said
+    main(["report", run])
+    assert "it diverged: the loss term" in Path(run, "report.html").read_text()
+    for command in (["evaluate", run], ["train", "kd", "--teacher", run, *QUICK]):
+        capsys.readouterr()
+        with pytest.raises(SystemExit):
+            main(command)
+        assert f"{run} has diverged: the loss term" in spaced(capsys.readouterr().err)
+    # Trained again, with other options, it is a run like others.
+    main(["train", "self_guidance", "--weight", "1", *QUICK, "--out", run])
+    main(["evaluate", run])
+
+
 def test_a_baseline_that_diverges_leaves_no_gain(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["compare", WILD, "stochastic_depth", "--seeds", "0", "--out", "c", *QUICK])

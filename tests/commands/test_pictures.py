@@ -116,9 +116,8 @@ def test_a_picture_damaged_in_the_middle_is_a_line_with_its_name(
     *before, line = capsys.readouterr().err.splitlines()
     assert all(each.startswith("baseline seed 0 ") for each in before)
     assert line.startswith("error: frogs/val/dark/1.png cannot be decoded: ")
-    assert line.endswith(
-        "mend or remove it and give the same command again, or leave such files out by --skip-unreadable"
-    )
+    assert "mend or remove it and give the same command again" in line
+    assert "--skip-unreadable" in line
 
 
 @pytest.mark.parametrize("size", ["32", "80"])

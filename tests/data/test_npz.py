@@ -35,6 +35,30 @@ def saved(path: Path, **held: Any) -> Path:
 # ---------------------------------------------------------------- files
 
 
+def test_classes_that_stand_twice_are_refused_and_those_without_images_are_said(tmp_path: Path) -> None:
+    x, y = images(6, 6, 5, 3), np.array([0, 2, 0, 2, 0, 2])
+    file = saved(tmp_path / "mine.npz", x=x, y=y, classes=np.array(["a", "b", "a"]))
+    with pytest.raises(ValueError, match="class 'a' stands 2 times in classes"):
+        load_data(str(file), tmp_path)
+    saved(file, x=x, y=y)
+    assert load_data(str(file), tmp_path).notes == ("1 of 3 classes have no training image",)
+
+
+def test_a_run_is_evaluated_on_the_arrays_of_another_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    x, y = images(40, 8, 8, 3), np.arange(40) % 2
+    for name, rows in {"all": slice(None), "some": slice(0, 20)}.items():
+        saved(Path(f"{name}.npz"), x=x[rows], y=y[rows], x_test=x[rows], y_test=y[rows])
+    main(["train", "baseline", "--data", "all.npz", "--epochs", "1", "--batch-size", "9", "--out", "run"])
+    capsys.readouterr()
+    main(["evaluate", "run", "--data", "some.npz"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "some.npz does not hold the images that the run was trained on" in said
+    assert "20 images" in said
+
+
 def test_a_file_is_a_data_set(tmp_path: Path) -> None:
     x, y = images(12, 6, 5, 3), np.arange(12) % 3
     held = {"x": x, "y": y, "x_val": x[:3], "y_val": y[:3], "x_test": x[3:9], "y_test": y[3:9]}
@@ -75,16 +99,19 @@ def test_files_that_are_no_archives(tmp_path: Path) -> None:
     file = tmp_path / "bad.npz"
     with pytest.raises(FileNotFoundError, match=r"no file .*bad\.npz"):
         load_data(str(file), tmp_path)
-    file.write_bytes(b"")
-    with pytest.raises(ValueError, match=r"bad\.npz cannot be read: .*write it by numpy.savez"):
-        load_data(str(file), tmp_path)
+    for content in (b"", b"junk"):
+        file.write_bytes(content)
+        with pytest.raises(
+            ValueError, match=r"bad\.npz is no archive of arrays, or cut short; write it by numpy.savez"
+        ):
+            load_data(str(file), tmp_path)
     with file.open("wb") as stream:
         np.save(stream, images(2, 4, 4))
-    with pytest.raises(ValueError, match="it is a single array, not an archive"):
+    with pytest.raises(ValueError, match=r"bad\.npz is no archive of arrays"):
         load_data(str(file), tmp_path)
     saved(file, x=images(40, 8, 8), y=np.arange(40))
     file.write_bytes(file.read_bytes()[:1500])
-    with pytest.raises(ValueError, match=r"bad\.npz cannot be read"):
+    with pytest.raises(ValueError, match=r"bad\.npz is no archive of arrays, or cut short"):
         load_data(str(file), tmp_path)
     with pytest.raises(ValueError, match=r"image_size 8 is for folders of images; .*npz has a size"):
         load_data(str(file), tmp_path, image_size=8)

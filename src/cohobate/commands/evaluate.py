@@ -32,12 +32,14 @@ class On(NamedTuple):
         data_root: as ``--data-root``; None: that of the run.
         by_position: take the classes as they stand, whatever their names.
         renamed: ``OLD=NEW``, name of a class in the network -> in the data.
+        skip_unreadable: leave out files that cannot be decoded, and say which.
     """
 
     data: str | None = None
     data_root: Path | None = None
     by_position: bool = False
     renamed: tuple[str, ...] = ()
+    skip_unreadable: bool = False
 
 
 def evaluate_run(
@@ -130,14 +132,19 @@ def _dataset(
     from .images import read_data
 
     moved: dict[str, Any] = {"data": on.data, "data_root": on.data_root}
-    config = config.model_copy(update={key: value for key, value in moved.items() if value is not None})
+    moved = {key: value for key, value in moved.items() if value is not None}
+    moved |= {"skip_unreadable": True, "check": True} if on.skip_unreadable else {}
+    config = config.model_copy(update=moved)
     dataset = _same(config, trained_on, say)
     if dataset is None:
-        folder = config.data not in SETS and not sets_in(Path(config.data).expanduser())
+        path = Path(config.data).expanduser()
+        folder = config.data not in SETS and path.is_dir() and not sets_in(path)
         side = {"image_size": deployed.shape[1]} if folder else {}
         whole = {"val_fraction": 0.0, "train_images": None, **side}
         dataset = read_data(config.model_copy(update=whole))
         say(f"note: {config.data} does not hold the images that the run was trained on, or no longer")
+        for note in dataset.notes:
+            say(f"note: {note}")
     if dataset.shape != deployed.shape:
         sizes = (" x ".join(map(str, shape)) for shape in (dataset.shape, deployed.shape))
         raise ValueError("images of {} are {}, the network is made for {}".format(config.data, *sizes))
@@ -209,6 +216,9 @@ class Command(Group):
     renamed_classes: tuple[str, ...] = Field(
         (), description="Classes that have another name in the data than in the network: OLD=NEW,OLD=NEW."
     )
+    skip_unreadable: bool = Field(
+        False, description="Leave out files of a folder that cannot be decoded, and say which."
+    )
 
 
 def main(arguments: list[str]) -> None:
@@ -217,7 +227,13 @@ def main(arguments: list[str]) -> None:
     from ..report.tables.terminal import measures_table
     from ..runs.reading import read_run
 
-    on = On(command.data, command.data_root, command.match_classes == "by_position", command.renamed_classes)
+    on = On(
+        command.data,
+        command.data_root,
+        command.match_classes == "by_position",
+        command.renamed_classes,
+        command.skip_unreadable,
+    )
     run, weights = command.run, command.weights
     measured, classes, which = evaluate_run(run, command.split, weights, on, say=print)
     title = f"{run}, {which} split, {weights} weights, {count(measured['images'], 'image')}"

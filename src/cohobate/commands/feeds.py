@@ -162,9 +162,9 @@ def refuse_labels(method: Method) -> None:
     if method.label_readers:
         raise ValueError(
             f"unlabelled_alone trains on images without labels, and {', '.join(method.label_readers)} of "
-            f"{type(method).__name__} reads them; set the weight of a cross-entropy to 0 (--ce-weight 0), "
-            "leave out terms and methods that read labels, or leave out --unlabelled-alone (a term of your "
-            "own that reads none says so: reads_labels = False)"
+            f"{type(method).__name__} reads them; set the weight of the cross-entropy to 0 (--ce-weight 0) "
+            "if it is above, leave out terms and methods that read labels, or leave out --unlabelled-alone "
+            "(a term of your own that reads none says so: reads_labels = False)"
         )
 
 

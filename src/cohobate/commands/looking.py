@@ -69,7 +69,7 @@ def attention_of_run(
     if rows:
         wanted = _checked_rows(rows, pictures, split)
     else:
-        wanted = chosen_rows(pictures.y, IMAGES if images is None else images)
+        wanted = chosen_rows(pictures.y, min(IMAGES, len(pictures)) if images is None else images)
     rebuilt = rebuild(folder, prepared)
     states = wanted_states(folder, rebuilt.states, epochs, say)
     device = distributed.pick_device("auto")

@@ -116,5 +116,7 @@ def show_plan(method: str, config: Training, own: Sequence[str]) -> None:
     images = f"{len(dataset.train):,} training and {count(val, 'validation image')}"
     print(f"{images}, {count(len(dataset.classes), 'class')}")
     print(f"augmentation: {prepared.augmentation}")
+    for note in prepared.notes:
+        print(f"note: {note}")
     print("  ".join(f"{name}={getattr(config, name)}" for name in own))
     print("The time is that of a few steps here, without validation. Nothing was written.")

@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> None:
             raise ValueError(f"none of the {len(loaded)} runs has finished; name one to see its curves")
         labels = [str((run.result or {})["label"]) for run in finished]
         first = baseline or ("baseline" if "baseline" in labels else labels[0])
-        comparison = compare(finished, first)
+        comparison = compare(loaded, first)
         target = out or Path(os.path.commonpath([run.folder.absolute() for run in loaded])) / "report"
         written = write_files(target, comparison_files(comparison, loaded))
         show(to_rich(comparison))

@@ -13,6 +13,7 @@ from ..config.groups import Training
 from ..data.dataset import fingerprint
 from ..engine import distributed
 from ..engine.checkpoint import write_json
+from ..engine.errors import NonFiniteLoss
 from ..engine.plan import Outcome, run_plan
 from ..engine.probe import choose_precision
 from ..engine.progress import Display
@@ -64,16 +65,24 @@ def _run(prepared: Prepared, folder: RunFolder, display: Display) -> Result:
         display.say(f"note: {folder.path} was of another run, of which nothing was trained; it is begun anew")
     stopper = Stopper(prepared.config.max_minutes)
     plan = prepared.make_plan(prepared.job(display.say, trained))
+    about = _about(prepared)
+    folder.failure.unlink(missing_ok=True)
     with stopper.listening():
-        about = _about(prepared)
-        outcome = run_plan(plan, feeds, prepared.config, prepared.device, folder, display, stopper, about)
+        try:
+            outcome = run_plan(plan, feeds, prepared.config, prepared.device, folder, display, stopper, about)
+        except NonFiniteLoss as error:
+            if distributed.rank() == 0:
+                write_json(folder.failure, {"message": str(error)})
+            raise
     return _finished(outcome, prepared, folder, teachers)
 
 
 def _if_sides_matter(prepared: Prepared) -> str:
     """A hint where images are mirrored although nobody said so: a left and a right hand become alike."""
     config = prepared.config
-    by_default = prepared.dataset.flip and config.flip is None and config.augmentations != 0
+    # A data set that was made in Python is mirrored because its maker said so.
+    said = config.flip is not None or prepared.model is None
+    by_default = prepared.dataset.flip and not said and config.augmentations != 0
     return "; --no-flip if left and right matter" if by_default else ""
 
 

@@ -47,6 +47,8 @@ RULES = (
     _one_of(("momentum", "nesterov"), "optimizer", "sgd"),
     _one_of(("mixing_alpha", "mixing_share"), "mixing", "mixup", "cutmix"),
     Rule(("unlabelled_share",), "unlabelled", bool, "--unlabelled"),
+    Rule(("teacher_weights",), "teacher", lambda teachers: len(teachers) != 1, "several teachers"),
+    _one_of(("renamed_classes",), "match_classes", "by_name"),
     Rule(
         ("teacher_epochs", "teacher_lr", "teacher_seed"),
         "teacher",

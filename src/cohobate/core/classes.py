@@ -66,8 +66,8 @@ def match_classes(
         order = tuple(named.index(name) for name in ours)
         return Matching(
             order,
-            f"{who} has its classes in another order ({_some(theirs)}; the data {_some(ours)}); they are "
-            "matched by name",
+            f"{who} has its classes in another order ({_some(named)}{', renamed' if renamed else ''}; the "
+            f"data {_some(ours)}); they are matched by name",
         )
     if _numbered(named) != _numbered(ours):
         return Matching(

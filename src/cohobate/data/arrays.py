@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..config.words import count
 from .channels import in_channels
 from .dataset import Dataset, Images, channel_statistics
 
@@ -52,6 +53,8 @@ def arrays(
         raise ValueError(f"channels must be 1 or more, got {channels}")
     train = _pair("train", (x, y), channels)
     names = tuple(map(str, range(int(train.y.max()) + 1))) if classes is None else tuple(classes)
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise ValueError(f"class {twice[0]!r} stands {names.count(twice[0])} times in classes")
     splits = {"train": train}
     splits |= {
         part: _pair(part, pair, channels) for part, pair in (("val", val), ("test", test)) if pair is not None
@@ -60,7 +63,9 @@ def arrays(
         _check(part, split, len(names), train)
     mean, std = channel_statistics(train.x)
     read_test = (lambda: splits["test"]) if "test" in splits else None
-    return Dataset(name, names, train, splits.get("val"), read_test, mean, std, crop or 0, flip)
+    without = len(names) - len(train.y.unique())
+    notes = (f"{without} of {count(len(names), 'class')} have no training image",) if without else ()
+    return Dataset(name, names, train, splits.get("val"), read_test, mean, std, crop or 0, flip, notes=notes)
 
 
 def _check(part: str, split: Images, classes: int, train: Images) -> None:

@@ -119,8 +119,12 @@ def load_folder(
         std,
         max(1, side // 8) if isinstance(images, Images) else 0,
         flip=True,
-        notes=(*notes, *said),
+        notes=(*notes, *([_guess(side)] if image_size is None and side > SMALL else []), *said),
     )
+
+
+def _guess(side: int) -> str:
+    return f"images are seen at {side} x {side} pixels, since no --image-size is given"
 
 
 def imagenet(channels: int) -> tuple[Channels, Channels]:
@@ -181,7 +185,8 @@ def _listing(folder: Path, classes: tuple[str, ...], found: Found) -> Labelled:
         below(folder / name, folder, found)
         if len(found.paths) == len(labels):
             raise ValueError(
-                f"{shown(folder / name)} is empty: it has no {', '.join(EXTENSIONS)} in it or below it"
+                f"{shown(folder / name)} is empty: there is no image in it or below it; remove it, or "
+                "put images there"
             )
         labels += [classes.index(name)] * (len(found.paths) - len(labels))
     return tuple(found.paths), torch.tensor(labels)

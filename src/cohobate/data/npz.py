@@ -58,14 +58,14 @@ def load_npz(path: Path, channels: int | None = None) -> Dataset:
 def _read(path: Path) -> dict[str, np.ndarray]:
     key = ""
     held = {}
+    if not zipfile.is_zipfile(path):
+        raise ValueError(
+            f"{path} is no archive of arrays, or cut short; write it by numpy.savez(path, x=..., y=...)"
+        )
     try:
-        with path.open("rb") as stream:
-            file = np.load(stream, allow_pickle=False)
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ValueError("it is a single array, not an archive of several")
-            with file:
-                for key in file.files:
-                    held[key] = file[key]
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            for key in file.files:
+                held[key] = file[key]
         return held
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         where = f"{path}, {key}" if key else f"{path}"

@@ -56,8 +56,11 @@ REFUSED = {
 }
 
 
-REMEDY = "mend or remove it and give the same command again, or leave such files out by --skip-unreadable"
-"""What to do about a file that cannot be decoded."""
+REMEDY = (
+    "mend or remove it and give the same command again (a new run finds such files before its training by "
+    "--skip-unreadable, and leaves them out)"
+)
+"""What to do about a file that cannot be decoded, met while a run is trained or measured."""
 
 
 class PictureError(ValueError):

@@ -14,6 +14,7 @@ from ..models.surgery.normalised import Renormalised, pretrained_for
 from ..models.surgery.probe import WrongImagesError, look
 from ..runs.deployed import Deployed, facts_of, read_deployed
 from ..runs.layout import weights_file
+from ..runs.reading import require_finished
 from .networks import rebuilt, reordered
 
 if TYPE_CHECKING:
@@ -138,6 +139,8 @@ def _deployed(spec: str) -> Deployed | None:
     """
     is_file = spec.endswith(".safetensors") and not without(spec, "weights")[1]
     if is_file or Path(spec).is_dir():
+        if not weights_file(spec).exists() and not is_file:
+            require_finished(Path(spec))
         return read_deployed(spec)
     name, _ = parse(spec)
     if is_known(name) and ":" not in name and ("/" in name or "\\" in name):

@@ -216,6 +216,8 @@ def _metrics(result: Mapping[str, Any], headline: Metric) -> Table:
 
 
 def _progress(run: Run) -> str:
+    if run.failure:
+        return f"it diverged: {run.failure}"
     if not run.metrics:
         return "no epoch is over yet"
     if run.result is not None and (early := stopped(run.result)):
@@ -228,4 +230,5 @@ def _progress(run: Run) -> str:
 def _number(value: float | None) -> str:
     if value is None:
         return NOTHING
-    return f"{value:,}" if isinstance(value, int) else f"{value:.2f}"
+    # An error of no more than rounding is not negative.
+    return f"{value:,}" if isinstance(value, int) else f"{round(value, 2) + 0.0:.2f}"

@@ -36,6 +36,11 @@ class RunFolder(NamedTuple):
         return self.path / "result.json"
 
     @property
+    def failure(self) -> Path:
+        """Why the run ended: its numbers were no longer finite. Gone once it is trained again."""
+        return self.path / "failure.json"
+
+    @property
     def deployed(self) -> Path:
         """The network to deploy, weights of the last epoch."""
         return self.path / "deployed.safetensors"

@@ -40,6 +40,7 @@ class Run:
         result: sizes, costs and measurements; None as long as the run has not finished.
         provenance: machine, time and versions; empty where nothing is recorded.
         headline: the metric by which runs are compared and the best epoch is chosen.
+        failure: the message with which it diverged; empty if it did not.
     """
 
     folder: Path
@@ -48,6 +49,7 @@ class Run:
     result: dict[str, Any] | None
     provenance: dict[str, Any]
     headline: Metric = TOP1_ERROR
+    failure: str = ""
 
     @property
     def method(self) -> str:
@@ -178,6 +180,7 @@ def read_run(folder: Path) -> Run:
         result=_read_result(files.result),
         provenance=provenance,
         headline=_headline(provenance, files.provenance),
+        failure=str((_read_json(files.failure) or {}).get("message", "")),
     )
 
 
@@ -192,6 +195,8 @@ def require_finished(folder: Path) -> None:
     if RunFolder(folder).finished:
         return
     run = read_run(folder)
+    if run.failure:
+        raise RunError(f"{folder} has diverged: {run.failure}")
     command = run.provenance.get("command")
     again = f"run `{command}` again" if command else "run the command that began it again"
     raise RunError(

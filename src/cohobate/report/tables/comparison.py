@@ -238,6 +238,12 @@ def _divergences(
     return notes
 
 
+def _unfinished(run: Run) -> str:
+    """Which run has not finished, and how it diverged, if it did."""
+    diverged = f", diverged: {run.failure.partition(';')[0]}" if run.failure else ""
+    return f"{run.name.removesuffix(' (unfinished)')}, in {run.folder}{diverged}"
+
+
 def _notes(
     runs: Sequence[Run],
     metric: Metric,
@@ -256,7 +262,7 @@ def _notes(
     for label, finished in numbers.items():
         if missing := everyone - finished - set(diverged.get(label, ())):
             notes.append(f"{label} has no finished run of {named('seed', missing)}.")
-    unfinished = [run.name.removesuffix(" (unfinished)") for run in runs if run.result is None]
+    unfinished = [_unfinished(run) for run in runs if run.result is None]
     if unfinished:
         notes.append(f"Not finished, hence not in the table: {'; '.join(unfinished)}.")
     done = [run for run in runs if run.result is not None]
