@@ -223,7 +223,7 @@ def test_a_teacher_for_other_channels_is_refused(capsys: pytest.CaptureFixture[s
     quick = ["--epochs", "1", "--device", "cpu", "--quiet"]
     main(["train", "baseline", *quick, "--channels", "1", "--out", "grey"])
     said = fails(capsys, "train", "kd", *quick, "--teacher", "grey")
-    assert "the teacher grey sees images of 1 channels, those of digits have 3" in said
+    assert "the teacher grey sees images of 1 channel, those of digits have 3" in said
     assert "--channels 1" in said
     assert not Path("runs").exists()
 

@@ -52,7 +52,7 @@ def test_a_folder_of_every_awkward_kind(size: str, capsys: pytest.CaptureFixture
     assert notes[1] == (
         "not read in train: 1 .csv (labels.csv), 1 .heic (dark/phone.heic), 1 .txt (dark/notes.txt)"
     )
-    assert notes[2].startswith("3 files that cannot be read were skipped: frogs/train/dark/link.png: ")
+    assert notes[2].startswith("3 unreadable files skipped: frogs/train/dark/link.png: ")
     assert notes[3] == (
         "of 58 images: 8 of 16 bits scaled to 8; 10 turned upright (EXIF); 10 with transparency, on white "
         "(--background); 4 with several frames or pages, of which the first is read; 2 one-bit, converted; "
@@ -195,3 +195,14 @@ def test_options_of_folders_are_refused_elsewhere(
 ) -> None:
     assert message in refused(capsys, "train", "baseline", "--train-images", "100", *QUICK, *options)
     assert not Path("run").exists()
+
+
+def test_bad_pictures_of_another_folder_are_left_out_of_an_evaluation(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    plain(Path("frogs"))
+    damage(plain(Path("others")) / "train" / "dark" / "1.png")
+    main(["train", "baseline", "--data", "frogs", "--image-size", "32", *QUICK])
+    assert "others/train/dark/1.png" in refused(capsys, "evaluate", "run", "--data", "others")
+    main(["evaluate", "run", "--data", "others", "--skip-unreadable"])
+    assert "1 unreadable file skipped: others/train/dark/1.png" in " ".join(capsys.readouterr().out.split())

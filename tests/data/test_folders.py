@@ -242,7 +242,7 @@ def test_files_that_cannot_be_decoded_are_skipped_on_request_and_said(size: int,
     dataset = load_data(str(folder), Path(), size, care=Care(skip=True))
     assert (len(dataset.train), dataset.test().y.tolist()) == (7, [1])
     note = next(note for note in dataset.notes if "skipped" in note)
-    assert note.startswith("3 files that cannot be read were skipped: ")
+    assert note.startswith("3 unreadable files skipped: ")
     for name in ("cat/x.png: it is a link", "dog/cut.jpg: ", "dog/inside.png: "):
         assert name in note
 

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..config.text import shown
+from ..config.words import count
 from ..core import IGNORED
 from .dataset import Channels, Dataset, Files, Images, Split, channel_statistics
 from .headers import Findings, Progress, check, listed
@@ -232,7 +233,7 @@ def _sound(
     notes = findings.notes(reading, guessed)
     if not bad:
         return listings, notes
-    notes = (f"{len(bad):,} files that cannot be read were skipped: {listed(bad)}", *notes)
+    notes = (f"{count(len(bad), 'unreadable file')} skipped: {listed(bad)}", *notes)
     dropped = {path for path, _ in bad}
     return {part: _without(dropped, each, part, classes) for part, each in listings.items()}, notes
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from torch import nn
 
 from ..config.grammar import without
+from ..config.words import count
 from ..core import Frozen, Mean
 from ..models.registry import is_known, parse
 from ..models.surgery.normalised import Renormalised, pretrained_for
@@ -157,8 +158,8 @@ def _shown(network: nn.Module, view: View, spec: str, job: Job) -> nn.Module:
     channels = job.shape[0] if theirs is None else len(theirs[0])
     if channels != job.shape[0] != 1:
         raise ValueError(
-            f"the teacher {spec} sees images of {channels} channels, those of {job.dataset.name} have "
-            f"{job.shape[0]}; only grey images can be shown to a teacher of more channels: train one on such "
+            f"the teacher {spec} sees images of {count(channels, 'channel')}, those of {job.dataset.name} "
+            f"have {job.shape[0]}; only grey images can be shown to a teacher of more channels: train one on such "
             f"images, or give --channels {channels}"
         )
     said = []
