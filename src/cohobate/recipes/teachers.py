@@ -159,8 +159,8 @@ def _shown(network: nn.Module, view: View, spec: str, job: Job) -> nn.Module:
     if channels != job.shape[0] != 1:
         raise ValueError(
             f"the teacher {spec} sees images of {count(channels, 'channel')}, those of {job.dataset.name} "
-            f"have {job.shape[0]}; only grey images can be shown to a teacher of more channels: train one on such "
-            f"images, or give --channels {channels}"
+            f"have {job.shape[0]}; only grey images can be shown to a teacher of more channels: train one on "
+            f"such images, or give --channels {channels}"
         )
     said = []
     if view.size not in (None, job.shape[1:]):
