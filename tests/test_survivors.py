@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from zoo import StopAfter, batch, toy, toy_byot, toy_wide, trainer
+from zoo import ZOO, StopAfter, batch, seeded, toy, toy_byot, toy_wide, trainer
 
 import cohobate
 from cohobate.config.declared import declaration
@@ -22,6 +22,7 @@ from cohobate.core import Method, Output, Term
 from cohobate.core.options import problem
 from cohobate.engine.errors import Stopped
 from cohobate.engine.loop import LOOK_EVERY, Trainer
+from cohobate.engine.measures.classification import BINS, _count
 from cohobate.engine.probe import step_seconds
 from cohobate.engine.signals import Stopper
 from cohobate.methods.byot import BYOT
@@ -171,6 +172,12 @@ def test_no_stage_is_skipped_backwards() -> None:
         SAD(toy(), weight=-0.5)
 
 
+@pytest.mark.parametrize("rho", [-0.1, 1.1])
+def test_rho_is_a_share(rho: float) -> None:
+    with pytest.raises(ValueError, match=f"rho must be .*, got {rho}"):
+        Fusion([toy(), toy_wide()], rho=rho)
+
+
 @pytest.mark.parametrize("rho", [(0.2, 0.3, 0.5), (1.0,)])
 def test_rho_has_a_weight_for_each_network(rho: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match=rf"rho has {len(rho)} weights for 2"):
@@ -191,6 +198,29 @@ def test_only_the_last_micro_batch_is_synchronised(tmp_path: Path, monkeypatch: 
     trainer(Supervised(toy()), tmp_path, accumulate=2, epochs=1).run()
     assert asked == [False, True] * (len(asked) // 2)
     assert len(asked) == 10
+
+
+def test_images_a_second_are_the_images_over_the_seconds(tmp_path: Path) -> None:
+    learner = trainer(Supervised(toy()), tmp_path)
+    learner.run()
+    for line in learner.standing.history:
+        assert line["images_per_s"] == pytest.approx(line["images"] / line["seconds"])
+
+
+def test_the_least_confident_images_are_in_the_first_bin_of_the_calibration() -> None:
+    """With 100 classes, a network that knows nothing is 1 percent sure."""
+    logits, y = torch.zeros(4, 100, dtype=torch.float64), torch.tensor([0, 1, 2, 3])
+    top = torch.arange(5).repeat(4, 1)
+    bins = _count(logits, top, y)[4 : 4 + BINS]
+    torch.testing.assert_close(bins[0], torch.tensor(4 * 0.01 - 1, dtype=torch.float64))
+    assert not bins[1:].any()
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_the_teacher_whose_logits_are_stored_is_one_of_the_methods_own(name: str) -> None:
+    method = seeded(ZOO[name].make)
+    stored = method.reads_logits_of
+    assert stored is None or any(stored is module for module in method.modules())
 
 
 def test_the_seconds_of_a_phase_are_those_that_pass(tmp_path: Path) -> None:
