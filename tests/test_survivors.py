@@ -19,7 +19,8 @@ from zoo import ZOO, StopAfter, batch, seeded, toy, toy_byot, toy_wide, trainer
 import cohobate
 from cohobate.config.declared import declaration
 from cohobate.core import Method, Output, Term
-from cohobate.core.options import problem
+from cohobate.core.classes import match_classes
+from cohobate.core.options import declared_hints, problem
 from cohobate.engine.errors import Stopped
 from cohobate.engine.loop import LOOK_EVERY, Trainer
 from cohobate.engine.measures.classification import BINS, _count
@@ -28,6 +29,7 @@ from cohobate.engine.signals import Stopper
 from cohobate.methods.byot import BYOT
 from cohobate.methods.crd import CRD, moved
 from cohobate.methods.ffm_cd import FeatureFusion
+from cohobate.methods.fitnet import SizedRegressor
 from cohobate.methods.kd import softened_kl
 from cohobate.methods.one import BranchGate
 from cohobate.methods.sad import SAD
@@ -67,8 +69,6 @@ def test_defaults_are_within_their_own_ranges(name: str) -> None:
     "kind", [k for k in MODULES if issubclass(k, Method | Term)], ids=lambda k: k.__name__
 )
 def test_defaults_of_constructors_are_within_their_own_ranges(kind: type) -> None:
-    from cohobate.core.options import declared_hints
-
     parameters = inspect.signature(kind.__init__).parameters  # type: ignore[misc]
     for option, hint in declared_hints(kind.__init__).items():  # type: ignore[misc]
         if parameters[option].default is not inspect.Parameter.empty:
@@ -76,8 +76,6 @@ def test_defaults_of_constructors_are_within_their_own_ranges(kind: type) -> Non
 
 
 def test_what_declares_ranges_checks_them() -> None:
-    from cohobate.core.options import declared_hints
-
     declaring = [kind for kind in MODULES if declared_hints(kind.__init__)]  # type: ignore[misc]
     assert len(declaring) > 25
     unchecked = {kind.__name__ for kind in declaring if not hasattr(kind.__init__, "__wrapped__")}  # type: ignore[misc]
@@ -272,3 +270,36 @@ def test_the_time_of_a_step_is_measured_on_the_steps(monkeypatch: pytest.MonkeyP
     settings = Settings.model_validate({"device": "cpu", "compile": "off"})
     assert step_seconds(Counting(toy()), batch(), settings, rounds=2) > 0
     assert ran == [0, 0, 0]
+
+
+def test_a_bank_and_the_places_of_its_images_are_as_the_checkpoint_needs_them() -> None:
+    """Places follow from the labels, so that a state holds the banks and not them."""
+    term = CRD(4, 4, torch.tensor([0, 1, 0, 1]), negatives=2)
+    assert "place" in dict(term.named_buffers())
+    assert "place" not in term.state_dict()
+
+
+@pytest.mark.parametrize("names", [("-", "."), ("0", "10"), ("0", "1", "-")])
+def test_numbers_are_names_unless_they_count(names: tuple[str, ...]) -> None:
+    ours = tuple(f"class {k}" for k in range(len(names)))
+    with pytest.raises(ValueError, match="has other classes than the data"):
+        match_classes(names, ours, "the teacher")
+    counted = tuple(map(str, range(len(names))))
+    assert match_classes(counted, ours, "the teacher").note is not None
+
+
+@pytest.mark.parametrize(
+    ("size", "target"), [((8, 8), (4, 4)), ((4, 4), (8, 8)), ((16, 16), (4, 4)), ((9, 8), (4, 4))]
+)
+def test_the_benchmarks_regressor_meets_the_size(size: tuple[int, int], target: tuple[int, int]) -> None:
+    assert SizedRegressor(3, 5, size, target)(torch.randn(2, 3, *size)).shape == (2, 5, *target)
+
+
+@pytest.mark.parametrize("option", ["start", "ramp"])
+def test_a_share_is_at_least_0(option: str) -> None:
+    """Of every public method that has such an option."""
+    takers = [kind for kind in MODULES if option in inspect.signature(kind).parameters]
+    assert takers
+    for kind in takers:
+        hint = declared_hints(kind.__init__)[option]  # type: ignore[misc]
+        assert problem(-0.5, hint) is not None, kind
