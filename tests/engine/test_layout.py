@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from zoo import CLASSES, batch, trainer
 
 from cohobate.cli import main
+from cohobate.commands.train import fit
 from cohobate.config.groups import Settings
+from cohobate.core import Batch
+from cohobate.data.arrays import arrays
 from cohobate.engine.phase import corrupting, place
 from cohobate.engine.probe import choose_precision
 from cohobate.methods.supervised import Supervised
@@ -61,6 +65,21 @@ def test_which_convolutions(convolution: nn.Module, broken: bool) -> None:
 def test_the_probe_tries_no_broken_layout() -> None:
     tried = choose_precision(Supervised(narrow(4)), batch(4), Settings()).seconds
     assert list(tried) == ["fp32 contiguous", "bf16 contiguous"]
+
+
+def test_the_trial_step_has_the_images_of_that_layout() -> None:
+    """Contiguous weights and channels_last images end in the same crash."""
+    seen = []
+
+    class Seen(Supervised):
+        def forward(self, batch: Batch, turn: int = 0) -> dict[str, torch.Tensor]:
+            seen.append(batch.x.is_contiguous())
+            return super().forward(batch, turn)
+
+    x = np.zeros((40, 8, 8, 3), np.uint8)
+    fit(Seen(narrow(4)), arrays(x, np.arange(40) % CLASSES), epochs=1, batch_size=8, device="cpu", quiet=True)
+    assert len(seen) > 2
+    assert all(seen)
 
 
 def test_a_line_says_why(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

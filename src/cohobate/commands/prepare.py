@@ -27,7 +27,7 @@ from ..engine.evaluate import autocast
 from ..engine.feeds import Feeds
 from ..engine.measures.classification import PEER_MEAN
 from ..engine.optim import make_optimizers
-from ..engine.phase import out_of_memory, phase_settings, place, smaller_batch
+from ..engine.phase import in_layout, out_of_memory, phase_settings, place, smaller_batch
 from ..engine.plan import begin
 from ..engine.randomness import unchanged
 from ..recipes.job import Job
@@ -232,7 +232,8 @@ class Prepared:
 
     def _step(self, method: Method, settings: Settings) -> None:
         batch = next(iter(self.feeds(trial=True).train(method, settings).epoch(0)))
-        batch = batch._replace(progress=torch.tensor(0.5, device=self.device))
+        # As a step has it: a network that a CPU cannot train in channels_last memory crashes on such images.
+        batch = in_layout(batch, settings)._replace(progress=torch.tensor(0.5, device=self.device))
         with autocast(self.device, settings.precision):
             for turn in range(method.turns):
                 total(method, method(batch, turn)).backward()

@@ -22,6 +22,7 @@ from .keeping import Keeper
 from .optim import MovingAverage, make_optimizers, set_rates
 from .phase import (
     compile_step,
+    in_layout,
     in_parallel,
     out_of_memory,
     phase_settings,
@@ -183,8 +184,7 @@ class Trainer:
     def _losses(self, batch: Batch, turn: int) -> dict[str, Tensor]:
         if self.replayed:
             torch.compiler.cudagraph_mark_step_begin()
-        if self.settings.layout == "contiguous":
-            batch = batch._replace(views=tuple(v.contiguous() for v in batch.views))
+        batch = in_layout(batch, self.settings)
         with autocast(self.device, self.settings.precision):
             losses: dict[str, Tensor] = self.module(batch._replace(progress=self.progress), turn)
         if self._look():

@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..config.groups import Settings
 from ..config.words import count
-from ..core import Method, Phase
+from ..core import Batch, Method, Phase
 from . import distributed
 
 FEW_CHANNELS = 8
@@ -71,6 +71,13 @@ def corrupting(method: nn.Module, device: torch.device) -> str | None:
         ):
             return str(path)
     return None
+
+
+def in_layout(batch: Batch, settings: Settings) -> Batch:
+    """A batch with its images in contiguous memory, where the layout is that; loaders give channels_last."""
+    if settings.layout != "contiguous":
+        return batch
+    return batch._replace(views=tuple(view.contiguous() for view in batch.views))
 
 
 def compile_step(method: Method, replayed: bool) -> None:
