@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -27,7 +26,6 @@ from .published import named_folder, options_of_one, reported, with_setup
 if TYPE_CHECKING:
     from ..data.dataset import Dataset
     from ..report.tables.comparison import Comparison
-    from ..runs.layout import RunFolder
     from .prepare import Prepared, Read
 
 
@@ -81,8 +79,7 @@ def compare(
             display = Display(quiet=quiet or distributed.rank() > 0)
             display.say(f"note: no method here takes a teacher, so {teachers} is not used")
         read = reader(quiet)
-        each_prepared = [prepare(method, config, read) for method, config in configs]
-        prepared = reported(each_prepared, training.readout)
+        prepared = reported([prepare(method, config, read) for method, config in configs], training.readout)
         require_different("method", [each.label for each in prepared])
         runs = [
             (each, seed, RunFolder(seed_folder(root, each.label, seed)))
@@ -186,7 +183,9 @@ def with_computed(each: Prepared, folder: RunFolder, computed: Mapping[str, Any]
 
 def computed_in(folder: RunFolder) -> dict[str, Any]:
     """Option -> value that a finished run's method computed; older results record none."""
-    recorded: dict[str, Any] = json.loads(folder.result.read_text()).get("computed", {})
+    from ..runs.reading import read_run
+
+    recorded: dict[str, Any] = read_run(folder.path).outcome.get("computed", {})
     return recorded
 
 
