@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from command_line import fails
 from PIL import Image
 
 import cohobate
@@ -28,13 +29,6 @@ SHORT = ["--device", "cpu", "--workers", "0", "--lr", "0.05", "--batch-size", "8
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "150")
-
-
-def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    with pytest.raises(SystemExit) as stop:
-        main(arguments)
-    assert stop.value.code == 2
-    return capsys.readouterr().err
 
 
 def sides(side: int, images: int = 12, mode: str = "RGB") -> Path:

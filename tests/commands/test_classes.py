@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from command_line import refused
 from PIL import Image
 from torch import Tensor
 
@@ -77,15 +78,6 @@ def same(one: str, two: str) -> bool:
 def rename(old: str, new: str) -> None:
     for part in ("train", "test"):
         Path("pictures", part, old).rename(Path("pictures", part, new))
-
-
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    before = sorted(Path().rglob("*"))
-    with pytest.raises(SystemExit) as stop:
-        main(arguments)
-    assert stop.value.code == 2
-    assert sorted(Path().rglob("*")) == before
-    return capsys.readouterr().err
 
 
 # ---------------------------------------------------------------- teachers

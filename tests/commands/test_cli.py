@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from command_line import fails
 from PIL import Image
 
 from cohobate.cli import COMMANDS, main
@@ -24,14 +25,6 @@ QUICK = ["--epochs", "2", "--device", "cpu", "--quiet"]
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "150")
-
-
-def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """The one line that a wrong command ends with."""
-    with pytest.raises(SystemExit) as stop:
-        main(arguments)
-    assert stop.value.code == 2
-    return capsys.readouterr().err
 
 
 def result(folder: str) -> dict[str, Any]:

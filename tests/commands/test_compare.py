@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from command_line import refused
 
 import cohobate
 from cohobate.cli import main
@@ -94,15 +95,6 @@ def test_where_every_run_diverges_there_is_no_table(capsys: pytest.CaptureFixtur
 
 
 # ---------------------------------------------------------------- what is given
-
-
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    before = sorted(Path().rglob("*"))
-    with pytest.raises(SystemExit) as stop:
-        main(arguments)
-    assert stop.value.code == 2
-    assert sorted(Path().rglob("*")) == before
-    return capsys.readouterr().err
 
 
 def test_what_stands_twice_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from command_line import refused
 from PIL import Image
 from zoo import toy, toy_data
 
@@ -21,15 +22,6 @@ QUICK = ["--epochs", "2", "--train-images", "100", "--batch-size", "50", "--devi
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "150")
-
-
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    before = sorted(Path().rglob("*"))
-    with pytest.raises(SystemExit) as stop:
-        main(arguments)
-    assert stop.value.code == 2
-    assert sorted(Path().rglob("*")) == before
-    return capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

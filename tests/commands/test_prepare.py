@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from command_line import refused
 from filelock import FileLock
 
 from cohobate.cli import main
@@ -26,16 +27,6 @@ TAUGHT = ["train", "kd", "--teacher", "resnet8", "--out", "run", "--quiet", *QUI
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-
-
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """The message of a command that leaves nothing behind."""
-    before = sorted(Path().rglob("*"))
-    with pytest.raises(SystemExit) as stop:
-        main(arguments)
-    assert stop.value.code == 2
-    assert sorted(Path().rglob("*")) == before
-    return capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

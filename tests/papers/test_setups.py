@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from command_line import fails
 
 from cohobate import cli
 from cohobate.commands import outlook
@@ -45,13 +46,6 @@ def planned(monkeypatch: pytest.MonkeyPatch) -> list[Training]:
     seen: list[Training] = []
     monkeypatch.setattr(outlook, "show_plan", lambda method, config, own: seen.append(config))
     return seen
-
-
-def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    with pytest.raises(SystemExit) as stop:
-        cli.main(arguments)
-    assert stop.value.code == 2
-    return capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", NETWORKS)
