@@ -28,7 +28,7 @@ ARROWS: dict[str, set[str]] = {
     **{room: {"core", "config"} for room in MIDDLE},
     "papers": {"config"},
     "runs": {"engine", "core", "config"},
-    "recipes": {"methods", "models", "data", "runs", "core", "config"},
+    "recipes": {"methods", "models", "data", "inference", "analysis", "runs", "core", "config"},
     "report": {"runs", "analysis", "core", "config"},
     "commands": {"recipes", "papers", "report", "runs", *MIDDLE, "core", "config"},
     "cli": {"commands", "report", "config"},

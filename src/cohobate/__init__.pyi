@@ -13,6 +13,7 @@ from .commands.train import train as train
 from .config.groups import Training as Training
 from .core import Batch as Batch
 from .core import Classifier as Classifier
+from .core import Ending as Ending
 from .core import Frozen as Frozen
 from .core import Gate as Gate
 from .core import Group as Group
@@ -22,6 +23,7 @@ from .core import Output as Output
 from .core import Phase as Phase
 from .core import Plan as Plan
 from .core import Separate as Separate
+from .core import Sum as Sum
 from .core import Term as Term
 from .data.arrays import arrays as arrays
 from .data.augment.mixing import cutmix as cutmix

@@ -139,6 +139,7 @@ def _finished(
         "method": prepared.method,
         "label": prepared.label,
         "computed": outcome.trainer.method.computed,
+        "found": dict(outcome.found),
         "options": prepared.options,
         "seed": config.seed,
         "model": config.model,

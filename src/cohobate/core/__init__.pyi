@@ -1,17 +1,22 @@
 """The names of this room and their files; the package reads this file and loads each on first use."""
 
-from .average import Mean as Mean
 from .batch import IGNORED as IGNORED
 from .batch import Batch as Batch
 from .batch import Loader as Loader
 from .classes import Matching as Matching
 from .classes import match_classes as match_classes
 from .classes import names_of as names_of
+from .combined import Mean as Mean
+from .combined import Sum as Sum
+from .combined import running_sums as running_sums
+from .energy import energy as energy
+from .energy import mean_energy as mean_energy
 from .gates import Gate as Gate
 from .gates import fold as fold
 from .gates import gate_names as gate_names
 from .gates import run as run
 from .method import Between as Between
+from .method import Ending as Ending
 from .method import Given as Given
 from .method import Method as Method
 from .method import Phase as Phase

@@ -198,5 +198,22 @@ class Phase(NamedTuple):
     settings: Mapping[str, Any] = {}
 
 
-Plan = Generator[Phase, dict[str, Any], None]
-"""A generator of phases; the engine sends it the measurements of the phase that has ended."""
+class Ending(NamedTuple):
+    """What a plan that has ended adds to the records of its run.
+
+    Attributes:
+        members: specs of the networks whose sum (:class:`cohobate.core.Sum`) is deployed, in order; none: the
+            run's network is deployed.
+        found: facts that the plan found out, of the networks with their last weights: plain numbers, texts,
+            lists and mappings.
+    """
+
+    members: tuple[str, ...] = ()
+    found: Mapping[str, Any] = {}
+
+
+Plan = Generator[Phase, dict[str, Any], Any]
+"""A generator of phases; the engine sends it the measurements of the phase that has ended.
+
+It returns an :class:`Ending`, or nothing.
+"""

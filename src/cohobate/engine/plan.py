@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import torch
 
 from ..config.groups import Settings
-from ..core import Plan
+from ..core import Ending, Plan
 from . import distributed
 from .checkpoint import State, Store, write_state
 from .feeds import Feeds
@@ -52,6 +53,7 @@ class Outcome(NamedTuple):
         best: the same of the best epoch on the validation split; None without one.
         phases: what each phase took.
         parameters_trained: in any phase, each counted once.
+        found: what the plan found out.
     """
 
     trainer: Trainer
@@ -60,6 +62,7 @@ class Outcome(NamedTuple):
     best: dict[str, Any] | None
     phases: list[Spent]
     parameters_trained: int
+    found: Mapping[str, Any]
 
 
 def begin(plan: Plan, seed: int) -> Any:
@@ -81,7 +84,7 @@ def run_plan(
     """Train every phase, then measure the last one's weights, last and best, on the test set.
 
     The test set is read here, at the end, unless ``log_test`` asked for its curve. The deployed
-    networks are written with ``about`` in their header.
+    networks are written with ``about`` in their header, and with what the plan found of them.
 
     Raises:
         Stopped, RunError: see :meth:`Trainer.run`.
@@ -100,32 +103,36 @@ def run_plan(
         tally.add(phase.method)
         try:
             phase = plan.send(measured)
-        except StopIteration:
-            last, best = _measured(trainer, feeds, files, about)
-            return Outcome(trainer, history, last, best, phases, tally.total)
+        except StopIteration as end:
+            ending: Ending = end.value or Ending()
+            last, best = _measured(trainer, feeds, files, about, ending)
+            return Outcome(trainer, history, last, best, phases, tally.total, ending.found)
 
 
 def _measured(
-    trainer: Trainer, feeds: Feeds, files: Files, about: dict[str, Any]
+    trainer: Trainer, feeds: Feeds, files: Files, about: dict[str, Any], ending: Ending
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Deploy and measure the last weights, and the best ones if there is a validation split."""
     test = feeds.test() if feeds.test is not None else None
+    if ending.members:
+        about = {**about, "members": list(ending.members)}
 
-    def deploy(epoch: int, file: Path) -> dict[str, Any]:
+    def deploy(epoch: int, file: Path, found: Mapping[str, Any]) -> dict[str, Any]:
         network = next(iter(trainer.method.predictors().values()))
         trainer.watch.deployed(network, epoch)
         val = trainer.measure(feeds.val, "val") if feeds.val is not None else None
         tested = trainer.measure(test, "test") if test is not None else None
         if distributed.rank() == 0:
-            write_state(file, State(network.state_dict(), {**about, "epoch": epoch}))
+            facts = {**about, "epoch": epoch, **({"found": dict(found)} if found else {})}
+            write_state(file, State(network.state_dict(), facts))
         return {"epoch": epoch, "val": val, "test": tested}
 
-    last = deploy(trainer.standing.epoch, files.deployed)
+    last = deploy(trainer.standing.epoch, files.deployed, ending.found)
     best_so_far = trainer.standing.best
     if best_so_far is None:
         return last, None
     weights = {k: v.detach().clone() for k, v in trainer.method.state_dict().items()}
     trainer.keeper.load_best()
-    best = deploy(best_so_far["epoch"], files.deployed_best)
+    best = deploy(best_so_far["epoch"], files.deployed_best, {})
     trainer.method.load_state_dict(weights)
     return last, best

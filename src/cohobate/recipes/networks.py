@@ -11,7 +11,7 @@ from torch import nn
 
 from ..config.grammar import without
 from ..config.objects import load_object
-from ..core import Classifier, Reordered, Shape, match_classes
+from ..core import Classifier, Reordered, Shape, Sum, match_classes
 from ..models.build import build
 from ..models.registry import is_known, parse
 from ..models.surgery.adapt import adapt
@@ -97,10 +97,20 @@ def rebuilt(deployed: Deployed, classes: int | None = None) -> nn.Module:
     predicted = len(deployed.classes)
     if classes is not None and predicted != classes:
         raise ValueError(f"{deployed.path} predicts {predicted} classes, the data has {classes}")
-    spec, _ = without(deployed.model, "weights", "pretrained")
-    network = make_network(spec, predicted, deployed.shape)
+    network = made_of(deployed.members, predicted, deployed.shape)
     network.load_state_dict(deployed.tensors)
     return network.eval()
+
+
+def made_of(members: Sequence[str], classes: int, shape: Shape) -> nn.Module:
+    """A fresh network by name, or the sum of several (:class:`cohobate.core.Sum`).
+
+    Raises:
+        ValueError: see :func:`make_network`.
+    """
+    specs = [without(member, "weights", "pretrained")[0] for member in members]
+    networks = [make_network(spec, classes, shape) for spec in specs]
+    return networks[0] if len(networks) == 1 else Sum(networks)
 
 
 def reordered(network: nn.Module, order: Sequence[int] | None, shape: Shape) -> nn.Module:

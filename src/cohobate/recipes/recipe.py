@@ -39,15 +39,14 @@ class Recipe:
     def plan(self, job: Job, options: Mapping[str, Any]) -> Plan:
         """A fresh plan; nothing is built before its first phase is asked for."""
         if terms := term_names(self.name):
-            yield from imported("recipes.terms:distillation")(job, terms, options)
-            return
+            return (yield from imported("recipes.terms:distillation")(job, terms, options))
         made = load_object(self.name) if ":" in self.name else imported(METHODS[self.name])
         if isinstance(made, type):
             from ..core import Phase
 
             yield Phase("train", made.of(job, **options))  # type: ignore[attr-defined]
-        else:
-            yield from made(job, **options)
+            return None
+        return (yield from made(job, **options))
 
 
 def find(name: str) -> Recipe:

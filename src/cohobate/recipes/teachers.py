@@ -16,7 +16,7 @@ from ..models.surgery.probe import WrongImagesError, look
 from ..runs.deployed import Deployed, facts_of, read_deployed
 from ..runs.layout import weights_file
 from ..runs.reading import require_finished
-from .networks import rebuilt, reordered
+from .networks import made_of, rebuilt, reordered
 
 if TYPE_CHECKING:
     from .job import Job
@@ -93,10 +93,9 @@ def untrained(job: Job, count: int) -> list[nn.Module]:
         listed = ", ".join(job.training.teacher)
         raise ValueError(f"this method copies the teacher's architecture and takes one, got {listed}")
     spec, _ = without(job.training.teacher[0], *VIEW)
-    if (deployed := _deployed(spec)) is not None:
-        spec = deployed.model
-    bare, _ = without(spec, "weights", "pretrained")
-    return [job.build(bare) for _ in range(count)]
+    deployed = _deployed(spec)
+    members = [spec] if deployed is None else deployed.members
+    return [made_of(members, job.classes, job.shape) for _ in range(count)]
 
 
 # ---------------------------------------------------------------- its images

@@ -29,8 +29,18 @@ class Deployed(NamedTuple):
 
     @property
     def model(self) -> str:
-        """The network's name, by which it can be built."""
+        """The name of the run's network, by which it can be built; of a sum, that of its first member."""
         return str(self.facts["model"])
+
+    @property
+    def members(self) -> list[str]:
+        """Names of the networks of which the deployed one is the sum; of a plain network only its own."""
+        return list(self.facts.get("members", [self.model]))
+
+    @property
+    def found(self) -> Mapping[str, Any]:
+        """What the plan of the run found out of these weights, such as the threshold of a cascade."""
+        return self.facts.get("found", {})  # type: ignore[no-any-return]
 
     @property
     def classes(self) -> list[str]:

@@ -1,9 +1,10 @@
-"""The average of several networks as one network."""
+"""Several networks as one network: their average, or their sum."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Literal
 
 import torch
@@ -46,8 +47,7 @@ class Mean(nn.Module):
         features: bool = True,
     ) -> None:
         super().__init__()
-        if not networks:
-            raise ValueError("Mean needs at least one network")
+        _check(networks, "Mean")
         if of not in ("logits", "probabilities"):
             raise ValueError(f"a Mean is of logits or of probabilities, got {of!r}")
         above_0 = weights is None or all(0 < weight < math.inf for weight in weights)
@@ -55,7 +55,7 @@ class Mean(nn.Module):
             raise ValueError(
                 f"a Mean of {len(networks)} networks needs a weight above 0 for each, got {weights}"
             )
-        self.networks = nn.ModuleList(_in_order(networks))
+        self.networks = nn.ModuleList(_in_order(networks, "Mean"))
         self.class_names = names_of(networks[0])
         self.of, self.features = of, features
         self.shares = None if weights is None else [float(w) / sum(weights) for w in weights]
@@ -63,9 +63,7 @@ class Mean(nn.Module):
     def forward(self, x: Tensor) -> Output:
         outputs = [as_output(network(x)) for network in self.networks]
         logits = [output.logits for output in outputs]
-        shapes = [tuple(each.shape) for each in logits]
-        if len(set(shapes)) > 1:
-            raise ValueError(f"the networks of a Mean predict logits of different shapes: {shapes}")
+        _check_shapes(logits, "Mean")
         if self.of == "probabilities":
             mean = mean_of_probabilities(self.shares, *logits)
         elif self.shares is None:
@@ -88,12 +86,72 @@ def mean_of_probabilities(shares: Sequence[float] | None, *logits: Tensor) -> Te
     return torch.stack(weighted).logsumexp(dim=0)
 
 
-def _in_order(networks: Sequence[nn.Module]) -> list[nn.Module]:
+class Sum(nn.Module):
+    """Several networks as one: the sum of their logits (ResKD, eq. 5: S_n = S_0 + R_1 + ... + R_n).
+
+    The logits are added one network after the other, in float32 where they are of half precision, so that the
+    sum of the first networks of a longer sum has the same bits. Features have no sum: they are those of the
+    first network.
+
+    Args:
+        networks: of the same classes, one or more. Where they name them (``class_names``) in another
+            order, the first one's order counts.
+
+    Attributes:
+        class_names: those of the first network.
+
+    Raises:
+        ValueError: no network, other classes; or, when it runs, logits of different shapes.
+    """
+
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        _check(networks, "Sum")
+        self.networks = nn.ModuleList(_in_order(networks, "Sum"))
+        self.class_names = names_of(networks[0])
+
+    def forward(self, x: Tensor) -> Output:
+        outputs = [as_output(network(x)) for network in self.networks]
+        return outputs[0]._replace(logits=running_sums([output.logits for output in outputs])[-1])
+
+    def prefixes(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The logits of the sums of the first network, of the first two ... of all, (B, K) each."""
+        return running_sums([as_output(network(x)).logits for network in self.networks])
+
+
+def running_sums(logits: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """S_0, S_0 + R_1, S_0 + R_1 + R_2 ... (ResKD, eq. 5) of logits of one shape.
+
+    Raises:
+        ValueError: different shapes.
+    """
+    _check_shapes(logits, "Sum")
+    return tuple(accumulate(logits, add))
+
+
+@float32
+def add(one: Tensor, two: Tensor) -> Tensor:
+    """The sum of two logits, in float32 where they are of half precision."""
+    return one + two
+
+
+def _check(networks: Sequence[nn.Module], what: str) -> None:
+    if not networks:
+        raise ValueError(f"{what} needs at least one network")
+
+
+def _check_shapes(logits: Sequence[Tensor], what: str) -> None:
+    shapes = [tuple(each.shape) for each in logits]
+    if len(set(shapes)) > 1:
+        raise ValueError(f"the networks of a {what} predict logits of different shapes: {shapes}")
+
+
+def _in_order(networks: Sequence[nn.Module], what: str) -> list[nn.Module]:
     """The networks, bare of a Classifier, with the classes of all in the order of the first."""
     bare = [each.network if isinstance(each, Classifier) else each for each in networks]
     names = [names_of(each) for each in networks]
     for i, theirs in enumerate(names):
         if theirs is not None and names[0] is not None:
-            order = match_classes(theirs, names[0], f"network {i + 1} of a Mean").order
+            order = match_classes(theirs, names[0], f"network {i + 1} of a {what}").order
             bare[i] = bare[i] if order is None else Reordered(bare[i], order)
     return bare
