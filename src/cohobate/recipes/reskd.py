@@ -50,6 +50,9 @@ Learn = Annotated[
 Members = Annotated[
     tuple[str, ...], Doc("Models of the networks beside --model; by default one more like --model.")
 ]
+Networks = Annotated[
+    int | None, Ge(2), Doc("Number of networks; by default 2, or one more than --members names.")
+]
 Via = Literal["kd", "dml", "rkd"]
 
 RES_STUDENTS = 3
@@ -142,6 +145,7 @@ def reskd(
 def ensemble(
     job: Job,
     *,
+    networks: Networks = None,
     members: Members = (),
     learn: Learn = "kd",
     energy_split: SplitOption = "train",
@@ -152,7 +156,7 @@ def ensemble(
     temperature: Temperature = 4.0,
 ) -> Plan:
     """Networks are trained each for itself, and their logits added: a baseline of ResKD (Li et al., 2021)."""
-    specs = (job.training.model, *(members or (job.training.model,)))
+    specs = _members(job.training.model, members, networks)
     energies = Energies(job, energy_split, energy_share)
     learned = _Learned(job, learn, _distance(loss, reduction, tau, temperature), 1 - tau)
     finished: list[Frozen] = []
@@ -166,6 +170,7 @@ def ensemble(
 def trained_together(
     job: Job,
     *,
+    networks: Networks = None,
     members: Members = (),
     learn: Learn = "kd",
     energy_split: SplitOption = "train",
@@ -176,12 +181,12 @@ def trained_together(
     temperature: Temperature = 4.0,
 ) -> Plan:
     """Networks whose logits add up are trained as one network: a baseline of ResKD (Li et al., 2021)."""
-    specs = (job.training.model, *(members or (job.training.model,)))
+    specs = _members(job.training.model, members, networks)
     energies = Energies(job, energy_split, energy_share)
     learned = _Learned(job, learn, _distance(loss, reduction, tau, temperature), 1 - tau)
-    networks = [job.network(), *map(job.build, specs[1:])]
-    yield Phase("train", learned.method(Sum(networks)))
-    for network in networks:
+    together = [job.network(), *map(job.build, specs[1:])]
+    yield Phase("train", learned.method(Sum(together)))
+    for network in together:
         energies.add(network)
     return Ending(specs, energies.found())
 
@@ -203,6 +208,20 @@ def _names(model: str, res_students: Sequence[str], stages: int | None) -> tuple
             "together; leave out one of the two"
         )
     return tuple(res_students)
+
+
+def _members(model: str, members: Sequence[str], networks: int | None) -> tuple[str, ...]:
+    """The models of networks that add up, the run's own first.
+
+    Raises:
+        ValueError: another number of networks than of named ones.
+    """
+    if members and networks not in (None, 1 + len(members)):
+        raise ValueError(
+            f"--model and {count(len(members), 'other')} in --members make {1 + len(members)} networks, not "
+            f"{networks}"
+        )
+    return (model, *(members or (model,) * ((networks or 2) - 1)))
 
 
 def _distance(loss: Loss, reduction: Reduction | None, tau: float, temperature: Any) -> Term:
