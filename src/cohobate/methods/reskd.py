@@ -63,7 +63,16 @@ CEOf = Annotated[
 
 @float32
 def residual(teacher: Tensor, student: Tensor) -> Tensor:
-    """Delta = T - S, of logits of one shape, (B, K) or (B, K, H, W)."""
+    """Delta = T - S, of logits of one shape, (B, K) or (B, K, H, W).
+
+    Raises:
+        ValueError: different shapes.
+    """
+    if teacher.shape != student.shape:
+        raise ValueError(
+            f"teacher logits {tuple(teacher.shape)} and logits of the students before {tuple(student.shape)} "
+            "differ; all networks must predict the same classes"
+        )
     return teacher - student  # Eq. 4
 
 
