@@ -12,7 +12,7 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..core import Shape
+from ..core import Shape, as_output
 from .needed import Dependencies, storage
 
 
@@ -74,13 +74,13 @@ def needed(predictor: nn.Module, shape: Shape = (3, 32, 32)) -> ReadOutCost:
     """What the logits of one image need, of ``shape`` = (C, H, W): an early exit no layer behind it.
 
     Args:
-        predictor: images -> logits; it is not changed. What it computes and does not use is not counted.
+        predictor: images -> logits or Output; it is not changed. What it computes in vain is not counted.
         shape: of the image.
     """
     counter = FlopCounterMode(display=False)
     operations = Dependencies(counter.get_total_flops)
     with _one_image(predictor, shape) as forward, counter, operations:
-        logits = forward()
+        logits = as_output(forward()).logits
     flops, read = operations.behind(logits)
     used = sum(p.numel() for p in predictor.parameters() if storage(p) in read)
     return ReadOutCost(used, flops // 2)
@@ -100,7 +100,7 @@ def readout_costs(predictors: Mapping[str, nn.Module], shape: Shape) -> dict[str
 
 
 @contextmanager
-def _one_image(network: nn.Module, shape: Shape) -> Iterator[Callable[[], Tensor]]:
+def _one_image(network: nn.Module, shape: Shape) -> Iterator[Callable[[], object]]:
     """A function that runs the network on one image, in evaluation mode and without gradients."""
     modes = {module: module.training for module in network.modules()}
     like = next(network.parameters(), torch.zeros(()))

@@ -11,12 +11,12 @@ from torch.utils._pytree import tree_leaves
 
 
 class Operation(NamedTuple):
-    """One operation: storages that it reads and writes, what it costs, whether it returns plain numbers."""
+    """One operation: storages that it reads and writes, what it costs, whether it returns only tensors."""
 
     read: frozenset[int]
     written: frozenset[int]
     cost: int
-    leaves_tensors: bool
+    only_tensors: bool
 
 
 class Dependencies(TorchDispatchMode):
@@ -46,9 +46,9 @@ class Dependencies(TorchDispatchMode):
         self._operations.append(
             Operation(
                 _storages(given),
-                _storages(made) | _storages(_changed(func, args, kwargs or {})),
+                _storages(made),
                 self._total() - before,
-                any(not isinstance(each, Tensor) for each in made),
+                all(isinstance(each, Tensor) for each in made),
             )
         )
         return result
@@ -56,11 +56,12 @@ class Dependencies(TorchDispatchMode):
     def behind(self, tensor: Tensor) -> tuple[int, frozenset[int]]:
         """The cost of what the tensor was computed from, and the storages that were read for it.
 
-        An operation that returns plain numbers counts: Python may have decided by them what else is computed.
+        An operation that returns a number counts, because Python may have decided by it what else is computed;
+        and so does one that returns nothing, because it changed something.
         """
         needed, cost = {storage(tensor)}, 0
         for operation in reversed(self._operations):
-            if operation.leaves_tensors or operation.written & needed:
+            if not operation.only_tensors or operation.written & needed:
                 needed |= operation.read
                 cost += operation.cost
         return cost, frozenset(needed)
@@ -74,9 +75,3 @@ def storage(tensor: Tensor) -> int:
 def _storages(values: list[Any]) -> frozenset[int]:
     return frozenset(storage(value) for value in values if isinstance(value, Tensor))
 
-
-def _changed(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
-    """The arguments that the operation changes in place."""
-    arguments = func._schema.arguments
-    given = {**dict(zip((a.name for a in arguments), args, strict=False)), **kwargs}
-    return tree_leaves([given.get(a.name) for a in arguments if a.alias_info and a.alias_info.is_write])

@@ -177,7 +177,7 @@ def result_table(facts: Mapping[str, Any], headline: Metric = TOP1_ERROR) -> Tab
         cost = cost_cells(spent.get(name, {})).values() if spent else ()
         table.add_row(when, split, name, *(_number(measured.get(key)) for key in columns), *cost)
     if lines := _below(facts, headline):
-        table.caption = Text("\n".join(lines))
+        table.caption, table.caption_justify = Text("\n" + "\n".join(lines)), "left"
     return table
 
 
