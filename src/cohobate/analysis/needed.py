@@ -11,12 +11,12 @@ from torch.utils._pytree import tree_leaves
 
 
 class Operation(NamedTuple):
-    """One operation: storages that it reads and writes, what it costs, whether it returns only tensors."""
+    """One operation: storages that it reads and writes, what it costs, whether it returns a tensor."""
 
     read: frozenset[int]
     written: frozenset[int]
     cost: int
-    only_tensors: bool
+    gives_tensor: bool
 
 
 class Dependencies(TorchDispatchMode):
@@ -48,7 +48,7 @@ class Dependencies(TorchDispatchMode):
                 _storages(given),
                 _storages(made),
                 self._total() - before,
-                all(isinstance(each, Tensor) for each in made),
+                any(isinstance(each, Tensor) for each in made),
             )
         )
         return result
@@ -56,12 +56,12 @@ class Dependencies(TorchDispatchMode):
     def behind(self, tensor: Tensor) -> tuple[int, frozenset[int]]:
         """The cost of what the tensor was computed from, and the storages that were read for it.
 
-        An operation that returns a number counts, because Python may have decided by it what else is computed;
-        and so does one that returns nothing, because it changed something.
+        An operation that returns but a number counts, because Python may have decided by it what else is
+        computed; so does one that returns nothing, because it changed something.
         """
         needed, cost = {storage(tensor)}, 0
         for operation in reversed(self._operations):
-            if not operation.only_tensors or operation.written & needed:
+            if not operation.gives_tensor or operation.written & needed:
                 needed |= operation.read
                 cost += operation.cost
         return cost, frozenset(needed)
@@ -74,4 +74,3 @@ def storage(tensor: Tensor) -> int:
 
 def _storages(values: list[Any]) -> frozenset[int]:
     return frozenset(storage(value) for value in values if isinstance(value, Tensor))
-
