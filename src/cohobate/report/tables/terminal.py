@@ -171,7 +171,8 @@ def result_table(facts: Mapping[str, Any], headline: Metric = TOP1_ERROR) -> Tab
     for *_, measured in readouts:
         columns |= known_columns(measured, headline)
     headings = ["weights,\nepoch", "split", "read-out", *(_broken(text) for text in columns.values())]
-    for column in (*headings, *(cost_cells({}) if spent else ())):
+    headings += ["param-\neters", "MACs"] if spent else []
+    for column in headings:
         table.add_column(column, justify="right", no_wrap=True)
     for when, split, name, measured in readouts:
         cost = cost_cells(spent.get(name, {})).values() if spent else ()
