@@ -112,8 +112,8 @@ class Job:
         facts = facts_of(path)
         if "members" in facts:
             raise ValueError(
-                f"{path} is the sum of {' + '.join(facts['members'])}, not the weights of one network; a teacher "
-                f"may be such a sum (--teacher {path}), and cohobate.load({str(path)!r}) builds it"
+                f"{path} is the sum of {' + '.join(facts['members'])}, not the weights of one network; a "
+                f"teacher may be such a sum (--teacher {path}), and cohobate.load({str(path)!r}) builds it"
             )
         self.say(str(load_weights(network, path)))
         order = self.order(facts.get("classes"), f"the network of {path}")
