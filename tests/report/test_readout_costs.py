@@ -200,7 +200,7 @@ def test_what_was_found_in_words() -> None:
         "Threshold of adaptive inference, the energy of the whole sum on D_v: 0.8000.",
     ]
     held_out = found_lines(result_of(1, energy_split="val", energy_images=1))
-    assert "D_v: 1 image, those of the validation split." in held_out
+    assert "D_v: 1 image, the validation split." in held_out
 
 
 def test_a_baseline_of_reskd_has_energies_and_no_end() -> None:
@@ -243,3 +243,18 @@ def test_seeds_that_ended_alike_are_said_once(make_run: MakeRun) -> None:
     assert found_notes(alike) == [
         "reskd: the plan ended with 2 res-students (seeds 0, 1, 2): 2 stages were asked for."
     ]
+
+
+def test_seeds_with_different_phases_are_told_apart(runs: list[Run]) -> None:
+    """ResKD trains another number of phases where it ends after another res-student."""
+
+    def plan(*names: str) -> list[dict[str, Any]]:
+        return [{"phase": name, "epochs": 4, "of": 4} for name in names]
+
+    said = "its parameters trained and its train time are those of all of them, a parameter counted once."
+    runs[2].outcome["phases"] = plan("S_0", "R_1")
+    runs[3].outcome["phases"] = plan("S_0", "R_1")
+    assert f"reskd is trained in 2 phases (S_0, R_1): {said}" in compare(runs, "baseline").notes
+    runs[3].outcome["phases"] = plan("S_0", "R_1", "R_2")
+    told = "2 phases (S_0, R_1) with seed 0, 3 phases (S_0, R_1, R_2) with seed 1"
+    assert f"reskd is trained in {told}: {said}" in compare(runs, "baseline").notes

@@ -9,7 +9,7 @@ from ...config.words import count, named
 from ...runs.reading import Run
 from .text import sentence
 
-SPLITS = {"train": "drawn from the training split", "val": "those of the validation split"}
+SPLITS = {"train": "drawn from the training split", "val": "the validation split"}
 """Where the images of D_v are from."""
 
 IN_WORDS = ("stopped", "reason", "energy", "energy_images", "energy_split", "threshold")
