@@ -107,6 +107,8 @@ def test_other_methods_have_such_options_always() -> None:
     for given in ({"via": "rkd"}, {"via": "dml"}, {"loss": "kl"}, {"loss": "probabilities"}):
         values = dict(options("reskd", {"teacher": ("resnet8",), **given}))
         refuse_idle([*given, "stop_share", "ce_of", "compare", "energy_share"], values)
+        if "loss" in given:
+            refuse_idle(["temperature", "tau"], values)
 
 
 def test_options_of_a_teacher_that_is_not_there_or_not_trained(capsys: pytest.CaptureFixture[str]) -> None:

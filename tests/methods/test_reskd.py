@@ -13,7 +13,7 @@ from naive import kl, rkd, softmax
 from torch import Tensor, nn
 from zoo import CLASSES, batch, seeded, toy, toy_wide
 
-from cohobate.core import Frozen, Output, Sum, as_output, running_sums
+from cohobate.core import Batch, Frozen, Output, Sum, Term, as_output, running_sums
 from cohobate.data.augment.labels import smooth
 from cohobate.engine.evaluate import evaluating
 from cohobate.methods.distillation import Distillation
@@ -348,9 +348,17 @@ def test_via_dml_is_the_naive_one_in_both_directions(loss: str, compare: str, nu
     assert close(found["peer_kd"], TAU * peer_kd / len(own))
 
 
+class Undetached(Term):
+    """A user's term that leaves the detaching to the method."""
+
+    def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
+        return (student.logits - teacher.logits).square().mean()
+
+
+@pytest.mark.parametrize("term", [TERMS["kl"], Undetached])
 @pytest.mark.parametrize("compare", ["sum", "residual"])
-def test_via_dml_each_is_a_constant_for_the_other(compare: str) -> None:
-    method = mutual(2, TERMS["kl"](), compare=compare)
+def test_via_dml_each_is_a_constant_for_the_other(compare: str, term: Any) -> None:
+    method = mutual(2, term(), compare=compare)
     found = method(DATA)
     own, peer = (list(network.parameters()) for network in (method.network, method.peer))
     for names, learns, does_not in ((("ce", "kd"), own, peer), (("peer_ce", "peer_kd"), peer, own)):

@@ -217,6 +217,15 @@ def test_energies_are_those_of_the_files(run: Path, teacher: str) -> None:
     assert all(0.1 <= each <= 1 for each in found["energy"].values())
 
 
+def test_energies_of_averaged_weights_in_half_precision_are_those_of_the_files(
+    teacher: str, tmp_path: Path
+) -> None:
+    """Measured in float32, whatever the run computes in, with the weights that are deployed."""
+    how = {"ema": 0.9, "precision": "bf16", "layout": "channels_last", "seed": 2, "epochs": 2}
+    found = train(tmp_path / "run", teacher, stages=1, stop_share=None, **how)["found"]
+    assert found["energy"] == recomputed(tmp_path / "run", teacher)
+
+
 def test_it_ends_by_number(run: Path) -> None:
     found = result(run)["found"]
     assert (found["stopped"], found["reason"]) == ("stages", "2 stages after S_0 were asked for")
