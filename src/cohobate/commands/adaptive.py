@@ -1,31 +1,29 @@
 """``cohobate evaluate RUN --adaptive``: sample-adaptive inference with the sum that a run deployed.
 
 ResKD (Li et al., 2021), section III-C. The threshold is chosen on D_v, images of the run's training or
-validation split; then S_0, every prefix of the sum, the cascade and the teacher are measured beside one another.
+validation split; then S_0, every prefix of the sum, the cascade and the teacher are measured side by side.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ..analysis.cost import cost
-from ..config.words import count
-from ..core import Loader, Sum
+from ..analysis.cost import Cost, cost
+from ..core import Sum, as_output, match_classes, running_sums
 from ..data.dataset import Dataset, Split
 from ..data.loaders import eval_loader
 from ..engine.errors import RunError
 from ..engine.evaluate import autocast, evaluating, predictions
 from ..inference.cascade import Cascade
-from ..inference.thresholds import Point, curve, exits_at, point
+from ..inference.search import Point
+from ..inference.thresholds import curve, point
 from ..recipes.energy import SHARE, energy_images
 from ..recipes.networks import rebuilt, require_sum
 from ..report.files import run_files
@@ -33,30 +31,54 @@ from ..runs.adaptive import Adaptive, ChosenOn, Member, Row, Timing, TradeOff, w
 from ..runs.deployed import BY_PLAN, StoredThreshold, store_threshold
 from ..runs.folder import write_files
 from ..runs.reading import read_run
+from .cascading import left
 from .choice import Chosen, Reading, Wish, check_choice, choose
 from .feeds import split_loader
-from .kept_teacher import kept_teacher
+from .run_teacher import RunTeacher, teacher_of
 from .subject import On, Opened, Part, Shown, Weights, opened, own_images, shown
 from .timing import times
 
 TIMED, TIMED_BATCH = (64, 512), 128
 """Images of which the time is measured, at least and at most, and of a batch."""
-TIMED_MACS = 1e12
-"""Multiply-accumulates that the timing may take in all, where it has more than the least number of images."""
-NEAR = {"fp32": 1e-4, "bf16": 0.05}
-"""Distance of an energy from the threshold, and share of the largest logit, that rounding may bridge."""
+TIMED_MACS = 2.5e11
+"""Multiply-accumulates of all networks together that one round of the timing takes about at most."""
 
 
 class Seen(NamedTuple):
-    """The predictions of a sum on images.
+    """What a sum predicts.
 
     Attributes:
-        logits: (n + 1, N, K), of S_0, S_1 ... S_n.
+        logits: (n + 1, N, K), of S_0, S_1 ... S_n, in the order of the data's classes.
         y: (N,), the labels.
     """
 
     logits: Tensor
     y: Tensor
+
+    def accuracy(self, logits: Tensor) -> float:
+        """That of logits of these images, (N, K), in percent."""
+        return 100 * int((logits.argmax(dim=1) == self.y).sum()) / len(self.y)
+
+
+class DV(NamedTuple):
+    """D_v, the images on which the threshold is chosen.
+
+    Attributes:
+        images: with their data set, and the order in which its classes are among the network's logits.
+        facts: for the record.
+    """
+
+    images: tuple[Split, Dataset, Sequence[int] | None]
+    facts: ChosenOn
+
+
+class Measured(NamedTuple):
+    """A network on the images measured: accuracy in percent, mean cost of an image, where images leave."""
+
+    network: nn.Module
+    accuracy: float
+    macs: float
+    exits: tuple[float, ...] = ()
 
 
 def evaluate_adaptive(
@@ -80,127 +102,204 @@ def evaluate_adaptive(
 
     Raises:
         FileNotFoundError: there is no such folder, or no such data.
-        ValueError: the deployed network is no sum, there are several wishes, one that no threshold meets, or one
-            that needs images of the run which are not there; or as ``evaluate_run``.
+        ValueError: the deployed network is no sum, there are several wishes, one that no threshold meets, or
+            one that needs images of the run which are not there; or as ``evaluate_run``.
         RunError: the run has not finished, was made from Python, or its network diverged.
     """
-    wish, on = wish or Wish(), on or On()
+    wish = wish or Wish()
     wish.check()
     of = opened(path, weights)
     require_sum(of.deployed, "leave out --adaptive")
     stored = of.deployed.threshold
-    seen = shown(of, split, on, say)
+    seen = shown(of, split, on or On(), say)
     dataset = seen.dataset if seen.own else own_images(of, say)
     check_choice(wish, energy, stored, images=dataset is not None, where=of.config.data)
+    dv = None if dataset is None else dv_of(of, dataset)
     network = rebuilt(of.deployed).to(seen.device)
-    if not isinstance(network, Sum):
-        raise TypeError(f"{of.deployed.path} has several members and is no Sum but {type(network).__name__}")
     with evaluating(network):
-        chosen_on, on_dv = _on_dv(network, of, dataset, seen.device)
-        macs = [cost(member, of.deployed.shape).macs for member in network.networks]
+        costs = [cost(member, of.deployed.shape) for member in members(network)]
+        macs = [each.macs for each in costs]
+        on_dv = None if dv is None else _predicted(network, of, *dv.images, seen.device)
         chosen = choose(wish, energy, stored, on_dv, macs)
-        adaptive = _measured(of, seen, network, macs, chosen, chosen_on, on_dv, weights, say)
+        measured = seen.images, seen.dataset, seen.order
+        predicted = _predicted(network, of, *measured, seen.device)
+        teacher = teacher_of(of, seen.dataset, say)
+        beside, moved = _beside(network, of, seen, chosen, macs, predicted, teacher)
+        taken, timing = _timed(beside, of, seen)
+    adaptive = Adaptive(
+        weights=weights,
+        data=seen.dataset.name,
+        split=seen.split,
+        images=len(seen.images),
+        threshold=chosen.threshold,
+        rule=chosen.rule or BY_PLAN,
+        energy=chosen.energy,
+        chosen_on=None if dv is None else dv.facts,
+        networks=tuple(_listed(of, costs, teacher)),
+        no_teacher=teacher.missing,
+        rows=tuple(_rows(beside, taken, macs)),
+        timing=timing,
+        on_chosen=None if on_dv is None else _at(chosen, on_dv, macs),
+        curve_chosen=() if on_dv is None else _curve(on_dv, macs, chosen),
+        curve_measured=_curve(predicted, macs, chosen),
+        moved=moved,
+        same_images=seen.own and dv is not None and dv.facts.split == seen.split,
+    )
     if chosen.anew:
         anew = StoredThreshold(chosen.threshold, chosen.energy, adaptive.rule)
         store_threshold(of.deployed, anew)
-        before = "nothing" if stored is None else stored
-        say(f"stored with the network in {of.deployed.path}: threshold {anew}; before: {before}")
+        say(f"stored in {of.deployed.path}: threshold {anew}; before: {stored or 'none'}")
     write_adaptive(path, adaptive)
     write_files(path, run_files(read_run(path)))
     return adaptive
 
 
-# ---------------------------------------------------------------- predictions
+def members(network: nn.Module) -> list[nn.Module]:
+    """S_0, R_1 ... R_n of a sum."""
+    return list(network.get_submodule("networks").children())
 
 
-def _on_dv(
-    network: Sum, of: Opened, dataset: Dataset | None, device: torch.device
-) -> tuple[ChosenOn | None, Seen | None]:
-    """D_v of the run, as it recorded it, and what the sum predicts there; None without its images."""
-    if dataset is None:
-        return None, None
+def dv_of(of: Opened, dataset: Dataset) -> DV:
+    """D_v of a run, as it recorded it, out of its images.
+
+    Raises:
+        ValueError: it is empty.
+    """
     config = of.run.config
     split, share = config.get("energy_split", "train"), config.get("energy_share", SHARE)
     images = energy_images(dataset, split, share, of.config.seed)
-    own_order = match_classes(of.deployed.classes, dataset.classes, str(of.deployed.path)).order
-    seen = _predicted(network, images, dataset, own_order, of, device)
-    return ChosenOn(split=split, images=len(images), trained_on=split == "train"), seen
+    order = match_classes(of.deployed.classes, dataset.classes, f"the network of {of.run.folder}").order
+    facts = ChosenOn(split=split, images=len(images), trained_on=split == "train")
+    return DV((images, dataset, order), facts)
 
 
 def _predicted(
-    network: Sum,
+    network: nn.Module,
+    of: Opened,
     images: Split,
     dataset: Dataset,
-    order: tuple[int, ...] | None,
-    of: Opened,
+    order: Sequence[int] | None,
     device: torch.device,
 ) -> Seen:
-    """Logits of every prefix, in the order of the data's classes."""
+    """The logits of every prefix of a sum, image by image."""
 
     def prefixes(x: Tensor) -> dict[str, Tensor]:
-        return {str(i): logits for i, logits in enumerate(network.prefixes(x))}
+        sums = running_sums([as_output(member(x)).logits for member in members(network)])
+        return {f"S_{i}": _ordered(logits, order) for i, logits in enumerate(sums)}
 
-    loader = split_loader(images, dataset, device, of.config.workers)
     labels, found = [], []
-    for y, by_stage in predictions(prefixes, loader, device, of.config.precision):
+    loader = split_loader(images, dataset, device, of.config.workers)
+    for y, logits in predictions(prefixes, loader, device, of.config.precision):
         labels.append(y.cpu())
-        found.append(torch.stack([_ordered(logits, order) for logits in by_stage.values()]).cpu())
-    logits = torch.cat(found, dim=1)
-    if not logits.isfinite().all():
+        found.append(torch.stack(list(logits.values())).float().cpu())
+    whole = torch.cat(found, dim=1)
+    if not whole.isfinite().all():
         raise RunError(
-            f"the logits of {of.deployed.path} are not finite; train the run again with a lower lr, or with clip"
+            f"the logits of {of.deployed.path} are not finite; train the run again with a lower lr, or with "
+            "clip"
         )
-    return Seen(logits, torch.cat(labels))
+    return Seen(whole, torch.cat(labels))
 
 
-def _ordered(logits: Tensor, order: tuple[int, ...] | None) -> Tensor:
+def _ordered(logits: Tensor, order: Sequence[int] | None) -> Tensor:
+    """Logits in the order of the data's classes."""
     return logits if order is None else logits[:, list(order)]
 
 
-def _left(
-    cascade: Cascade, seen: Shown, of: Opened, predicted: Seen
-) -> tuple[float, tuple[float, ...], int]:
-    """Accuracy and exits of the cascade itself, batch by batch, and how many images rounding moved.
+def _beside(
+    network: nn.Module,
+    of: Opened,
+    seen: Shown,
+    chosen: Chosen,
+    macs: Sequence[int],
+    predicted: Seen,
+    teacher: RunTeacher,
+) -> tuple[dict[str, Measured], int]:
+    """S_0, every prefix, the sum, the cascade, the teacher; how many images rounding moved in the cascade."""
+    parts, so_far = members(network), list(accumulate(macs))
+    beside = {
+        f"S_{i}": Measured(Sum(parts[: i + 1]) if i else parts[0], predicted.accuracy(logits), so_far[i])
+        for i, logits in enumerate(predicted.logits)
+    }
+    cascade = Cascade(parts, chosen.threshold, energy=chosen.energy).eval()
+    loader = partial(split_loader, seen.images, seen.dataset, seen.device, of.config.workers)
+    ran = left(cascade, loader(), seen.device, of.config.precision, seen.order, predicted.logits)
+    spent = sum(share * cost_ for share, cost_ in zip(ran.shares, so_far, strict=True))
+    beside["adaptive"] = Measured(cascade, predicted.accuracy(ran.logits), spent, ran.shares)
+    if teacher.network is not None:
+        taught = teacher.network.to(seen.device)
+        with evaluating(taught):
+            found = predictions(
+                lambda x: {"T": _ordered(as_output(taught(x)).logits, seen.order)},
+                loader(),
+                seen.device,
+                of.config.precision,
+            )
+            logits = torch.cat([each["T"].float().cpu() for _, each in found])
+        spent = cost(taught, of.deployed.shape).macs
+        beside["teacher"] = Measured(taught, predicted.accuracy(logits), spent)
+    return beside, ran.moved
 
-    Raises:
-        RunError: it differs by more than rounding from what the logits of the prefixes say.
-    """
-    loader = split_loader(seen.images, seen.dataset, seen.device, of.config.workers)
-    logits, exits = [], []
-    for batch in loader.epoch(0):
-        with autocast(seen.device, of.config.precision):
-            found = cascade.exits(batch.x)
-        logits.append(_ordered(found.logits, seen.order).cpu())
-        exits.append(found.exits.cpu())
-    left, answers = torch.cat(exits), torch.cat(logits)
-    moved = _moved(predicted, answers, left, cascade, NEAR[of.config.precision])
-    shares = torch.bincount(left, minlength=len(cascade.networks)) / len(left)
-    return _accuracy(answers, predicted.y), tuple(shares.double().tolist()), moved
+
+# ---------------------------------------------------------------- the record
 
 
-def _moved(predicted: Seen, answers: Tensor, left: Tensor, cascade: Cascade, near: float) -> int:
-    """How many images leave the cascade elsewhere than their logits in the full sum say, by rounding."""
-    reading: Reading = "added" if cascade.energy == "added" else "sum"
-    there = exits_at(predicted.logits, cascade.threshold, energy=reading)
-    low, high = (
-        exits_at(predicted.logits, min(max(cascade.threshold + step, 0), 1), energy=reading)
-        if cascade.threshold <= 1
-        else there
-        for step in (-near, near)
+def _timed(beside: Mapping[str, Measured], of: Opened, seen: Shown) -> tuple[dict[str, float], Timing]:
+    """Milliseconds of an image in each network, on images evenly spaced in the split."""
+    least, most = TIMED
+    affordable = int(TIMED_MACS / sum(each.macs for each in beside.values()))
+    wanted = min(len(seen.images), max(least, min(most, affordable)))
+    rows = torch.linspace(0, len(seen.images) - 1, wanted).round().long()
+    size = min(TIMED_BATCH, wanted)
+    loader = eval_loader(
+        seen.images.subset(rows), seen.dataset, batch_size=size, device=seen.device, workers=of.config.workers
     )
-    expected = predicted.logits.gather(0, left.expand(1, -1)[..., None].expand(1, -1, answers.shape[1]))[0]
-    wrong = ((left < low) | (left > high)).sum() + (
-        (answers - expected).abs().amax() > near * max(1.0, float(expected.abs().amax()))
+    batches = [batch.x for batch in loader.epoch(0)]
+    within = partial(autocast, seen.device, of.config.precision)
+    found = times({name: each.network for name, each in beside.items()}, batches, within)
+    name = torch.cuda.get_device_name(seen.device) if seen.device.type == "cuda" else seen.device.type
+    return found.milliseconds, Timing(
+        device=name,
+        threads=torch.get_num_threads(),
+        precision=of.config.precision,
+        images=wanted,
+        batch_size=size,
+        rounds=found.rounds,
     )
-    if wrong:
-        raise RunError(
-            f"the cascade of {len(cascade.networks)} networks predicts otherwise than their summed logits do, by "
-            f"more than rounding, of {int(wrong)} images or more: a network of it depends on the other images of "
-            "its batch; evaluate the run without --adaptive"
+
+
+def _listed(of: Opened, costs: Sequence[Cost], teacher: RunTeacher) -> Iterator[Member]:
+    """The networks with their sizes."""
+    for i, (model, spent) in enumerate(zip(of.deployed.members, costs, strict=True)):
+        name = f"R_{i}" if i else "S_0"
+        yield Member(name=name, model=model, parameters=spent.parameters, macs=spent.macs)
+    if teacher.network is not None:
+        spent = cost(teacher.network, of.deployed.shape)
+        yield Member(name="teacher", model=teacher.name, parameters=spent.parameters, macs=spent.macs)
+
+
+def _rows(beside: Mapping[str, Measured], taken: Mapping[str, float], macs: Sequence[int]) -> Iterator[Row]:
+    taught = beside.get("teacher")
+    for name, each in beside.items():
+        yield Row(
+            name=name,
+            accuracy=each.accuracy,
+            error=100 - each.accuracy,
+            macs=each.macs,
+            percent_of_sum=100 * each.macs / sum(macs),
+            percent_of_teacher=None if taught is None else 100 * each.macs / taught.macs,
+            milliseconds=taken[name],
+            exits=each.exits,
         )
-    return int((left != there).sum())
 
 
-def _accuracy(logits: Tensor, y: Tensor) -> float:
-    """Percent."""
-    return 100 * int((logits.argmax(dim=1) == y).sum()) / len(y)
+def _trade_off(at: Point) -> TradeOff:
+    return TradeOff(**at._asdict())
+
+
+def _at(chosen: Chosen, seen: Seen, macs: Sequence[int]) -> TradeOff:
+    return _trade_off(point(*seen, macs, chosen.threshold, energy=chosen.energy))
+
+
+def _curve(seen: Seen, macs: Sequence[int], chosen: Chosen) -> tuple[TradeOff, ...]:
+    return tuple(map(_trade_off, curve(*seen, macs, energy=chosen.energy)))

@@ -43,7 +43,8 @@ class Wish(NamedTuple):
     @property
     def given(self) -> list[str]:
         """Names of those that are given."""
-        return [name for name, value in zip(self._fields, self, strict=True) if value not in (None, False)]
+        values = zip(self._fields, self, strict=True)
+        return [name for name, value in values if value is not None and value is not False]
 
     def check(self) -> None:
         """Check that there is one at most, in its range.
@@ -96,8 +97,8 @@ def check_choice(
     wish.check()
     if not wish.given and stored is not None and energy not in (None, stored.energy or energy):
         raise ValueError(
-            f"the stored threshold, {stored}, is not for --energy {energy}: give --energy {stored.energy}, or "
-            f"choose a threshold for it: {', '.join(map(flag, wish._fields))}"
+            f"the stored threshold, {stored}, is not for --energy {energy}: leave it out, or choose another "
+            f"threshold by one of {', '.join(map(flag, wish._fields))}"
         )
     needs = wish.given != ["threshold"] if wish.given else stored is None
     if needs and not images:
@@ -147,7 +148,10 @@ def _by_rule(
     try:
         if wish.accuracy is not None:
             found = cheapest(logits, y, macs, wish.accuracy, energy=energy)
-            return found.threshold, f"the smallest cost with an accuracy of {wish.accuracy:g} % or more on D_v"
+            return (
+                found.threshold,
+                f"the smallest cost with an accuracy of {wish.accuracy:g} % or more on D_v",
+            )
         if wish.accuracy_drop is not None:
             full = point(logits, y, macs, math.inf, energy=energy).accuracy
             found = cheapest(logits, y, macs, full - wish.accuracy_drop - ROUNDING, energy=energy)

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from ..config.grammar import flag
 from ..config.groups import Group
 from ..config.words import count
 from ..engine.errors import RunError
+from .choice import Wish
 from .console import show
 from .parsing import parsed_alone
 from .subject import On as On
@@ -73,6 +75,10 @@ Measure a finished run's deployed network: top-1, top-5, NLL, calibration, each 
 
 --data takes other images: a folder or a data set with the same classes, matched by name. Images that
 have moved are recognised, and divided as they were in the run; others are normalised as the run's were.
+
+--adaptive measures a deployed sum of networks (reskd, ensemble, trained_together) as a cascade: an image
+that the first networks are sure of leaves early. Its threshold is the stored one, or is chosen on D_v,
+images of the run's own data, and stored with the network; cohobate.load(RUN, adaptive=True) uses it.
 """
 
 
@@ -105,11 +111,54 @@ class Command(Group):
     skip_unreadable: bool = Field(
         False, description="Leave out files of a folder that cannot be decoded, and say which."
     )
+    adaptive: bool = Field(
+        False,
+        description="Let images leave early, and show accuracy, cost and time beside the full sum and the "
+        "teacher; one of the options below chooses the threshold anew, without them it is the stored one.",
+    )
+    threshold: float | None = Field(
+        None, ge=0, le=1, description="Threshold: an image leaves once its energy is above it."
+    )
+    accuracy: float | None = Field(
+        None, ge=0, le=100, description="The smallest cost with this accuracy or more on D_v, percent."
+    )
+    accuracy_drop: float | None = Field(
+        None,
+        ge=0,
+        le=100,
+        description="The smallest cost within so many points of the full sum's accuracy on D_v.",
+    )
+    max_macs: float | None = Field(
+        None,
+        gt=0,
+        description="The best accuracy on D_v within this mean number of multiply-accumulates an image.",
+    )
+    by_energy: bool = Field(False, description="The mean energy of the full sum on D_v (ResKD, eq. 10).")
+    energy: Literal["sum", "added"] | None = Field(
+        None,
+        description="Energy that is compared with the threshold: sum, that of the summed logits; added, the "
+        "energies of the networks added up (ResKD's algorithm 2 as printed). By default that of the stored "
+        "threshold, or sum.",
+    )
+
+    @model_validator(mode="after")
+    def _only_adaptive(self) -> Command:
+        given = [*self.wish.given, *(["energy"] if self.energy is not None else [])]
+        if given and not self.adaptive:
+            raise ValueError(f"{flag(given[0])} has no effect without --adaptive: give it, or leave it out")
+        self.wish.check()
+        return self
+
+    @property
+    def wish(self) -> Wish:
+        """What the threshold shall be, or do."""
+        return Wish(*(getattr(self, name) for name in Wish._fields))
 
 
 def main(arguments: list[str]) -> None:
     """Measure the finished run RUN: top-1, top-5, NLL, calibration, each class."""
     command = parsed_alone("cohobate evaluate", arguments, Command, ABOUT)
+    from ..report.tables.adaptive import adaptive_notes, to_rich
     from ..report.tables.terminal import measures_table
     from ..runs.reading import read_run
 
@@ -121,6 +170,13 @@ def main(arguments: list[str]) -> None:
         command.skip_unreadable,
     )
     run, weights = command.run, command.weights
+    if command.adaptive:
+        from .adaptive import evaluate_adaptive
+
+        adaptive = evaluate_adaptive(run, command.split, weights, on, command.wish, command.energy, say=print)
+        show(to_rich(adaptive, str(run)))
+        print("\n".join(adaptive_notes(adaptive)))
+        return
     measured, classes, which = evaluate_run(run, command.split, weights, on, say=print)
     title = f"{run}, {which} split, {weights} weights, {count(measured['images'], 'image')}"
     show(measures_table(title, measured, classes, read_run(run).headline))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-ROUNDS = (3, 15)
+ROUNDS = (3, 51)
 """How many rounds there are, at least and at most; an odd number, which has a middle."""
 SECONDS = 20.0
 """That all rounds together take about, where that many rounds are allowed."""

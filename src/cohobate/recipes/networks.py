@@ -97,15 +97,15 @@ def load(
     """The network that a run deployed, ready to predict (evaluation mode): images -> logits.
 
     Its ``class_names`` are in the order of the logits, ``features(x)`` gives its whole Output, and its keys
-    are those of the file. With ``adaptive`` it is a :class:`cohobate.Cascade`: each image runs through as many
-    networks of the deployed sum as it needs.
+    are those of the file. With ``adaptive`` it is a :class:`cohobate.Cascade`: each image runs through as
+    many networks of the deployed sum as it needs.
 
     Args:
         path: a run folder (its last weights) or a ``deployed*.safetensors`` file.
         classes: refuse a network that predicts another number of classes; or the names of the classes in
             the order that the logits shall have, ``data.classes``.
-        adaptive: whether images leave early, by the threshold that is stored in the file and the reading of the
-            energy that is stored with it.
+        adaptive: whether images leave early, by the threshold that is stored in the file and the reading of
+            the energy that is stored with it.
         threshold: of the adaptive network, an energy in [0, 1] or math.inf, instead of the stored one.
 
     Raises:
@@ -156,8 +156,8 @@ def require_sum(deployed: Deployed, remedy: str) -> None:
     """
     if len(deployed.members) < 2:
         raise ValueError(
-            f"{deployed.path} is one network, {deployed.model}, and no sum of several, so no image can leave early; "
-            f"the methods reskd, ensemble and trained_together deploy a sum; {remedy}"
+            f"{deployed.path} is one network, {deployed.model}, and no sum of several, so no image can leave "
+            f"early; the methods reskd, ensemble and trained_together deploy a sum; {remedy}"
         )
 
 

@@ -126,7 +126,8 @@ class Adaptive(Record):
         on_chosen: of the chosen threshold on D_v.
         curve_chosen: trade-off over thresholds on D_v; empty without D_v.
         curve_measured: the same on the images measured.
-        notes: remarks for readers.
+        moved: how many images left the cascade elsewhere than the logits of whole batches say, by rounding.
+        same_images: whether D_v is among the images measured.
     """
 
     weights: Literal["last", "best"]
@@ -144,7 +145,8 @@ class Adaptive(Record):
     on_chosen: TradeOff | None
     curve_chosen: tuple[TradeOff, ...]
     curve_measured: tuple[TradeOff, ...]
-    notes: tuple[str, ...]
+    moved: int
+    same_images: bool
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -177,6 +179,6 @@ def read_adaptive(folder: Path) -> Adaptive | None:
     except (ValueError, ValidationError) as error:
         first = str(error).replace("\n", " ")
         raise ValueError(
-            f"{path} is not what `cohobate evaluate --adaptive` writes ({first}); evaluate {folder} again, or "
-            "remove the file"
+            f"{path} is not what `cohobate evaluate --adaptive` writes ({first}); evaluate {folder} again, "
+            "or remove the file"
         ) from error

@@ -14,7 +14,6 @@ from ..engine.errors import RunError
 from .adaptive import from_record, to_record
 from .layout import weights_file
 
-
 READINGS = ("sum", "added")
 """What may be compared with the threshold of a cascade."""
 
@@ -80,8 +79,8 @@ class Deployed(NamedTuple):
         energy, rule = self.found.get("threshold_energy"), self.found.get("threshold_rule")
         if not isinstance(value, float | int) or not value >= 0 or energy not in (None, *READINGS):
             raise RunError(
-                f"{self.path} stores the threshold {self.found['threshold']!r} of the energy {energy!r}, which "
-                "is none of a cascade: `cohobate evaluate RUN --adaptive --by-energy` stores a new one"
+                f"{self.path} stores {self.found['threshold']!r} as the threshold of a cascade, with the "
+                f"energy {energy!r}, which it cannot be; restore the file, or train the run again"
             )
         return StoredThreshold(float(value), energy, rule)
 
