@@ -55,6 +55,8 @@ def _trained(of: Opened, spec: str) -> nn.Module:
     """A teacher that was trained by the name of its model, from the folder that the run recorded."""
     recorded = of.run.outcome.get("teachers", [])
     folder = next((Path(teacher["folder"]) for teacher in recorded if teacher["model"] == spec), None)
-    if folder is None or not RunFolder(folder).finished:
+    if folder is None:
+        raise RunError(f"{spec} has no weights, and none was trained for the run, which does not use it")
+    if not RunFolder(folder).finished:
         raise RunError(f"it was trained for the run, and is not in {folder} any more")
     return load(folder, len(of.deployed.classes)).network

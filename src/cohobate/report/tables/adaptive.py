@@ -75,10 +75,10 @@ def _notes(adaptive: Adaptive) -> Iterator[str]:
         yield "D_v is among the images measured here, so they say nothing about how well the threshold holds."
     timing = adaptive.timing
     yield (
-        f"MACs: multiply-accumulates of an image, mean; ms: its time on {timing.device}, {count(timing.threads, 'thread')}, {timing.precision}, batches of "
-        f"{timing.batch_size}: median of {count(timing.rounds, 'round')} over "
-        f"{count(timing.images, 'image')}, in each of which every network takes its turn. The energies are in "
-        "the time, not in the multiply-accumulates."
+        f"MACs: multiply-accumulates of an image, mean. ms: its time on {timing.device}, "
+        f"{count(timing.threads, 'thread')}, {timing.precision}, in batches of {timing.batch_size}; median "
+        f"of {count(timing.rounds, 'round')} over {count(timing.images, 'image')}, in each of which every "
+        "network takes its turn. The energies are part of the time, not of the multiply-accumulates."
     )
     if adaptive.moved:
         yield (
@@ -114,7 +114,7 @@ def to_rich(adaptive: Adaptive, run: str) -> Table:
     table = Table(title=Text(f"{run}, {title(adaptive)}"))
     for heading in rows[0]:
         named = heading == "network"
-        table.add_column(heading.replace(", %", " %"), justify="left" if named else "right", no_wrap=named)
+        table.add_column(heading.replace(", %", " %"), justify="left" if named else "right", overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row.values()))
     return table
