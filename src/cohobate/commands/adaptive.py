@@ -13,27 +13,25 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..analysis.cost import Cost, cost
-from ..core import Sum, as_output, match_classes, running_sums
-from ..data.dataset import Dataset, Split
+from ..core import Sum, as_output
 from ..data.loaders import eval_loader
-from ..engine.errors import RunError
 from ..engine.evaluate import autocast, evaluating, predictions
 from ..inference.cascade import Cascade
 from ..inference.search import Point
 from ..inference.thresholds import curve, point
-from ..recipes.energy import SHARE, energy_images
 from ..recipes.networks import rebuilt, require_sum
 from ..report.files import run_files
-from ..runs.adaptive import Adaptive, ChosenOn, Member, Row, Timing, TradeOff, write_adaptive
+from ..runs.adaptive import Adaptive, Member, Row, Timing, TradeOff, write_adaptive
 from ..runs.deployed import BY_PLAN, StoredThreshold, store_threshold
 from ..runs.folder import write_files
 from ..runs.reading import read_run
 from .cascading import left
 from .choice import Chosen, Reading, Wish, check_choice, choose
 from .feeds import split_loader
+from .prefixes import Seen, dv_of, members, ordered, predicted
 from .run_teacher import RunTeacher, teacher_of
 from .subject import On, Opened, Part, Shown, Weights, opened, own_images, shown
 from .timing import times
@@ -42,34 +40,6 @@ TIMED, TIMED_BATCH = (64, 512), 128
 """Images of which the time is measured, at least and at most, and of a batch."""
 TIMED_MACS = 2.5e11
 """Multiply-accumulates of all networks together that one round of the timing takes about at most."""
-
-
-class Seen(NamedTuple):
-    """What a sum predicts.
-
-    Attributes:
-        logits: (n + 1, N, K), of S_0, S_1 ... S_n, in the order of the data's classes.
-        y: (N,), the labels.
-    """
-
-    logits: Tensor
-    y: Tensor
-
-    def accuracy(self, logits: Tensor) -> float:
-        """That of logits of these images, (N, K), in percent."""
-        return 100 * int((logits.argmax(dim=1) == self.y).sum()) / len(self.y)
-
-
-class DV(NamedTuple):
-    """D_v, the images on which the threshold is chosen.
-
-    Attributes:
-        images: with their data set, and the order in which its classes are among the network's logits.
-        facts: for the record.
-    """
-
-    images: tuple[Split, Dataset, Sequence[int] | None]
-    facts: ChosenOn
 
 
 class Measured(NamedTuple):
@@ -119,12 +89,12 @@ def evaluate_adaptive(
     with evaluating(network):
         costs = [cost(member, of.deployed.shape) for member in members(network)]
         macs = [each.macs for each in costs]
-        on_dv = None if dv is None else _predicted(network, of, *dv.images, seen.device)
+        on_dv = None if dv is None else predicted(network, of, *dv.images, seen.device)
         chosen = choose(wish, energy, stored, on_dv, macs)
         measured = seen.images, seen.dataset, seen.order
-        predicted = _predicted(network, of, *measured, seen.device)
+        sums = predicted(network, of, *measured, seen.device)
         teacher = teacher_of(of, seen.dataset, say)
-        beside, moved = _beside(network, of, seen, chosen, macs, predicted, teacher)
+        beside, moved = _beside(network, of, seen, chosen, macs, sums, teacher)
         taken, timing = _timed(beside, of, seen)
     adaptive = Adaptive(
         weights=weights,
@@ -141,7 +111,7 @@ def evaluate_adaptive(
         timing=timing,
         on_chosen=None if on_dv is None else _at(chosen, on_dv, macs),
         curve_chosen=() if on_dv is None else _curve(on_dv, macs, chosen),
-        curve_measured=_curve(predicted, macs, chosen),
+        curve_measured=_curve(sums, macs, chosen),
         moved=moved,
         same_images=seen.own and dv is not None and dv.facts.split == seen.split,
     )
@@ -154,90 +124,38 @@ def evaluate_adaptive(
     return adaptive
 
 
-def members(network: nn.Module) -> list[nn.Module]:
-    """S_0, R_1 ... R_n of a sum."""
-    return list(network.get_submodule("networks").children())
-
-
-def dv_of(of: Opened, dataset: Dataset) -> DV:
-    """D_v of a run, as it recorded it, out of its images.
-
-    Raises:
-        ValueError: it is empty.
-    """
-    config = of.run.config
-    split, share = config.get("energy_split", "train"), config.get("energy_share", SHARE)
-    images = energy_images(dataset, split, share, of.config.seed)
-    order = match_classes(of.deployed.classes, dataset.classes, f"the network of {of.run.folder}").order
-    facts = ChosenOn(split=split, images=len(images), trained_on=split == "train")
-    return DV((images, dataset, order), facts)
-
-
-def _predicted(
-    network: nn.Module,
-    of: Opened,
-    images: Split,
-    dataset: Dataset,
-    order: Sequence[int] | None,
-    device: torch.device,
-) -> Seen:
-    """The logits of every prefix of a sum, image by image."""
-
-    def prefixes(x: Tensor) -> dict[str, Tensor]:
-        sums = running_sums([as_output(member(x)).logits for member in members(network)])
-        return {f"S_{i}": _ordered(logits, order) for i, logits in enumerate(sums)}
-
-    labels, found = [], []
-    loader = split_loader(images, dataset, device, of.config.workers)
-    for y, logits in predictions(prefixes, loader, device, of.config.precision):
-        labels.append(y.cpu())
-        found.append(torch.stack(list(logits.values())).float().cpu())
-    whole = torch.cat(found, dim=1)
-    if not whole.isfinite().all():
-        raise RunError(
-            f"the logits of {of.deployed.path} are not finite; train the run again with a lower lr, or with "
-            "clip"
-        )
-    return Seen(whole, torch.cat(labels))
-
-
-def _ordered(logits: Tensor, order: Sequence[int] | None) -> Tensor:
-    """Logits in the order of the data's classes."""
-    return logits if order is None else logits[:, list(order)]
-
-
 def _beside(
     network: nn.Module,
     of: Opened,
     seen: Shown,
     chosen: Chosen,
     macs: Sequence[int],
-    predicted: Seen,
+    sums: Seen,
     teacher: RunTeacher,
 ) -> tuple[dict[str, Measured], int]:
     """S_0, every prefix, the sum, the cascade, the teacher; how many images rounding moved in the cascade."""
     parts, so_far = members(network), list(accumulate(macs))
     beside = {
-        f"S_{i}": Measured(Sum(parts[: i + 1]) if i else parts[0], predicted.accuracy(logits), so_far[i])
-        for i, logits in enumerate(predicted.logits)
+        f"S_{i}": Measured(Sum(parts[: i + 1]) if i else parts[0], sums.accuracy(logits), so_far[i])
+        for i, logits in enumerate(sums.logits)
     }
     cascade = Cascade(parts, chosen.threshold, energy=chosen.energy).eval()
     loader = partial(split_loader, seen.images, seen.dataset, seen.device, of.config.workers)
-    ran = left(cascade, loader(), seen.device, of.config.precision, seen.order, predicted.logits)
+    ran = left(cascade, loader(), seen.device, of.config.precision, seen.order, sums.logits)
     spent = sum(share * cost_ for share, cost_ in zip(ran.shares, so_far, strict=True))
-    beside["adaptive"] = Measured(cascade, predicted.accuracy(ran.logits), spent, ran.shares)
+    beside["adaptive"] = Measured(cascade, sums.accuracy(ran.logits), spent, ran.shares)
     if teacher.network is not None:
         taught = teacher.network.to(seen.device)
         with evaluating(taught):
             found = predictions(
-                lambda x: {"T": _ordered(as_output(taught(x)).logits, seen.order)},
+                lambda x: {"T": ordered(as_output(taught(x)).logits, seen.order)},
                 loader(),
                 seen.device,
                 of.config.precision,
             )
             logits = torch.cat([each["T"].float().cpu() for _, each in found])
         spent = cost(taught, of.deployed.shape).macs
-        beside["teacher"] = Measured(taught, predicted.accuracy(logits), spent)
+        beside["teacher"] = Measured(taught, sums.accuracy(logits), spent)
     return beside, ran.moved
 
 

@@ -9,6 +9,7 @@ import math
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ..config.grammar import flag
+from ..config.words import count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -155,7 +156,7 @@ def _by_rule(
         if wish.accuracy_drop is not None:
             full = point(logits, y, macs, math.inf, energy=energy).accuracy
             found = cheapest(logits, y, macs, full - wish.accuracy_drop - ROUNDING, energy=energy)
-            points = f"{wish.accuracy_drop:g} points"
+            points = count(wish.accuracy_drop, "point")
             return found.threshold, f"the smallest cost within {points} of the full sum's accuracy on D_v"
         if wish.max_macs is not None:
             found = most_accurate(logits, y, macs, wish.max_macs, energy=energy)

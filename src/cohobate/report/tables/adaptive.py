@@ -97,7 +97,7 @@ def _about_dv(adaptive: Adaptive) -> str:
     learned = (
         ", which the networks were trained on, so that the accuracy there is optimistic"
         if chosen_on.trained_on
-        else ", which are held out"
+        else ", held out"
     )
     return (
         f"D_v: {count(chosen_on.images, f'{kind} image')}{learned}. There this threshold gives an accuracy "
