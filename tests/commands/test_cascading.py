@@ -102,7 +102,7 @@ def test_rounding_at_the_threshold_is_counted_and_more_is_refused(x: Tensor) -> 
 
 
 def test_times_are_medians_of_rounds_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a clock that only the networks move, on 5 images in two batches; the round that warms up is left out."""
+    """By a clock that only the networks move; on 5 images in two batches; the first round warms up."""
     monkeypatch.setattr(timing, "ROUNDS", (3, 5))
     clock = 0.0
     monkeypatch.setattr(timing.time, "perf_counter", lambda: clock)
