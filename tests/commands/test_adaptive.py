@@ -261,8 +261,13 @@ def test_the_images_measured_do_not_move_the_threshold() -> None:
 
 
 @pytest.mark.usefixtures("no_page")
-def test_classes_in_another_order_are_matched_by_name() -> None:
-    """Of the cascade, of every sum and of the teacher."""
+@pytest.mark.parametrize("by", ["name", "folder"])
+def test_classes_in_another_order_are_matched_by_name(by: str) -> None:
+    """Of the cascade, of every sum and of the teacher, however the run was told of it."""
+    if by == "folder":
+        (folder,) = Path("runs/teachers").iterdir()
+        config = yaml.safe_load(Path("run/run.yaml").read_text())
+        Path("run/run.yaml").write_text(yaml.safe_dump(config | {"teacher": [str(folder)]}))
     held = dict(np.load("mine.npz"))
     turned = {key: 9 - value if key.startswith("y") else value for key, value in held.items()}
     np.savez("turned.npz", **turned, classes=np.array([str(k) for k in range(9, -1, -1)]))
