@@ -44,7 +44,7 @@ def elements_of_modules(network: nn.Module) -> int:
 
 @pytest.mark.parametrize("column", [0, 1], ids=["tiny_imagenet", "imagenet"])
 def test_sizes_and_why_the_printed_mflops_are_higher(column: int) -> None:
-    """Parameters are the printed ones; MFLOPs are so once elements of some modules count as an operation each.
+    """Parameters are the printed ones; so are MFLOPs, once elements of some modules count as operations.
 
     Multiply-accumulates and two for each output of a batch norm, which give all MFLOPs of tables 2 to 6, are
     0.1 to 0.2 percent less than table 7 prints. The difference is what a counter adds that knows modules of
