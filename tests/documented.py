@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -45,8 +46,8 @@ def options_of(words: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> list[Tr
         seen.extend(configure(spec, training, others["setup"])[1] for spec in methods)
         return SimpleNamespace(diverged={}), []
 
-    def sweep(method: str, option: str, values: Any, seeds: Any, training: Training, *a: Any, **k: Any) -> Any:
-        seen.append(training)
+    def sweep(*arguments: Any, **others: Any) -> Any:
+        seen.append(arguments[4])
         return None, []
 
     def alone(program: str, arguments: Sequence[str], command: Any, about: str) -> Any:
@@ -68,8 +69,6 @@ def options_of(words: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> list[Tr
         else:
             parsed = module.parsed_alone
             patch.setattr(module, "parsed_alone", alone)
-        try:
+        with suppress(Accepted):
             cli.main([command, *rest])
-        except Accepted:
-            pass
     return seen
