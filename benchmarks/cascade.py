@@ -111,9 +111,9 @@ def measure(
 
 
 def report(names: Sequence[str], batch_size: int, share: float, row: Row) -> None:
-    middle, low, high = (100 * part for part in row.time)
+    arithmetic, middle, low, high = (100 * part for part in (row.arithmetic, *row.time))
     print(
-        f"{'+'.join(names):18} {batch_size:5} {100 * share:5.0f}% {row.ms:9.3f} {100 * row.arithmetic:10.1f}% "
+        f"{'+'.join(names):18} {batch_size:5} {100 * share:5.0f}% {row.ms:9.3f} {arithmetic:10.1f}% "
         f"{middle:7.1f}% [{low:5.1f}%, {high:5.1f}%] {row.kept:6.2f}{'' if row.kept >= BAR else '  missed'}",
         flush=True,
     )

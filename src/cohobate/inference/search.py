@@ -70,7 +70,7 @@ class Search:
         first, *others = _checked_macs(macs, len(logits))
         energies, order = highest(logits, energy).sort(dim=1)
         given = None if thresholds is None else torch.tensor(thresholds, dtype=torch.float64)
-        chosen = _candidates(energies) if given is None else given
+        chosen = candidates(energies) if given is None else given
         self.images = len(y)
         self.thresholds = chosen.to(logits.device)
         self.on = torch.searchsorted(
@@ -126,7 +126,7 @@ def highest(logits: Tensor, energy: Reading) -> Tensor:
     return energies[:-1].cummax(dim=0).values
 
 
-def _candidates(energies: Tensor) -> Tensor:
+def candidates(energies: Tensor) -> Tensor:
     """A threshold for each way in which images with these energies can leave, ascending.
 
     Between two neighbouring energies it is their middle, or the lower one where no number lies between
