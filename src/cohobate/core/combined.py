@@ -162,5 +162,11 @@ def in_order(networks: Sequence[nn.Module], what: str) -> list[nn.Module]:
     for i, theirs in enumerate(names):
         if theirs is not None and names[0] is not None:
             order = match_classes(theirs, names[0], f"network {i + 1} of a {what}").order
-            bare[i] = bare[i] if order is None else Reordered(bare[i], order)
+            bare[i] = bare[i] if order is None else _reordered(bare[i], order)
     return bare
+
+
+def _reordered(network: nn.Module, order: Sequence[int]) -> nn.Module:
+    reordered = Reordered(network, order)
+    reordered.training = network.training  # in the mode of what it wraps
+    return reordered

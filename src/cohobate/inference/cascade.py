@@ -24,10 +24,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..core import as_output, names_of
-from ..core.combined import add, check_shapes, in_order
+from ..core import as_output, names_of, precise_energy
+from ..core.combined import check_shapes, in_order
 from ..core.options import checked
-from .energies import Reading, check_threshold, precise
+from .energies import Reading, check_threshold
 
 
 class Exits(NamedTuple):
@@ -101,58 +101,62 @@ class Cascade(nn.Module):
 
     def _run(self, x: Tensor) -> tuple[Tensor, list[Tensor | slice]]:
         """Logits, and the rows that ran through each network after the first, as far as any did."""
-        self._refuse_training()
-        first, *others = self.networks
-        result = sums = _first(as_output(first(x)).logits)
+        first, *others = self._ready()
+        logits = as_output(first(x)).logits
+        result = sums = _wide(logits)  # S_0
         rows: Tensor | slice = slice(None)
         ran: list[Tensor | slice] = []
+        running: Tensor | float = 0.0
         # Energies are at most 1: where they are not added up, none is above 1.
-        leave = self.threshold < (1 if self.energy == "sum" else math.inf)
-        running = precise(sums) if leave and others else None  # E_0
+        early = self.threshold < (1 if self.energy == "sum" else math.inf)
         for network in others:
-            if running is not None:
-                stay = (running <= self.threshold).nonzero().squeeze(1)
-                if len(stay) == 0:
+            if early:
+                is_sum = self.energy == "sum"
+                running = precise_energy(sums) if is_sum else running + precise_energy(logits)  # Algorithm 2
+                stay = _staying(running, self.threshold)
+                if stay is None:
                     break
-                if len(stay) < len(sums):
-                    x, sums, running = (
-                        _rows(x, stay),
-                        sums.index_select(0, stay),
-                        running.index_select(0, stay),
-                    )
-                    rows = stay if isinstance(rows, slice) else rows.index_select(0, stay)
+                if isinstance(stay, Tensor):
+                    x, sums, running = _rows(x, stay), _rows(sums, stay), _rows(running, stay)
+                    rows = stay if isinstance(rows, slice) else _rows(rows, stay)
             logits = as_output(network(x)).logits
-            check_shapes([sums, logits], "Cascade")
-            sums = add(sums, logits)  # Eq. 5
+            if logits.shape != sums.shape:
+                check_shapes([sums, logits], "Cascade")
+            sums = sums + logits  # Eq. 5; of float32 or wider, as Sum adds
+            result = sums if isinstance(rows, slice) else result.index_copy(0, rows, sums)  # Eq. 11
             ran.append(rows)
-            result = sums if isinstance(rows, slice) else _written(result, rows, sums)  # Eq. 11
-            if running is not None and network is not others[-1]:
-                running = precise(sums) if self.energy == "sum" else running + precise(logits)  # Algorithm 2
         return result, ran
 
-    def _refuse_training(self) -> None:
-        for i, network in enumerate(self.networks):
+    def _ready(self) -> list[nn.Module]:
+        networks = list(self.networks)
+        for i, network in enumerate(networks):
             if network.training:
                 raise ValueError(
                     f"network {i + 1} of a Cascade is in training mode, in which its batch norms would "
                     "depend on which images are left; call .eval() first"
                 )
+        return networks
 
 
-def _first(logits: Tensor) -> Tensor:
-    """The logits of the first network, of the type that the sum with others has."""
+def _wide(logits: Tensor) -> Tensor:
+    """Logits, in float32 where they are of half precision."""
     if logits.ndim != 2:
         raise ValueError(f"a Cascade is of logits of images, (B, K), got shape {tuple(logits.shape)}")
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
-def _written(result: Tensor, rows: Tensor, sums: Tensor) -> Tensor:
-    """The result with other sums in these rows."""
-    return result.to(sums.dtype).index_copy(0, rows, sums)
+def _staying(energies: Tensor, threshold: float) -> Tensor | slice | None:
+    """Rows of the images that go on; a slice of all if no image leaves, None if all do."""
+    if len(energies) == 1:  # a number is read in less time than rows are listed
+        return slice(None) if energies.item() <= threshold else None
+    rows = (energies <= threshold).nonzero().squeeze(1)
+    if len(rows) == len(energies):
+        return slice(None)
+    return rows if len(rows) else None
 
 
 def _rows(x: Tensor, rows: Tensor) -> Tensor:
-    """Some images of a batch, in the memory layout of the batch."""
+    """Some rows of a batch; channels_last images stay so."""
     if x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last):
         return x.movedim(1, 3).index_select(0, rows).movedim(3, 1)
     return x.index_select(0, rows)

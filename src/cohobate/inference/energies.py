@@ -1,4 +1,4 @@
-"""What a cascade and the search for its threshold share: energies, their two readings, the threshold."""
+"""What a cascade and the search for its threshold share: the readings of the energy, the threshold."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ import math
 from numbers import Real
 from typing import Annotated, Literal
 
-from torch import Tensor
-
-from ..core import energy as energy_of
 from ..core.options import Doc
 
 Reading = Annotated[
@@ -18,15 +15,6 @@ Reading = Annotated[
         "networks added up, which may exceed 1 (algorithm 2 as printed)."
     ),
 ]
-
-
-def precise(logits: Tensor) -> Tensor:
-    """The energy of each image in float64, (B, K) -> (B,), at most 1.
-
-    In float32 the energies of all images that a network is very sure of are 1, so that no threshold could
-    tell them apart; the energies of images that a network was trained on are of that kind.
-    """
-    return energy_of(logits.detach().double())  # Eq. 8
 
 
 def check_threshold(threshold: float) -> float:

@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .energies import Reading, precise
+from ..core import precise_energy
+from .energies import Reading
 
 
 class Point(NamedTuple):
@@ -69,7 +70,7 @@ class Search:
         first, *others = _checked_macs(macs, len(logits))
         energies, order = highest(logits, energy).sort(dim=1)
         given = None if thresholds is None else torch.tensor(thresholds, dtype=torch.float64)
-        chosen = _candidates(energies) if given is None else given
+        chosen = candidates(energies) if given is None else given
         self.images = len(y)
         self.thresholds = chosen.to(logits.device)
         self.on = torch.searchsorted(
@@ -116,15 +117,16 @@ def highest(logits: Tensor, energy: Reading) -> Tensor:
         ValueError: logits of another shape than (n + 1, N, K), of no image, or not finite.
     """
     check_logits(logits)
-    if energy == "sum":
-        parts = [precise(each) for each in logits]
-    else:  # R_i is the difference of two sums.
-        parts = [precise(logits[0]), *(precise(b.double() - a.double()) for a, b in pairwise(logits))]
-    energies = torch.stack(parts) if energy == "sum" else torch.stack(parts).cumsum(dim=0)
+    parts = list(logits)
+    if energy == "added":  # R_i is the difference of two sums.
+        parts[1:] = [after.double() - before.double() for before, after in pairwise(logits)]
+    energies = torch.stack([precise_energy(part) for part in parts])
+    if energy == "added":
+        energies = energies.cumsum(dim=0)
     return energies[:-1].cummax(dim=0).values
 
 
-def _candidates(energies: Tensor) -> Tensor:
+def candidates(energies: Tensor) -> Tensor:
     """A threshold for each way in which images with these energies can leave, ascending.
 
     Between two neighbouring energies it is their middle, or the lower one where no number lies between
