@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
 
-from ..engine.checkpoint import write_json
 from .layout import RunFolder
 
 NEVER = "never"
@@ -160,6 +159,8 @@ class Adaptive(Record):
 
 def write_adaptive(folder: Path, adaptive: Adaptive) -> Path:
     """Write the file, whole or not at all."""
+    from ..engine.checkpoint import write_json
+
     path = RunFolder(folder).adaptive
     write_json(path, adaptive.model_dump(mode="json"))
     return path
