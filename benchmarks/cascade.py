@@ -111,7 +111,8 @@ def measure(
 def report(names: Sequence[str], batch_size: int, share: float, row: Row) -> None:
     print(
         f"{'+'.join(names):18} {batch_size:5} {100 * share:5.0f}% {row.ms:9.3f} "
-        f"{100 * row.arithmetic:10.1f}% {100 * row.time:10.1f}% {row.kept:6.2f}{'' if row.kept >= BAR else '  missed'}",
+        f"{100 * row.arithmetic:10.1f}% {100 * row.time:10.1f}% {row.kept:6.2f}"
+        f"{'' if row.kept >= BAR else '  missed'}",
         flush=True,
     )
 
