@@ -56,12 +56,17 @@ from .methods.frskd_sla import FRSKDSLA as FRSKDSLA
 from .methods.hard_label import HardLabel as HardLabel
 from .methods.kd import KD as KD
 from .methods.kd import softened_kl as softened_kl
+from .methods.l2 import L2 as L2
 from .methods.logit_standardisation import Standardised as Standardised
 from .methods.ofd import OFD as OFD
 from .methods.okddip import SelfAttention as SelfAttention
 from .methods.okddip import TwoLevel as TwoLevel
 from .methods.one import ONE as ONE
 from .methods.one import BranchGate as BranchGate
+from .methods.reskd import EnsembleMember as EnsembleMember
+from .methods.reskd import MutualResKD as MutualResKD
+from .methods.reskd import OfLogits as OfLogits
+from .methods.reskd import ResKD as ResKD
 from .methods.reviewkd import ReviewKD as ReviewKD
 from .methods.rkd import RKD as RKD
 from .methods.sad import SAD as SAD

@@ -9,10 +9,10 @@ from functools import cache, partial
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..config.groups import Settings
-from ..core import Frozen, Loader, Method, Term
+from ..core import Frozen, Loader, Method, Term, as_output
 from ..data.augment.autoaugment import PolicyName
 from ..data.augment.labels import Smoothed, Weighted, class_weights
 from ..data.augment.mixing import Mixed
@@ -22,7 +22,7 @@ from ..data.order import own_seed
 from ..data.taught import Taught, obstacle
 from ..data.unlabelled import WithUnlabelled, fitting
 from ..engine import distributed
-from ..engine.evaluate import autocast
+from ..engine.evaluate import autocast, evaluating
 from ..engine.feeds import Feeds
 from ..engine.measures.classification import CLASSIFICATION
 
@@ -225,6 +225,22 @@ def split_loader(split: Split, dataset: Dataset, device: torch.device, workers: 
         world=world,
         workers=workers,
     )
+
+
+def all_logits(
+    network: nn.Module, split: Split, dataset: Dataset, device: torch.device, workers: int
+) -> Tensor:
+    """The logits of a network in evaluation mode for every image of a split, in order.
+
+    Every process computes all of them, in float32 whatever the precision of the run: so all know the same.
+
+    Returns:
+        (N, K), float32, on the CPU.
+    """
+    loader = eval_loader(split, dataset, batch_size=min(500, len(split)), device=device, workers=workers)
+    network.to(device)
+    with evaluating(network):
+        return torch.cat([as_output(network(batch.x)).logits.float().cpu() for batch in loader.epoch(0)])
 
 
 def with_labels(loader: Loader, settings: Settings, dataset: Dataset, device: torch.device) -> Loader:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import field, make_dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import tyro
 from pydantic.fields import FieldInfo
@@ -126,6 +126,8 @@ def _typed(name: str, info: FieldInfo) -> Any:
         return Annotated[(info.annotation, help_, switch(name), *marks)]
     if any(isinstance(mark, Changing) for mark in info.metadata):
         return Annotated[(float | str, help_, NUMBER_OR_COURSE, *marks)]
+    if type(None) in get_args(info.annotation) and info.default is not None and not info.is_required():
+        return Annotated[(float | str | None, help_, NUMBER_OR_NONE, *marks)]
     if not takes_several(info.annotation):
         return Annotated[(info.annotation, help_, *marks)]
     constructor = several(info.annotation, split=WHOLE not in info.metadata)
@@ -167,6 +169,15 @@ NUMBER_OR_COURSE: PrimitiveConstructorSpec[Any] = PrimitiveConstructorSpec(
     str_from_instance=lambda value: [str(value)],
 )
 """How an option that may change over the run is typed: ``4``, or ``8..2``."""
+
+NUMBER_OR_NONE: PrimitiveConstructorSpec[Any] = PrimitiveConstructorSpec(
+    nargs=1,
+    metavar="FLOAT|none",
+    instance_from_str=lambda texts: None if texts[0].lower() == "none" else texts[0],
+    is_instance=lambda value: value is None or isinstance(value, float | int | str),
+    str_from_instance=lambda value: [str(value).lower()],
+)
+"""How a number that can be switched off is typed: ``0.9``, or ``none``."""
 
 
 # ---------------------------------------------------------------- switches that may be left to the data

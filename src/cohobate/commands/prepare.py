@@ -7,27 +7,26 @@ read-outs, once on a batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..config.files import read_config
 from ..config.grammar import text
-from ..config.groups import Settings, Training
-from ..core import Method, Phase, Plan
+from ..config.groups import Training
+from ..core import Phase, Plan
 from ..data.augment.crops import described
 from ..data.dataset import Dataset, Split, fingerprint
 from ..engine import distributed
 from ..engine.errors import RunError
-from ..engine.evaluate import autocast
 from ..engine.feeds import Feeds
 from ..engine.measures.classification import PEER_MEAN
 from ..engine.optim import make_optimizers
-from ..engine.phase import in_layout, out_of_memory, phase_settings, place, smaller_batch
+from ..engine.phase import out_of_memory, phase_settings, place, smaller_batch
 from ..engine.plan import begin
 from ..engine.randomness import unchanged
 from ..recipes.job import Job
@@ -35,9 +34,10 @@ from ..recipes.options import label, own_options
 from ..recipes.recipe import find
 from ..runs.folder import is_of, require_own, untrained
 from ..runs.layout import RunFolder
-from .feeds import make_feeds, refuse_labels
+from .feeds import all_logits, make_feeds, refuse_labels
 from .images import extra_images, read_data
 from .teachers import teacher_run
+from .trial import trial_step
 
 Read = Callable[[Training], Dataset]
 
@@ -76,15 +76,26 @@ class Prepared:
         config = self.config.model_copy(update=own)
         return replace(self, config=config, options=chosen, make_plan=lambda job: recipe.plan(job, chosen))
 
-    def job(self, say: Callable[[str], None], trained: Callable[[str], nn.Module]) -> Job:
-        """The networks, data and options from which the method is made."""
+    def job(
+        self, say: Callable[[str], None], trained: Callable[[str], nn.Module], *, measured: bool = False
+    ) -> Job:
+        """The networks, data and options from which the method is made.
+
+        Args:
+            say: prints a line for the user.
+            trained: name of a model -> this network, trained on these images.
+            measured: whether the plan may look at what its networks predict; not where they are untrained.
+        """
+        config = self.config
+        logits = partial(all_logits, dataset=self.dataset, device=self.device, workers=config.workers)
         return Job(
-            self.config,
+            config,
             self.dataset,
             say,
             trained,
             first=lambda value: distributed.gathered(value)[0],
             apart=unchanged,
+            **({"logits": logits} if measured else {}),
         )
 
     @cached_property
@@ -214,7 +225,8 @@ class Prepared:
         make_optimizers(phase.method, settings, groups)
         self.feeds().train(phase.method, settings)
         try:
-            self._step(phase.method.train(), settings)
+            batch = next(iter(self.feeds(trial=True).train(phase.method, settings).epoch(0)))
+            trial_step(phase.method, batch, settings, self.device)
         except NotImplementedError as error:
             raise ValueError(
                 f"{error} is missing: a method defines forward(batch, turn), predictors() and readouts(x)"
@@ -229,37 +241,6 @@ class Prepared:
         wanted = self.config.readout
         if wanted is not None and wanted not in (known := self.readouts()):
             raise ValueError(f"{self.label} has no read-out {wanted!r}; it has {', '.join(known)}")
-
-    def _step(self, method: Method, settings: Settings) -> None:
-        batch = next(iter(self.feeds(trial=True).train(method, settings).epoch(0)))
-        # As a step has it: a network that a CPU cannot train in channels_last memory crashes on such images.
-        batch = in_layout(batch, settings)._replace(progress=torch.tensor(0.5, device=self.device))
-        with autocast(self.device, settings.precision):
-            for turn in range(method.turns):
-                total(method, method(batch, turn)).backward()
-            with torch.no_grad():
-                method.eval().readouts(batch.x[:2])
-        method.predictors()
-
-
-def total(method: Method, losses: Mapping[str, Tensor]) -> Tensor:
-    """The sum of the loss terms.
-
-    Raises:
-        ValueError: there is none, one is no single number, or no trained parameter affects them.
-    """
-    name = type(method).__name__
-    if not losses:
-        raise ValueError(f"{name} gives no loss: forward(batch, turn) returns loss terms by name")
-    for term, loss in losses.items():
-        if loss.dim():
-            raise ValueError(
-                f"the loss term {term!r} of {name} is of shape {tuple(loss.shape)}; give its mean"
-            )
-    summed: Tensor = sum(losses.values())  # type: ignore[assignment]
-    if not summed.requires_grad:
-        raise ValueError(f"no trained parameter affects the loss of {name}: {', '.join(losses)}")
-    return summed
 
 
 def prepare(method: str, config: Training, read: Read = read_data) -> Prepared:

@@ -64,7 +64,7 @@ def _run(prepared: Prepared, folder: RunFolder, display: Display) -> Result:
     if claim(folder, prepared.method, prepared.config, *about_data):
         display.say(f"note: {folder.path} was of another run, of which nothing was trained; it is begun anew")
     stopper = Stopper(prepared.config.max_minutes)
-    plan = prepared.make_plan(prepared.job(display.say, trained))
+    plan = prepared.make_plan(prepared.job(display.say, trained, measured=True))
     about = _about(prepared)
     folder.failure.unlink(missing_ok=True)
     with stopper.listening():

@@ -9,6 +9,7 @@ from ..config.objects import nearest
 
 TERMS = {
     "kd": "methods.kd:KD",
+    "l2": "methods.l2:L2",
     "standardised_kd": "methods.logit_standardisation:Standardised",
     "dkd": "methods.dkd:DKD",
     "dist": "methods.dist:DIST",
@@ -30,6 +31,9 @@ TAUGHT = {
     "dgkd": "recipes.plans:dgkd",
     "born_again": "recipes.plans:born_again",
     "deit": "methods.deit:DeiT",
+    "reskd": "recipes.reskd:reskd",
+    "ensemble": "recipes.reskd:ensemble",
+    "trained_together": "recipes.reskd:trained_together",
 }
 """Other methods that need a teacher."""
 

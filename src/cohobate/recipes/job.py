@@ -7,13 +7,13 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..config.grammar import without
 from ..config.groups import Training
 from ..config.groups.network import renamed
 from ..core import Frozen, Output, Shape, match_classes
-from ..data.dataset import Dataset
+from ..data.dataset import Dataset, Split
 from ..models.checkpoints import load_weights
 from ..models.surgery.probe import look
 from ..models.surgery.reorder import reorder_head
@@ -43,6 +43,8 @@ class Job:
         trained: name of a model -> this network, trained on these images by the baseline.
         first: a value -> the value of the first process.
         apart: a context in which random draws do not affect later ones.
+        logits: a network and images -> the network's logits, (N, K), float32, on the CPU; None where nothing
+            is measured, as in the check before a run.
     """
 
     training: Training
@@ -51,6 +53,7 @@ class Job:
     trained: Callable[[str], nn.Module] = _not_here
     first: Callable[[float], float] = lambda value: value
     apart: Callable[[], AbstractContextManager[None]] = nullcontext
+    logits: Callable[[nn.Module, Split], Tensor | None] = lambda network, images: None
 
     @property
     def classes(self) -> int:

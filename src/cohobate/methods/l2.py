@@ -1,0 +1,91 @@
+"""Squared L2 distance between the predictions of student and teacher.
+
+Ba, Caruana: Do Deep Nets Really Need to be Deep?, NeurIPS 2014 (between logits, eq. 2); one form of L_(T-S)
+in eq. 3 of ResKD (Li et al., 2021), which prints the other, between softened probabilities.
+
+    S, T        student, teacher        logits, (B, K)
+    t           temperature             of eq. 3 of ResKD
+
+Choices.
+    Scale: classes are summed, the batch (and every position of a dense prediction) is averaged. Ba and
+        Caruana have half of it.
+    Between logits the temperature of ResKD's eq. 3 cancels: t^2 |S / t - T / t|^2 = |S - T|^2. Between
+        probabilities t^2 is inside, as in KD.
+    Weight 0.9 and cross-entropy 0.1: ResKD prints tau * distance + (1 - tau) * cross-entropy and no tau.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from torch import Tensor
+
+from ..core import Batch, Output, Term, float32
+from ..core.courses import Course, now
+from ..core.options import Doc, Temperature, Weight, checked
+
+
+@float32
+def squared_l2(student: Tensor, teacher: Tensor) -> Tensor:
+    """|S - T|^2 summed over the classes, mean over the batch; the caller detaches the teacher.
+
+    Args:
+        student: (B, K) or (B, K, H, W).
+        teacher: the same shape.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if student.shape != teacher.shape:
+        raise ValueError(
+            f"student logits {tuple(student.shape)} and teacher logits {tuple(teacher.shape)} differ; "
+            "both networks must predict the same classes"
+        )
+    return (student - teacher).square().sum(dim=1).mean()  # Li 2021, Eq. 19
+
+
+@float32
+def softened_l2(student_logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor) -> Tensor:
+    """t^2 |softmax(S / t) - softmax(T / t)|^2, summed and averaged as :func:`squared_l2`.
+
+    Args:
+        student_logits: (B, K) or (B, K, H, W).
+        teacher_logits: the same shape; the caller detaches them.
+        temperature: t > 0.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    softened = [(logits / temperature).softmax(dim=1) for logits in (student_logits, teacher_logits)]
+    return temperature**2 * squared_l2(*softened)  # Li 2021, first term of Eq. 3
+
+
+class L2(Term):
+    """Squared L2 distance between the logits, or the softened probabilities (Ba and Caruana, 2014)."""
+
+    logits_only = True
+    reads_labels = False
+    ce_weight: ClassVar[float] = 0.1
+
+    @checked
+    def __init__(
+        self,
+        *,
+        of: Annotated[
+            Literal["logits", "probabilities"],
+            Doc("What is compared: the logits, or the probabilities softened by the temperature."),
+        ] = "logits",
+        temperature: Temperature = 4.0,
+        weight: Weight = 0.9,
+    ) -> None:
+        super().__init__()
+        self.weight = weight
+        self.of = of
+        self.temperature = Course.of(temperature)
+
+    def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
+        target = teacher.logits.detach()
+        if self.of == "logits":
+            return squared_l2(student.logits, target)
+        temperature = now(self.temperature, batch, "the temperature of L2")
+        return softened_l2(student.logits, target, temperature=temperature)

@@ -1,0 +1,295 @@
+"""ResKD as a plan, and the two baselines of its table 2: an ensemble, and networks trained together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le
+from torch import nn
+from typing_extensions import Doc
+
+from ..analysis.cost import cost
+from ..config.declared import PassedOn
+from ..config.words import count
+from ..core import Ending, Frozen, Method, Phase, Plan, Sum, Term
+from ..core.options import Temperature, own
+from ..methods.kd import KD
+from ..methods.l2 import L2
+from ..methods.reskd import EnsembleMember, MutualResKD, OfLogits, ResKD
+from ..methods.rkd import RKD
+from ..methods.supervised import Supervised
+from .energy import SHARE, Energies, ShareOption, SplitOption
+from .job import Job
+from .teachers import untrained
+
+Loss = Literal["l2", "probabilities", "kl"]
+LossOption = Annotated[
+    Loss,
+    Doc(
+        "L_(T-S) of eq. 3: squared L2 between logits, the same between softened probabilities, or KL of "
+        "softened probabilities."
+    ),
+]
+Tau = Annotated[
+    float, Ge(0), Le(1), Doc("tau of eq. 3, weight of the distillation loss; the cross-entropy has 1 - tau.")
+]
+Learn = Annotated[
+    Literal["kd", "labels"],
+    Doc("What the networks learn from: teacher and labels (eq. 3), or the labels alone."),
+]
+Members = Annotated[
+    tuple[str, ...], Doc("Models of the networks beside --model; by default one more like --model.")
+]
+Via = Literal["kd", "dml", "rkd"]
+
+RES_STUDENTS = 3
+"""How many res-students are trained at most where nothing says how many."""
+
+
+def reskd(
+    job: Job,
+    *,
+    res_students: Annotated[
+        tuple[str, ...], Doc("Models of the res-students R_1, R_2 ..., in order; by default --model for all.")
+    ] = (),
+    stages: Annotated[
+        int | None,
+        Ge(1),
+        Doc("Number of res-students at most; by default as many as --res-students names, or 3."),
+    ] = None,
+    stop_share: Annotated[
+        float | None,
+        Gt(0),
+        Doc("Stop once the energy of S_i on D_v exceeds this share of the teacher's; none: never."),
+    ] = 0.9,
+    max_macs: Annotated[
+        float | None,
+        Gt(0),
+        Doc("Stop before S_i would need more multiply-accumulates an image than this; none: no limit."),
+    ] = None,
+    energy_split: SplitOption = "train",
+    energy_share: ShareOption = SHARE,
+    via: Annotated[
+        Via, Doc("The method underneath, in every stage: eq. 3, DML (the teacher learns, too), or RKD.")
+    ] = "kd",
+    loss: LossOption = "l2",
+    tau: Tau = 0.9,
+    temperature: Temperature = 4.0,
+    peer: Annotated[
+        Literal["teacher", "untrained"],
+        Doc("What the learning teacher of --via dml begins as, anew in every stage."),
+    ] = "teacher",
+    rkd_of: Annotated[
+        Literal["logits", "features"],
+        Doc("What --via rkd relates: logits of R_i and T - S_(i-1), or pooled features of R_i and T."),
+    ] = "logits",
+    compare: Annotated[
+        Literal["sum", "residual"] | None,
+        Doc(
+            "What stage i compares: sum, S_(i-1) + R_i with T; residual, R_i with T - S_(i-1), which is the "
+            "same for L2 between logits. By default sum, with --via rkd residual."
+        ),
+    ] = None,
+    **options: Annotated[
+        Any, PassedOn("methods.reskd:ResKD", "methods.rkd:RKD", without=("ce_weight", "compare", "weight"))
+    ],
+) -> Plan:
+    """Res-students learn, one after the other, what their sum lacks of the teacher (Li et al., 2021)."""
+    names = _names(job.training.model, res_students, stages)
+    energies = Energies(job, energy_split, energy_share)
+    teacher = job.teacher()
+    term, ce_weight = _distance(loss, tau, temperature), 1 - tau
+    if via == "rkd":
+        rkd = RKD(**own(RKD, options))
+        term, ce_weight = OfLogits(rkd) if rkd_of == "logits" else rkd, 1.0
+    how = {
+        "ce_weight": ce_weight,
+        "compare": compare or ("residual" if via == "rkd" else "sum"),
+        "ce_of": options["ce_of"],
+    }
+    stage = _Stage(job, teacher, term, how, via == "dml", peer)
+
+    networks = [job.network()]
+    yield Phase("S_0", stage.method(networks[0], ()))
+    energies.measure_teacher(teacher)
+    finished = [energies.add(Frozen(networks[0]))]
+    stop = _Stop(energies, stop_share, max_macs, len(names))
+    stop.say_if_close(job)
+    for number, name in enumerate(names, 1):
+        networks.append(job.build(name))
+        if stop.over_budget(job, name, networks):
+            break
+        yield Phase(f"R_{number}", stage.method(networks[-1], finished))
+        finished.append(energies.add(Frozen(networks[-1])))
+        if stop.close_enough(number):
+            break
+    job.say(f"ResKD ends with {count(len(finished) - 1, 'res-student')}: {stop.reason}")
+    members = (job.training.model, *names)[: len(finished)]
+    return Ending(members, {"stopped": stop.by, "reason": stop.reason, **energies.found()})
+
+
+def ensemble(
+    job: Job,
+    *,
+    members: Members = (),
+    learn: Learn = "kd",
+    energy_split: SplitOption = "train",
+    energy_share: ShareOption = SHARE,
+    loss: LossOption = "l2",
+    tau: Tau = 0.9,
+    temperature: Temperature = 4.0,
+) -> Plan:
+    """Networks are trained each for itself, and their logits added: a baseline of ResKD (Li et al., 2021)."""
+    specs = (job.training.model, *(members or (job.training.model,)))
+    energies = Energies(job, energy_split, energy_share)
+    learned = _Learned(job, learn, _distance(loss, tau, temperature), 1 - tau)
+    finished: list[Frozen] = []
+    for number, spec in enumerate(specs, 1):
+        network = job.build(spec) if finished else job.network()
+        yield Phase(f"member-{number}", EnsembleMember(learned.method(network), finished))
+        finished.append(energies.add(Frozen(network)))
+    return Ending(specs, energies.found())
+
+
+def trained_together(
+    job: Job,
+    *,
+    members: Members = (),
+    learn: Learn = "kd",
+    energy_split: SplitOption = "train",
+    energy_share: ShareOption = SHARE,
+    loss: LossOption = "l2",
+    tau: Tau = 0.9,
+    temperature: Temperature = 4.0,
+) -> Plan:
+    """Networks whose logits add up are trained as one network: a baseline of ResKD (Li et al., 2021)."""
+    specs = (job.training.model, *(members or (job.training.model,)))
+    energies = Energies(job, energy_split, energy_share)
+    learned = _Learned(job, learn, _distance(loss, tau, temperature), 1 - tau)
+    networks = [job.network(), *map(job.build, specs[1:])]
+    yield Phase("train", learned.method(Sum(networks)))
+    for network in networks:
+        energies.add(network)
+    return Ending(specs, energies.found())
+
+
+# ---------------------------------------------------------------- parts
+
+
+def _names(model: str, res_students: Sequence[str], stages: int | None) -> tuple[str, ...]:
+    """The models of the res-students.
+
+    Raises:
+        ValueError: another number of stages than of named res-students.
+    """
+    if not res_students:
+        return (model,) * (stages or RES_STUDENTS)
+    if stages not in (None, len(res_students)):
+        raise ValueError(
+            f"--stages {stages} and {count(len(res_students), 'res-student')} in --res-students do not go "
+            "together; leave out one of the two"
+        )
+    return tuple(res_students)
+
+
+def _distance(loss: Loss, tau: float, temperature: Any) -> Term:
+    """tau L_(T-S) of eq. 3."""
+    if loss == "kl":
+        return KD(temperature=temperature, weight=tau)
+    of: Literal["logits", "probabilities"] = "logits" if loss == "l2" else "probabilities"
+    return L2(of=of, temperature=temperature, weight=tau)
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """What all stages have in common."""
+
+    job: Job
+    teacher: Frozen
+    term: Term
+    options: Mapping[str, Any]
+    mutual: bool
+    peer: Literal["teacher", "untrained"]
+
+    def method(self, network: nn.Module, earlier: Sequence[Frozen]) -> Method:
+        if not self.mutual:
+            return ResKD(network, self.teacher, self.term, earlier, **self.options)
+        if self.peer == "untrained":
+            (other,) = untrained(self.job, 1)
+        else:
+            other = deepcopy(self.teacher.network).requires_grad_(True)
+        return MutualResKD(network, other, self.term, earlier, **self.options)
+
+
+class _Learned:
+    """What a network of a baseline learns from: eq. 3, or the labels alone."""
+
+    def __init__(self, job: Job, learn: Literal["kd", "labels"], term: Term, ce_weight: float) -> None:
+        self.teacher = job.teacher() if learn == "kd" else None
+        if learn == "labels" and job.training.teacher:
+            job.say("note: the networks learn from the labels alone; the teacher is not used")
+        self.term, self.ce_weight = term, ce_weight
+
+    def method(self, network: nn.Module) -> Method:
+        if self.teacher is None:
+            return Supervised(network)
+        return ResKD(network, self.teacher, self.term, ce_weight=self.ce_weight)
+
+
+class _Stop:
+    """Whether a plan ends before all res-students are trained, and why it ended.
+
+    Attributes:
+        by: "stages", "energy" or "budget".
+        reason: a sentence.
+    """
+
+    def __init__(self, energies: Energies, share: float | None, max_macs: float | None, stages: int) -> None:
+        self.energies, self.share, self.max_macs = energies, share, max_macs
+        self.by = "stages"
+        self.reason = f"{count(stages, 'stage')} after S_0 were asked for"
+
+    def say_if_close(self, job: Job) -> None:
+        """Algorithm 1 looks at the energy after a res-student only: say so where S_0 would have done."""
+        if self._close():
+            job.say(f"note: {self._compared(0)} already; algorithm 1 trains one res-student all the same")
+
+    def close_enough(self, number: int) -> bool:
+        """Whether S_i is as sure as the share of the teacher's energy demands (the end of algorithm 1)."""
+        if self._close():
+            self.by, self.reason = "energy", self._compared(number)
+        return self.by == "energy"
+
+    def over_budget(self, job: Job, name: str, networks: Sequence[nn.Module]) -> bool:
+        """Whether the sum of these networks, the last one untrained, needs too many multiply-accumulates.
+
+        Raises:
+            ValueError: the first res-student does: there would be none.
+        """
+        if self.max_macs is None:
+            return False
+        macs, number = sum(cost(each, job.shape).macs for each in networks), len(networks) - 1
+        if macs <= self.max_macs:
+            return False
+        said = (
+            f"R_{number} ({name}) would bring S_{number} to {macs:,} multiply-accumulates, more than "
+            f"--max-macs {self.max_macs:,.0f}"
+        )
+        if number == 1:
+            raise ValueError(f"{said}; ResKD trains one res-student at least: give {macs:,} or more")
+        self.by, self.reason = "budget", said
+        return True
+
+    def _close(self) -> bool:
+        teacher, ours = self.energies.values.get("T"), self.energies.last
+        return None not in (self.share, teacher, ours) and ours > self.share * teacher  # type: ignore[operator]
+
+    def _compared(self, number: int) -> str:
+        ours, teacher = self.energies.last or 0.0, self.energies.values["T"]
+        return (
+            f"the energy of S_{number} on D_v, {ours:.4f}, is {100 * ours / teacher:.1f} % of the teacher's, "
+            f"{teacher:.4f}, and the plan ends above {100 * (self.share or 0):g} %"
+        )
