@@ -12,12 +12,14 @@ k_i                     relative_decrease(bounds)
 Choices:
 
 - theta of eq. 12 is every parameter of S, also of the members of a sum that were frozen while the last one
-  was trained. S is in evaluation mode: eq. 12 speaks of one image, and in training mode batch norm would mix
-  in the others.
+  was trained, so that a longer sum has more of them. In the other reading it is what was trained, R_i alone:
+  :func:`gradient_norms` tells the parameters apart.
+- S is in evaluation mode for it: eq. 12 speaks of one image, and in training mode batch norm would mix in the
+  others.
 - Eq. 20 writes a norm for a vector: the gradient of eq. 19 by the logits is 2 (S - T), of norm
-  2 ||S - T||_2. So GI_hat / C_1 of eq. 21 is ||S_i - T||_2, the L2 distance of the logits. The paper's table 8
-  prints two columns that differ, "L2 to T" and "GI / C_1 to T", and does not say of what the first is the
-  distance: ours is given of logits and of probabilities.
+  2 ||S - T||_2. So GI_hat / C_1 of eq. 21 is ||S_i - T||_2, the L2 distance of the logits. Table 8 prints two
+  columns that differ, "L2 to T" and "GI / C_1 to T", and does not say of what the first is the distance: ours
+  is given of logits and of probabilities.
 - Eq. 25 speaks of stage i - 1 where eq. 23 speaks of stage i. Ours: k_i = 1 - GI_hat(S_i) / GI_hat(S_(i-1)),
   what R_i takes away, from means over the images. It is below 0 where R_i made the distance larger.
 - The images of table 8 are those that any S_i with i > 0 predicts rightly and S_0 wrongly.
@@ -61,7 +63,7 @@ def l2_to_teacher(
         raise ValueError(f"the distance to the teacher is of logits or of probabilities, got {of!r}")
     if of == "probabilities":
         student_logits, teacher_logits = student_logits.softmax(dim=1), teacher_logits.softmax(dim=1)
-    return torch.linalg.vector_norm(student_logits - teacher_logits, dim=1)  # Eq. 21, over C_1
+    return (student_logits - teacher_logits).square().sum(dim=1).sqrt()  # Eq. 21, over C_1
 
 
 @float32
@@ -115,15 +117,37 @@ def gi(
     """The gap of informativeness of each image by its definition, (N,).
 
     It is the L2 norm of the gradient of the squared L2 distance to the teacher's logits with respect to all
-    parameters of the network, those that require no gradient too. The network is in evaluation mode for it,
-    and is not changed. Its gradients for several images are computed at once with ``torch.func.vmap``; a
-    network that vmap cannot run is differentiated image by image, with the same result.
+    parameters of the network. Arguments and errors: those of :func:`gradient_norms`.
+    """
+    return together(gradient_norms(network, x, teacher_logits, say=say).values())  # Eq. 12
+
+
+def together(norms: Iterable[Tensor]) -> Tensor:
+    """The L2 norm of several vectors as one, of their norms, (N,) each."""
+    return torch.stack(list(norms)).square().sum(dim=0).sqrt()
+
+
+def gradient_norms(
+    network: nn.Module,
+    x: Tensor,
+    teacher_logits: Tensor,
+    *,
+    say: Callable[[str], None] = lambda message: None,
+) -> dict[str, Tensor]:
+    """For each parameter of a network, the norm of the gradient of each image's loss (eq. 19) by it.
+
+    Parameters that require no gradient count, too. The network is in evaluation mode for it, and is not
+    changed. Gradients of several images are computed at once with ``torch.func.vmap``; a network that vmap
+    cannot run is differentiated image by image, with the same result.
 
     Args:
         network: images -> Output or logits (N, K), an S_i.
         x: (N, C, H, W), normalised.
         teacher_logits: (N, K).
         say: prints a note where vmap cannot run the network.
+
+    Returns:
+        Name of a parameter -> (N,).
 
     Raises:
         ValueError: no image, another number of images or classes than the teacher's, or a network without
@@ -141,32 +165,32 @@ def gi(
         return (output.logits[0] - target).square().sum()  # Eq. 19
 
     def vmapped(weights: dict[str, Tensor], image: Tensor, target: Tensor) -> Tensor:
-        return _length(grad(loss)(weights, image, target).values())
+        return _lengths(grad(loss)(weights, image, target).values())
 
     def alone(image: Tensor, target: Tensor) -> Tensor:
         leaves = {name: p.detach().requires_grad_() for name, p in weights.items()}
         with torch.enable_grad():
             of_image = loss(leaves, image, target)
-        gradients = torch.autograd.grad(of_image, list(leaves.values()), allow_unused=True)
-        return _length(g for g in gradients if g is not None)
+        return _lengths(torch.autograd.grad(of_image, list(leaves.values()), materialize_grads=True))
 
     with _evaluating(network):
         with torch.no_grad():
             _check_pair(as_output(network(x[:1])).logits, teacher_logits[:1])
         several = vmap(vmapped, in_dims=(None, 0, 0), chunk_size=max(1, min(CHUNK, GRADIENTS // size)))
         try:
-            return several(weights, x, teacher_logits).detach()
+            norms = several(weights, x, teacher_logits).detach()
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
             reason = str(error).strip().partition("\n")[0]
             say(f"note: the gap of informativeness is computed image by image, as vmap stops at: {reason}")
-            return torch.stack([alone(*pair) for pair in zip(x, teacher_logits, strict=True)])
+            norms = torch.stack([alone(*pair) for pair in zip(x, teacher_logits, strict=True)])
+    return dict(zip(weights, norms.unbind(dim=1), strict=True))
 
 
-def _length(gradients: Iterable[Tensor]) -> Tensor:
-    """The L2 norm of several tensors as one vector."""
-    return torch.stack([g.square().sum() for g in gradients]).sum().sqrt()  # Eq. 12
+def _lengths(gradients: Iterable[Tensor]) -> Tensor:
+    """The L2 norm of each tensor."""
+    return torch.stack([g.square().sum() for g in gradients]).sqrt()
 
 
 @contextmanager

@@ -23,7 +23,7 @@ STUDENT, TEACHER = PALETTE[:2]
 
 # Inches.
 PANEL, GAP, LEFT, MARGIN = 2.55, 0.2, 0.75, 0.18
-TITLE, HEADING, BELOW, LINE = 0.5, 0.52, 0.55, 0.165
+TITLE, HEADING, BELOW, LINE = 0.42, 0.6, 0.55, 0.165
 SMALL, LARGE = 8.0, 10.5  # points
 SPARE = 0.02
 """Inches left free beside text, for rounding to pixels."""
@@ -137,9 +137,9 @@ def _scatter(axes: Axes, teacher: Tensor, student: Tensor) -> None:
 
     # One image after the other, teacher and student: neither cloud hides the other.
     mixed = torch.stack([teacher, student], dim=1).flatten(0, 1).numpy()
-    size = 14 if len(teacher) <= 200 else 7 if len(teacher) <= 1000 else 3
+    size, alpha = (14, 0.75) if len(teacher) <= 200 else (7, 0.55) if len(teacher) <= 1000 else (3, 0.55)
     colours = [TEACHER, STUDENT] * len(teacher)
-    axes.scatter(mixed[:, 0], mixed[:, 1], s=size, c=colours, alpha=0.55, linewidths=0)
+    axes.scatter(mixed[:, 0], mixed[:, 1], s=size, c=colours, alpha=alpha, linewidths=0)
 
 
 def _label(axes: Axes, shares: tuple[float, float], *, first: bool, last: bool) -> None:
@@ -158,11 +158,13 @@ def _label(axes: Axes, shares: tuple[float, float], *, first: bool, last: bool) 
 
 
 def _heading(figure: Figure, left: float, top: float, panel: Panel) -> None:
-    distance = f"L2 to T {panel.distance:.3g}"
-    room = PANEL - inches(distance, SMALL) - 0.1
-    _text(figure, left, top + 0.12, shortened(panel.title, SMALL + 1, room, "bold"), size=SMALL + 1, weight="bold")
-    _text(figure, left + PANEL, top + 0.12, distance, size=SMALL, ha="right")
-    _text(figure, left, top + 0.32, shortened(panel.made_of, SMALL, PANEL), size=SMALL)
+    """Above a panel, whose room begins at the height ``top``."""
+    distance = f"L2 to T {panel.distance:.2f}"
+    title = shortened(panel.title, SMALL + 1, PANEL - inches(distance, SMALL) - 0.1, "bold")
+    upper, lower = top + HEADING - 0.4, top + HEADING - 0.2
+    _text(figure, left, upper, title, size=SMALL + 1, weight="bold")
+    _text(figure, left + PANEL, upper, distance, size=SMALL, ha="right")
+    _text(figure, left, lower, shortened(panel.made_of, SMALL, PANEL), size=SMALL)
 
 
 def _key(figure: Figure, y: float, teacher: str) -> None:
@@ -177,8 +179,8 @@ def _key(figure: Figure, y: float, teacher: str) -> None:
 def _caption(cloud: Cloud) -> str:
     return (
         f"Logits of {cloud.images}, projected on the first two principal components of the teacher's logits "
-        "of these images. The teacher's points and the axes are the same in every panel. L2 to T: distance of "
-        "the logits to the teacher's, mean over these images."
+        "of these images. The teacher's points and the axes are the same in every panel. L2 to T: distance "
+        "of the logits to the teacher's, mean over these images."
     )
 
 

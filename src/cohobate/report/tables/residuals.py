@@ -35,10 +35,11 @@ class ImageSet:
     gi_count: int
 
     def described(self, split: str) -> str:
-        """On the 31 images of the test split that ... ; on all 1,000 images of the test split."""
-        if self.name == ALL:
-            return f"all {count(self.count, 'image')} of the {split} split"
-        return f"the {count(self.count, 'image')} of the {split} split that S_0 gets wrong and a later S_i right"
+        """All 360 images of the test split; the 31 images of the test split that ..."""
+        images = f"{count(self.count, 'image')} of the {split} split"
+        return {ALL: f"all {images}", NAMED: f"the {images} that S_0 gets wrong and a later S_i right"}[
+            self.name
+        ]
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class Gap:
         energy: its mean energy (eq. 9), 0 to 1.
         l2_logits: mean L2 distance of its logits to the teacher's, which is GI_hat / C_1.
         l2_probabilities: the same of probabilities.
-        gi: mean gap of informativeness by its definition (eq. 12).
+        gi: mean gap of informativeness by its definition (eq. 12), by all parameters of S_i.
+        gi_last: the same by the parameters of its last network alone.
         k: the share of the distance of the stage before that is gone (eq. 25).
     """
 
@@ -59,6 +61,7 @@ class Gap:
     l2_logits: float | None = None
     l2_probabilities: float | None = None
     gi: float | None = None
+    gi_last: float | None = None
     k: float | None = None
 
 
@@ -92,12 +95,14 @@ class Residuals:
         split: from which the images are.
         sets: those that table 8 names, then all.
         lines: the teacher, then S_0, S_1 ...
+        d_v: the images D_v, in words; empty: the run recorded none.
     """
 
     about: str
     split: str
     sets: tuple[ImageSet, ...]
     lines: tuple[Line, ...]
+    d_v: str = ""
 
     def rows(self) -> list[tuple[ImageSet, Line, Gap]]:
         """Set by set, network by network."""
@@ -124,6 +129,7 @@ def to_csv(residuals: Residuals) -> str:
             "l2_logits": _text(gap.l2_logits, 6),
             "l2_probabilities": _text(gap.l2_probabilities, 6),
             "gi": _text(gap.gi, 6),
+            "gi_last": _text(gap.gi_last, 6),
             "gi_images": images.gi_count if gap.gi is not None else "",
             "gi_over_c1": _text(gap.l2_logits, 6),
             "k": _text(gap.k, 6),
@@ -168,16 +174,20 @@ def to_rich(residuals: Residuals) -> list[Table]:
 
 
 def _gaps(residuals: Residuals, number: int) -> Table:
+    """What is measured on one set of images; without the gap of informativeness where that was left out."""
+    images = residuals.sets[number]
+    names = ["right %", "energy", "L2 to T = GI/C_1", "L2 of prob."]
+    names += ["GI", "GI of R_i"] if images.gi_count else []
     rows = []
     for line in residuals.lines:
         gap = line.gaps[number]
-        distances = gap.l2_logits, gap.l2_probabilities, gap.gi, gap.k
-        shown = (_text(value, 3, NOTHING) for value in distances)
-        named = line.network, line.made_of
-        rows.append((*named, _text(gap.right, 2, NOTHING), _text(gap.energy, 4, NOTHING), *shown))
-    columns = "right %", "energy", "L2 to T = GI/C_1", "L2 of prob.", "GI", "k_i"
-    title = f"Mean over {residuals.sets[number].described(residuals.split)}"
-    return _table(title, ("network", "logits of", *columns), rows)
+        distances = [gap.l2_logits, gap.l2_probabilities]
+        distances += [gap.gi, gap.gi_last] if images.gi_count else []
+        shown = [_text(value, 3, NOTHING) for value in (*distances, gap.k)]
+        right, energy = _text(gap.right, 2, NOTHING), _text(gap.energy, 4, NOTHING)
+        rows.append((line.network, line.made_of, right, energy, *shown))
+    title = f"Mean over {images.described(residuals.split)}"
+    return _table(title, ("network", "logits of", *names, "k_i"), rows)
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
@@ -194,22 +204,22 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) ->
 
 
 def definition(residuals: Residuals) -> str:
-    """What the numbers of :func:`to_rich` are."""
+    """What the numbers of :func:`to_rich` are, a line each."""
     named, every = residuals.sets
     said = [
         "L2 to T: distance of the logits to the teacher's, which is GI/C_1, the bound of the gap of "
-        "informativeness (eq. 21). L2 of prob.: the same of probabilities. k_i: the share of the distance of "
-        "the stage before that R_i takes away (eq. 25). Energy: mean sum of squared probabilities (eq. 9); on "
-        "D_v as the run recorded it."
+        "informativeness (eq. 21); L2 of prob.: the same of probabilities.",
+        "k_i: the share of the distance of S_(i-1) that R_i takes away (eq. 25).",
+        f"Energy: mean sum of squared probabilities (eq. 9){'; D_v: ' * bool(residuals.d_v)}{residuals.d_v}.",
     ]
-    if not named.count:
-        said.append(
-            f"Table 8 of the paper averages over images that S_0 gets wrong and a later S_i right: of the "
-            f"{residuals.split} split there is none."
-        )
     if counts := [f"{images.gi_count:,}" for images in (named, every) if images.gi_count]:
         said.append(
-            "GI: norm of the gradient of the squared L2 distance by all parameters of S_i (eq. 12), mean over "
-            f"{' and '.join(counts)} images, evenly spaced."
+            "GI: norm of the gradient of the squared L2 distance by all parameters of S_i (eq. 12), and by "
+            f"those of R_i alone; mean over {' and '.join(counts)} images, evenly spaced."
         )
-    return " ".join(said)
+    if not named.count:
+        said.append(
+            "Table 8 averages over images that S_0 gets wrong and a later S_i right; of the "
+            f"{residuals.split} split there is none."
+        )
+    return "\n".join(said)
