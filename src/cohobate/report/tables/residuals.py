@@ -37,9 +37,9 @@ class ImageSet:
     def described(self, split: str) -> str:
         """All 360 images of the test split; the 31 images of the test split that ..."""
         images = f"{count(self.count, 'image')} of the {split} split"
-        return {ALL: f"all {images}", NAMED: f"the {images} that S_0 gets wrong and a later S_i right"}[
-            self.name
-        ]
+        if self.name == ALL:
+            return f"all {images}"
+        return f"the {images} that S_0 gets wrong and a later S_i right"
 
 
 @dataclass(frozen=True)
