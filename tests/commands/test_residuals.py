@@ -102,11 +102,8 @@ class ByHand:
     def named(self) -> list[int]:
         answers = [s.argmax(1).tolist() for s in self.s]
         y = self.y.tolist()
-        return [
-            i
-            for i in range(len(y))
-            if answers[0][i] != y[i] and any(later[i] == y[i] for later in answers[1:])
-        ]
+        wrong = [i for i in range(len(y)) if answers[0][i] != y[i]]
+        return [i for i in wrong if any(later[i] == y[i] for later in answers[1:])]
 
     def l2(self, stage: int, rows: list[int]) -> float:
         return sum(distance(self.s[stage][i].tolist(), self.t[i].tolist()) for i in rows) / len(rows)
@@ -275,9 +272,9 @@ def test_runs_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     (changed / "run.yaml").write_text(config.replace("- teacher\n", f"- {tmp_path / 'teacher'}\n"))
     with pytest.raises(ValueError, match=r"changed and two have different teachers"):
         gaps_of_runs([Path("two"), changed])
-    (changed / "run.yaml").write_text(config.replace("train_images: 150", "train_images: 140"))
-    with pytest.raises(ValueError, match=r"changed has other test images than two"):
-        gaps_of_runs([Path("two"), changed])
+    (changed / "run.yaml").write_text(config.replace("val_fraction: 0.1", "val_fraction: 0.2"))
+    with pytest.raises(ValueError, match=r"changed has other val images than two"):
+        gaps_of_runs([Path("two"), changed], split="val")
 
 
 # ---------------------------------------------------------------- teachers
@@ -381,7 +378,7 @@ def test_unfinished_and_broken_runs_are_refused(tmp_path: Path) -> None:
 
 
 def test_python_is_told_as_well() -> None:
-    with pytest.raises(ValueError, match="gi_images is a number of images, 0 to leave .* got -2"):
+    with pytest.raises(ValueError, match=r"gi_images is a number of images, 0 to leave .* got -2"):
         gaps_of_runs([Path("two")], gi_images=-2)
     found: Any = gaps_of_runs([Path("two")], gi_images=0)
     with pytest.raises(ValueError, match=r"ends in \.png"):

@@ -208,9 +208,7 @@ def test_neither_cloud_hides_the_other() -> None:
 
 def test_nothing_is_drawn_over_the_edge(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "DPI", DPI)  # coarse letters are wider
-    long = (
-        "reskd res_students=resnet20,resnet14 stop_share=None temperature=4.0 on cifar100, resnet20, seed 0"
-    )
+    long = "reskd res_students=resnet20,resnet14 stop_share=None tau=0.5 on cifar100, resnet20, seed 0"
     for drawn in (cloud(9, 1), cloud(300, 3, long), cloud(3000, 4)):
         page = pixels(draw(drawn))
         for edge in (page[:3], page[-3:], page[:, :3], page[:, -3:]):

@@ -228,7 +228,7 @@ def _same_images(subjects: Sequence[Subject], split: str) -> Split:
         if not torch.equal(every[0].y, images.y) or _facts(ours) != _facts(theirs):
             raise ValueError(
                 f"{subject.folder} has other {split} images than {first.folder}, so their students cannot "
-                "stand in one table; name runs on the same data and seed"
+                "stand in one table; name runs with the same --data and --val-fraction"
             )
     return every[0]
 
