@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,7 @@ def shown(residuals: Residuals) -> tuple[list[list[str]], str]:
     for table in to_rich(residuals):
         console.print(table)
     text = console.export_text()
-    return [line.split() for line in text.splitlines()], text
+    return [line.split() for line in text.splitlines()], " ".join(text.split())
 
 
 # ---------------------------------------------------------------- the numbers
@@ -74,14 +75,14 @@ def shown(residuals: Residuals) -> tuple[list[list[str]], str]:
 
 def test_the_tables_hold_every_network_with_its_gaps() -> None:
     rows, text = shown(found())
+    assert ["T", "resnet110", "97.50", "2.50", "1,728,000", "253.0", "M", "0.9900", "0.9700"] in rows
     added = ["S_1", "resnet20", "+", "resnet14"]
-    assert ["T", "resnet110", "97.50", "2.50", "1,728,000", "253,000,000", "0.9900", "0.9700"] in rows
-    assert [*added, "92.50", "7.50", "442,000", "67,000,000", "—", "0.9200"] in rows
+    assert [*added, "92.50", "7.50", "442,000", "67.0", "M", "—", "0.9200"] in rows
     assert "the 4 images of the test split that S_0 gets wrong and a later S_i right" in text
-    assert [*added, "75.00", "0.5000", "1.380", "0.600", "25.000", "10.000", "0.200"] in rows
-    assert ["S_0", "resnet20", "0.00", "0.4000", "1.730", "0.900", "30.000", "20.000", "—"] in rows
+    assert ["S_1", "75.00", "0.5000", "1.380", "0.600", "25.000", "10.000", "0.200"] in rows
+    assert ["S_0", "0.00", "0.4000", "1.730", "0.900", "30.000", "20.000", "—"] in rows
     assert "all 1,200 images of the test split" in text
-    assert [*added, "92.50", "0.9200", "0.400", "0.050", "—", "—", "0.200"] in rows
+    assert ["S_1", "92.50", "0.9200", "0.400", "0.050", "—", "—", "0.200"] in rows
     said = definition(found())
     assert "mean over 4 and 500 images, evenly spaced" in said
     assert "(eq. 9); D_v: 4,500 images of the train split." in said
@@ -131,6 +132,26 @@ def test_the_csv_has_a_line_for_each_set_and_network() -> None:
         "k": "0.200000",
     }
     assert (lines[0]["l2_logits"], lines[0]["gi_images"]) == ("", "")
+
+
+def test_of_several_runs_each_gap_says_whose_it_is() -> None:
+    residuals = found()
+    other = replace(residuals.lines[2], made_of="resnet20 + resnet8")
+    rows, _ = shown(replace(residuals, lines=(*residuals.lines, other)))
+    gaps = ["75.00", "0.5000", "1.380", "0.600", "25.000", "10.000", "0.200"]
+    for last in ("resnet14", "resnet8"):
+        assert ["S_1", "resnet20", "+", last, *gaps] in rows
+
+
+def test_in_a_narrow_terminal_no_number_is_broken() -> None:
+    console = Console(width=80, file=io.StringIO(), record=True)
+    for table in to_rich(found()):
+        console.print(table)
+    text = console.export_text()
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    rows = [line.split() for line in text.splitlines()]
+    assert ["S_0", "0.00", "0.4000", "1.730", "0.900", "30.000", "20.000", "—"] in rows
 
 
 # ---------------------------------------------------------------- the picture

@@ -152,13 +152,12 @@ def _informative(found: Summed, rows: Tensor, say: Say) -> Tensor:
     loader = split_loader(found.images.subset(rows), prepared.dataset, device, prepared.config.workers)
     for number, student in enumerate(found.students):
         network, last = Sum(student.networks).to(device), f"networks.{len(student.networks) - 1}."
-        done = 0
+        each = []
         for batch in loader.epoch(0):
             norms = gradient_norms(network, batch.x, teacher(batch.x).logits, say=once)
             of_last = [value for name, value in norms.items() if name.startswith(last)]
-            where, done = rows[done : done + len(batch.y)], done + len(batch.y)
-            values[0, number, where] = together(norms.values()).cpu()
-            values[1, number, where] = together(of_last).cpu()
+            each.append(torch.stack([together(norms.values()), together(of_last)]))
+        values[:, number, rows] = torch.cat(each, dim=1).cpu()
     return values
 
 

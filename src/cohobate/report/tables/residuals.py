@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...config.words import count
-from .text import NOTHING, csv_text
+from .text import NOTHING, csv_text, millions_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -155,7 +155,7 @@ def to_rich(residuals: Residuals) -> list[Table]:
     """The networks, then a table for each set of images that holds one or more."""
     networks = _table(
         f"{residuals.about}, {residuals.split} split",
-        ("network", "logits of", "top-1 acc. %", "error %", "parameters", "MACs", "energy D_v", "energy"),
+        ("network", "logits of", "top-1 %", "error %", "parameters", "MACs", "energy D_v", "energy"),
         [
             (
                 line.network,
@@ -163,7 +163,7 @@ def to_rich(residuals: Residuals) -> list[Table]:
                 _text(line.gaps[-1].right, 2, NOTHING),
                 _text(_error(line), 2, NOTHING),
                 f"{line.parameters:,}",
-                f"{line.macs:,}",
+                millions_of(line.macs, 1),
                 _text(line.energy_found, 4, NOTHING),
                 _text(line.gaps[-1].energy, 4, NOTHING),
             )
@@ -176,18 +176,22 @@ def to_rich(residuals: Residuals) -> list[Table]:
 def _gaps(residuals: Residuals, number: int) -> Table:
     """What is measured on one set of images; without the gap of informativeness where that was left out."""
     images = residuals.sets[number]
-    names = ["right %", "energy", "L2 to T = GI/C_1", "L2 of prob."]
-    names += ["GI", "GI of R_i"] if images.gi_count else []
+    # The sums stand in the table above; of several runs, S_1 may be more than one network.
+    several = len({line.network for line in residuals.lines}) < len(residuals.lines)
+    names = ["network", *(["logits of"] if several else []), "right %", "energy"]
+    names += ["L2 to T = GI/C_1", "L2 of prob.", *(["GI", "GI of R_i"] if images.gi_count else []), "k_i"]
     rows = []
     for line in residuals.lines:
         gap = line.gaps[number]
         distances = [gap.l2_logits, gap.l2_probabilities]
         distances += [gap.gi, gap.gi_last] if images.gi_count else []
         shown = [_text(value, 3, NOTHING) for value in (*distances, gap.k)]
-        right, energy = _text(gap.right, 2, NOTHING), _text(gap.energy, 4, NOTHING)
-        rows.append((line.network, line.made_of, right, energy, *shown))
-    title = f"Mean over {images.described(residuals.split)}"
-    return _table(title, ("network", "logits of", *names, "k_i"), rows)
+        shown = [_text(gap.right, 2, NOTHING), _text(gap.energy, 4, NOTHING), *shown]
+        rows.append((line.network, *([line.made_of] if several else []), *shown))
+    return _table(f"Mean over {images.described(residuals.split)}", names, rows)
+
+
+TEXTS = ("network", "logits of")
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
@@ -195,9 +199,13 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) ->
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
+    look: Any = {"box": box.SIMPLE_HEAD, "show_edge": False, "pad_edge": False, "padding": (0, 1, 0, 0)}
+    table = Table(title=Text(title), title_justify="left", **look)
     for i, name in enumerate(columns):
-        table.add_column(name, justify="left" if i < 2 else "right", no_wrap=i != 1)
+        # Headings and sums may be broken at spaces, numbers never.
+        cells = [part for row in rows for part in (row[i].split() if name in TEXTS else [row[i]])]
+        least = max(map(len, [*name.split(), *cells]))
+        table.add_column(name, justify="left" if name in TEXTS else "right", min_width=least)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     return table
