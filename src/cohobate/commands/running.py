@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from ..analysis.cost import cost
+from ..analysis.cost import readout_costs
 from ..config.groups import Training
 from ..data.dataset import fingerprint
 from ..engine import distributed
@@ -133,8 +133,9 @@ def _finished(
     outcome: Outcome, prepared: Prepared, folder: RunFolder, teachers: dict[Path, dict[str, Any]]
 ) -> Result:
     method, config, dataset = outcome.trainer.method, prepared.config, prepared.dataset
-    predictor, network = next(iter(method.predictors().items()))
-    spent = cost(network, dataset.shape)
+    predictors = method.predictors()
+    predictor, network = next(iter(predictors.items()))
+    spent = readout_costs(predictors, dataset.shape)
     facts = {
         "method": prepared.method,
         "label": prepared.label,
@@ -146,8 +147,9 @@ def _finished(
         "data": config.data,
         "predictor": predictor,
         "parameters_trained": outcome.parameters_trained,
-        "parameters_deployed": spent.parameters,
-        "macs": spent.macs,
+        "parameters_deployed": spent[predictor].parameters,
+        "macs": spent[predictor].macs,
+        "readouts": {name: each._asdict() for name, each in spent.items()},
         "train_seconds": sum(phase.train_seconds for phase in outcome.phases),
         "train_images": len(dataset.train),
         "unlabelled_images": 0 if prepared.unlabelled is None else len(prepared.unlabelled),

@@ -8,7 +8,7 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from ..core import Classifier, Group, Mean, Output, cross_entropy
+from ..core import Classifier, Group, Mean, Output, Separate, cross_entropy
 from ..core.options import Doc
 
 Detach = Annotated[bool, Doc("Stop the gradient at the targets of the KL terms; off: it flows into them.")]
@@ -28,7 +28,30 @@ def predictors(group: Group, members: Sequence[int]) -> dict[str, nn.Module]:
     """
     networks = [group.alone(i) for i in members]
     named: dict[str, nn.Module] = dict(zip(peer_names(len(networks)), map(Classifier, networks), strict=True))
-    return named | ({"ensemble": Classifier(Mean(networks, features=False))} if len(networks) > 1 else {})
+    if len(networks) == 1:
+        return named
+    if isinstance(group, Separate):
+        return {**named, "ensemble": Classifier(Mean(networks, features=False))}
+    return {**named, "ensemble": Ensemble(group, members)}
+
+
+class Ensemble(nn.Module):
+    """Images -> mean logits of some networks of a group; what these share is computed once.
+
+    Args:
+        group: the networks, with the weights that they have in training.
+        members: which of them, numbered from 0.
+    """
+
+    def __init__(self, group: Group, members: Sequence[int]) -> None:
+        super().__init__()
+        self.group = group
+        self.members = tuple(members)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, K)."""
+        outputs = self.group(x)
+        return stack_logits([outputs[i] for i in self.members]).mean(dim=0)
 
 
 def readouts(outputs: Sequence[Output]) -> dict[str, Tensor]:

@@ -109,8 +109,14 @@ class Job:
         return matching.order
 
     def _load(self, network: nn.Module, path: Path, shape: Shape) -> None:
+        facts = facts_of(path)
+        if "members" in facts:
+            raise ValueError(
+                f"{path} is the sum of {' + '.join(facts['members'])}, not the weights of one network; a "
+                f"teacher may be such a sum (--teacher {path}), and cohobate.load({str(path)!r}) builds it"
+            )
         self.say(str(load_weights(network, path)))
-        order = self.order(facts_of(path).get("classes"), f"the network of {path}")
+        order = self.order(facts.get("classes"), f"the network of {path}")
         if order is not None and not reorder_head(network, order, shape):
             raise ValueError(
                 f"the classes of {path} stand in another order than those of the data, and no single layer "

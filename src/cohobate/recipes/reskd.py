@@ -11,18 +11,18 @@ from annotated_types import Ge, Gt, Le
 from torch import nn
 from typing_extensions import Doc
 
-from ..analysis.cost import cost
 from ..config.declared import PassedOn
 from ..config.words import count
 from ..core import Ending, Frozen, Method, Phase, Plan, Sum, Term
 from ..core.options import Temperature, own
 from ..methods.kd import KD
-from ..methods.l2 import L2
+from ..methods.l2 import L2, Reduction
 from ..methods.reskd import EnsembleMember, MutualResKD, OfLogits, ResKD
 from ..methods.rkd import RKD
 from ..methods.supervised import Supervised
 from .energy import SHARE, Energies, ShareOption, SplitOption
 from .job import Job
+from .stopping import Stop
 from .teachers import untrained
 
 Loss = Literal["l2", "probabilities", "kl"]
@@ -31,6 +31,13 @@ LossOption = Annotated[
     Doc(
         "L_(T-S) of eq. 3: squared L2 between logits, the same between softened probabilities, or KL of "
         "softened probabilities."
+    ),
+]
+Reduced = Annotated[
+    Reduction | None,
+    Doc(
+        "Squared differences are summed or averaged over the classes; by default the mean for logits, the "
+        "sum for probabilities."
     ),
 ]
 Tau = Annotated[
@@ -42,6 +49,9 @@ Learn = Annotated[
 ]
 Members = Annotated[
     tuple[str, ...], Doc("Models of the networks beside --model; by default one more like --model.")
+]
+Networks = Annotated[
+    int | None, Ge(2), Doc("Number of networks; by default 2, or one more than --members names.")
 ]
 Via = Literal["kd", "dml", "rkd"]
 
@@ -76,6 +86,7 @@ def reskd(
         Via, Doc("The method underneath, in every stage: eq. 3, DML (the teacher learns, too), or RKD.")
     ] = "kd",
     loss: LossOption = "l2",
+    reduction: Reduced = None,
     tau: Tau = 0.9,
     temperature: Temperature = 4.0,
     peer: Annotated[
@@ -101,7 +112,7 @@ def reskd(
     names = _names(job.training.model, res_students, stages)
     energies = Energies(job, energy_split, energy_share)
     teacher = job.teacher()
-    term, ce_weight = _distance(loss, tau, temperature), 1 - tau
+    term, ce_weight = _distance(loss, reduction, tau, temperature), 1 - tau
     if via == "rkd":
         rkd = RKD(**own(RKD, options))
         term, ce_weight = OfLogits(rkd) if rkd_of == "logits" else rkd, 1.0
@@ -116,7 +127,7 @@ def reskd(
     yield Phase("S_0", stage.method(networks[0], ()))
     energies.measure_teacher(teacher)
     finished = [energies.add(Frozen(networks[0]))]
-    stop = _Stop(energies, stop_share, max_macs, len(names))
+    stop = Stop(energies, stop_share, max_macs, len(names))
     stop.say_if_close(job)
     for number, name in enumerate(names, 1):
         networks.append(job.build(name))
@@ -134,18 +145,20 @@ def reskd(
 def ensemble(
     job: Job,
     *,
+    networks: Networks = None,
     members: Members = (),
     learn: Learn = "kd",
     energy_split: SplitOption = "train",
     energy_share: ShareOption = SHARE,
     loss: LossOption = "l2",
+    reduction: Reduced = None,
     tau: Tau = 0.9,
     temperature: Temperature = 4.0,
 ) -> Plan:
     """Networks are trained each for itself, and their logits added: a baseline of ResKD (Li et al., 2021)."""
-    specs = (job.training.model, *(members or (job.training.model,)))
+    specs = _members(job.training.model, members, networks)
     energies = Energies(job, energy_split, energy_share)
-    learned = _Learned(job, learn, _distance(loss, tau, temperature), 1 - tau)
+    learned = _Learned(job, learn, _distance(loss, reduction, tau, temperature), 1 - tau)
     finished: list[Frozen] = []
     for number, spec in enumerate(specs, 1):
         network = job.build(spec) if finished else job.network()
@@ -157,21 +170,23 @@ def ensemble(
 def trained_together(
     job: Job,
     *,
+    networks: Networks = None,
     members: Members = (),
     learn: Learn = "kd",
     energy_split: SplitOption = "train",
     energy_share: ShareOption = SHARE,
     loss: LossOption = "l2",
+    reduction: Reduced = None,
     tau: Tau = 0.9,
     temperature: Temperature = 4.0,
 ) -> Plan:
     """Networks whose logits add up are trained as one network: a baseline of ResKD (Li et al., 2021)."""
-    specs = (job.training.model, *(members or (job.training.model,)))
+    specs = _members(job.training.model, members, networks)
     energies = Energies(job, energy_split, energy_share)
-    learned = _Learned(job, learn, _distance(loss, tau, temperature), 1 - tau)
-    networks = [job.network(), *map(job.build, specs[1:])]
-    yield Phase("train", learned.method(Sum(networks)))
-    for network in networks:
+    learned = _Learned(job, learn, _distance(loss, reduction, tau, temperature), 1 - tau)
+    together = [job.network(), *map(job.build, specs[1:])]
+    yield Phase("train", learned.method(Sum(together)))
+    for network in together:
         energies.add(network)
     return Ending(specs, energies.found())
 
@@ -195,12 +210,26 @@ def _names(model: str, res_students: Sequence[str], stages: int | None) -> tuple
     return tuple(res_students)
 
 
-def _distance(loss: Loss, tau: float, temperature: Any) -> Term:
+def _members(model: str, members: Sequence[str], networks: int | None) -> tuple[str, ...]:
+    """The models of networks that add up, the run's own first.
+
+    Raises:
+        ValueError: another number of networks than of named ones.
+    """
+    if members and networks not in (None, 1 + len(members)):
+        raise ValueError(
+            f"--model and {count(len(members), 'other')} in --members make {1 + len(members)} networks, not "
+            f"{networks}"
+        )
+    return (model, *(members or (model,) * ((networks or 2) - 1)))
+
+
+def _distance(loss: Loss, reduction: Reduction | None, tau: float, temperature: Any) -> Term:
     """tau L_(T-S) of eq. 3."""
     if loss == "kl":
         return KD(temperature=temperature, weight=tau)
     of: Literal["logits", "probabilities"] = "logits" if loss == "l2" else "probabilities"
-    return L2(of=of, temperature=temperature, weight=tau)
+    return L2(of=of, reduction=reduction, temperature=temperature, weight=tau)
 
 
 @dataclass(frozen=True)
@@ -237,59 +266,3 @@ class _Learned:
         if self.teacher is None:
             return Supervised(network)
         return ResKD(network, self.teacher, self.term, ce_weight=self.ce_weight)
-
-
-class _Stop:
-    """Whether a plan ends before all res-students are trained, and why it ended.
-
-    Attributes:
-        by: "stages", "energy" or "budget".
-        reason: a sentence.
-    """
-
-    def __init__(self, energies: Energies, share: float | None, max_macs: float | None, stages: int) -> None:
-        self.energies, self.share, self.max_macs = energies, share, max_macs
-        self.by = "stages"
-        self.reason = f"{count(stages, 'stage')} after S_0 were asked for"
-
-    def say_if_close(self, job: Job) -> None:
-        """Algorithm 1 looks at the energy after a res-student only: say so where S_0 would have done."""
-        if self._close():
-            job.say(f"note: {self._compared(0)} already; algorithm 1 trains one res-student all the same")
-
-    def close_enough(self, number: int) -> bool:
-        """Whether S_i is as sure as the share of the teacher's energy demands (the end of algorithm 1)."""
-        if self._close():
-            self.by, self.reason = "energy", self._compared(number)
-        return self.by == "energy"
-
-    def over_budget(self, job: Job, name: str, networks: Sequence[nn.Module]) -> bool:
-        """Whether the sum of these networks, the last one untrained, needs too many multiply-accumulates.
-
-        Raises:
-            ValueError: the first res-student does: there would be none.
-        """
-        if self.max_macs is None:
-            return False
-        macs, number = sum(cost(each, job.shape).macs for each in networks), len(networks) - 1
-        if macs <= self.max_macs:
-            return False
-        said = (
-            f"R_{number} ({name}) would bring S_{number} to {macs:,} multiply-accumulates, more than "
-            f"--max-macs {self.max_macs:,.0f}"
-        )
-        if number == 1:
-            raise ValueError(f"{said}; ResKD trains one res-student at least: give {macs:,} or more")
-        self.by, self.reason = "budget", said
-        return True
-
-    def _close(self) -> bool:
-        teacher, ours = self.energies.values.get("T"), self.energies.last
-        return None not in (self.share, teacher, ours) and ours > self.share * teacher  # type: ignore[operator]
-
-    def _compared(self, number: int) -> str:
-        ours, teacher = self.energies.last or 0.0, self.energies.values["T"]
-        return (
-            f"the energy of S_{number} on D_v, {ours:.4f}, is {100 * ours / teacher:.1f} % of the teacher's, "
-            f"{teacher:.4f}, and the plan ends above {100 * (self.share or 0):g} %"
-        )

@@ -13,6 +13,7 @@ from .parts import Cell, Table, render, text_table
 from .tables import readout_table, sweep_table, table
 from .tables.comparison import Comparison, Entry
 from .tables.differences import shortly
+from .tables.found import found_lines
 from .tables.phases import phase_rows, stopped
 from .tables.sweep import Sweep
 from .tables.teachers import CAPTION as TEACHERS
@@ -192,6 +193,9 @@ def _measurements(run: Run) -> dict[str, Any]:
     return {
         "sizes": sizes,
         "metrics": _metrics(result, run.headline),
+        "readouts": _rows(readout_table.run_rows(run)),
+        "readout_caption": readout_table.COST_CAPTION,
+        "found": found_lines(result),
         "predictor": result["predictor"],
         "best": best,
         "stopped": stopped(result),

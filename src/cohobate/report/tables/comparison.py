@@ -16,6 +16,7 @@ from ...config.words import named
 from ...core.metrics import Metric
 from ...runs.reading import Run, shared_headline
 from .differences import computed_notes, differences
+from .found import found_notes
 from .phases import alone_notes, phase_notes
 from .readouts import ReadOut, read_outs, reported_notes
 from .stats import Gain, Stat
@@ -267,4 +268,4 @@ def _notes(
         notes.append(f"Not finished, hence not in the table: {'; '.join(unfinished)}.")
     done = [run for run in runs if run.result is not None]
     notes += reported_notes(done) + computed_notes(done)
-    return notes + alone_notes(done) + phase_notes(done, metric) + differences(done)
+    return notes + alone_notes(done) + phase_notes(done, metric) + found_notes(done) + differences(done)

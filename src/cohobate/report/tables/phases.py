@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...config.words import count
+from ...config.words import count, named
 from ...core.metrics import Metric
 from ...runs.reading import Run
 from .text import duration
@@ -63,14 +63,16 @@ def phase_notes(runs: Sequence[Run], metric: Metric) -> list[str]:
         runs: finished ones.
         metric: by which they stop.
     """
-    notes = []
-    for run in {run.name: run for run in runs}.values():
-        names = [str(phase["phase"]) for phase in phases(run.outcome)]
-        if len(names) > 1:
-            notes.append(
-                f"{run.name} is trained in {len(names)} phases ({', '.join(names)}): its parameters trained "
-                "and its train time are those of all of them, a parameter counted once."
-            )
+    methods: dict[str, dict[tuple[str, ...], list[int]]] = {}
+    for run in runs:
+        names = tuple(str(phase["phase"]) for phase in phases(run.outcome))
+        methods.setdefault(run.name, {}).setdefault(names, []).append(run.outcome["seed"])
+    notes = [
+        f"{method} is trained in {_in_phases(plans)}: its parameters trained and its train time are those of "
+        "all of them, a parameter counted once."
+        for method, plans in methods.items()
+        if any(len(names) > 1 for names in plans)
+    ]
     patience = sorted({run.config["patience"] for run in runs if run.config.get("patience")})
     if patience:
         early = [(run, text) for run in runs if (text := stopped(run.outcome))]
@@ -81,3 +83,11 @@ def phase_notes(runs: Sequence[Run], metric: Metric) -> list[str]:
             f"follows the schedule of the whole run. {'; '.join(each) or 'No run stopped early'}."
         )
     return notes
+
+
+def _in_phases(plans: Mapping[tuple[str, ...], Sequence[int]]) -> str:
+    """2 phases (S_0, R_1); with the seeds where these have different phases, as ResKD's may."""
+    each = {names: f"{count(len(names), 'phase')} ({', '.join(names)})" for names in plans}
+    if len(each) == 1:
+        return next(iter(each.values()))
+    return ", ".join(f"{text} with {named('seed', plans[names])}" for names, text in each.items())

@@ -25,6 +25,7 @@ class ReadOut:
         reported: whether it is the one that the main table is about.
         headline: the headline metric.
         top5_error: percent; None where no seed recorded it.
+        parameters, macs: that its logits need; None where no seed recorded it, and for ``peer_mean``.
         agreement, disagreement, q_statistic: of the peers, none of them in percent
             (:mod:`cohobate.analysis.diversity`); None except for ``peer_mean``, and where undefined.
     """
@@ -34,6 +35,8 @@ class ReadOut:
     reported: bool
     headline: Stat
     top5_error: Stat | None
+    parameters: Stat | None
+    macs: Stat | None
     agreement: Stat | None
     disagreement: Stat | None
     q_statistic: Stat | None
@@ -41,9 +44,21 @@ class ReadOut:
 
 def read_outs(runs: Sequence[Run], split: str) -> list[ReadOut]:
     """The read-outs of finished runs that differ by their seed only, in the order they were measured."""
-    seeds = [run.outcome["last"].get(split) or {} for run in runs]
+    seeds = [_with_costs(run, split) for run in runs]
     names = dict.fromkeys(name for seed in seeds for name in seed)
     return [_read_out(runs[0], name, [seed[name] for seed in seeds if name in seed]) for name in names]
+
+
+def _with_costs(run: Run, split: str) -> dict[str, dict[str, Any]]:
+    """Read-out -> its measures at the last epoch, and its costs where they are recorded."""
+    measured, spent = run.outcome["last"].get(split) or {}, costs(run.outcome)
+    return {name: {**measures, **spent.get(name, {})} for name, measures in measured.items()}
+
+
+def costs(result: Mapping[str, Any]) -> Mapping[str, Mapping[str, int]]:
+    """Read-out -> ``parameters`` and ``macs``; older results record none."""
+    recorded: Mapping[str, Mapping[str, int]] = result.get("readouts", {})
+    return recorded
 
 
 def reporting(runs: Sequence[Run], readout: str) -> list[Run]:
@@ -80,7 +95,7 @@ def _read_out(run: Run, name: str, measured: Sequence[Mapping[str, Any]]) -> Rea
         name == run.predictor,
         name == run.readout,
         Stat.of([m[run.headline.name] for m in measured]),
-        _stat(measured, "top5_error"),
+        *(_stat(measured, key) for key in ("top5_error", "parameters", "macs")),
         *(_stat(diversities, key) for key in DIVERSITY),
     )
 

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...config.words import count
 from ...core.metrics import TOP1_ERROR, Metric
+from .found import found_lines
 from .phases import phase_rows, stopped
+from .readout_table import cost_cells
+from .readouts import costs
 from .teachers import SharedTeacher, teacher_lines
 from .text import known_columns, sentence
 
@@ -143,18 +146,22 @@ def plan_table(title: str, outlooks: Sequence[Outlook]) -> Table:
 
 
 def result_table(facts: Mapping[str, Any], headline: Metric = TOP1_ERROR) -> Table:
-    """The measurements of a finished run: every read-out, the deployed one first.
+    """The measurements and the costs of a finished run: every read-out, the deployed one first.
 
     Args:
         facts: the run's result.
         headline: its headline metric, the first column of numbers.
     """
+    from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=f"{facts['label']} on {facts['data']}, {facts['model']}, seed {facts['seed']}")
+    title = f"{facts['label']} on {facts['data']}, {facts['model']}, seed {facts['seed']}"
+    # For a terminal of 80 columns.
+    table = Table(title=title, box=box.SIMPLE_HEAD, show_edge=False, collapse_padding=True, pad_edge=False)
+    spent = costs(facts)
     readouts = [
-        (f"{weights}, epoch {epoch['epoch']}", split, name, measured)
+        (f"{weights}, {epoch['epoch']}", split, name, measured)
         for weights in ("last", "best")
         if (epoch := facts[weights]) is not None
         for split in ("val", "test")
@@ -163,23 +170,32 @@ def result_table(facts: Mapping[str, Any], headline: Metric = TOP1_ERROR) -> Tab
     columns: dict[str, str] = {}
     for *_, measured in readouts:
         columns |= known_columns(measured, headline)
-    for column in ("weights", "split", "read-out", *columns.values()):
-        table.add_column(column.replace(", %", " %"), justify="right", no_wrap=True)
+    headings = ["weights,\nepoch", "split", "read-out", *(_broken(text) for text in columns.values())]
+    headings += ["param-\neters", "MACs"] if spent else []
+    for column in headings:
+        table.add_column(column, justify="right", no_wrap=True)
     for when, split, name, measured in readouts:
-        table.add_row(when, split, name, *(_number(measured.get(key)) for key in columns))
+        cost = cost_cells(spent.get(name, {})).values() if spent else ()
+        table.add_row(when, split, name, *(_number(measured.get(key)) for key in columns), *cost)
     if lines := _below(facts, headline):
-        table.caption = Text("\n".join(lines))
+        table.caption, table.caption_justify = Text("\n" + "\n".join(lines)), "left"
     return table
 
 
+def _broken(heading: str) -> str:
+    """top-1 error, % -> over two lines."""
+    return heading.replace(", %", " %").replace(" ", "\n", 1)
+
+
 def _below(facts: Mapping[str, Any], headline: Metric) -> list[str]:
-    """What the measurements of a run do not say: its phases, where they stopped, its teachers."""
+    """What the measurements of a run do not say: phases, where they stopped, findings, teachers."""
     lines = [sentence(f"{text}.") for text in [stopped(facts)] if text]
     for row in phase_rows(facts):
         lines.append(
             f"Phase {row['phase']}, epochs {row['epochs']}: {row['parameters trained']} parameters trained, "
             f"{row['train time']}."
         )
+    lines += found_lines(facts)
     teachers = [SharedTeacher(**teacher, taught=()) for teacher in facts.get("teachers", [])]
     return lines + teacher_lines(teachers, headline)
 
