@@ -183,6 +183,25 @@ def test_a_network_that_vmap_cannot_run_goes_image_by_image_and_it_is_said() -> 
     assert said[0].startswith("note: the gap of informativeness is computed image by image, as vmap stops")
 
 
+class Attentive(nn.Module):
+    """Scaled dot-product attention between the two halves of its input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.fc = nn.Linear(6, 24), nn.Linear(8, K)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x.reshape(len(x), 1, 2, 6)).chunk(3, dim=-1)
+        return self.fc(nn.functional.scaled_dot_product_attention(q, k, v).mean(dim=(1, 2)))
+
+
+def test_attention_is_differentiated_without_a_warning() -> None:
+    network, x, target = Attentive().double(), torch.randn(N, 12, dtype=torch.float64), logits(N, K)
+    said: list[str] = []
+    assert gi(network, x, target, say=said.append).tolist() == pytest.approx(naive_gi(network, x, target))
+    assert said == []
+
+
 def test_parameters_are_those_that_are_trained() -> None:
     """Of a weight with a parametrisation, the parameters it is computed from."""
     network = weight_norm(nn.Linear(6, K)).double()

@@ -311,6 +311,20 @@ def test_a_teacher_that_is_gone_is_said(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- images
 
 
+def test_a_note_on_vmap_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted, _ = gaps_of_runs([Path("other")], gi_images=3)
+
+    def fail(*arguments: Any) -> Tensor:
+        raise RuntimeError("no rule")
+
+    monkeypatch.setattr("cohobate.analysis.residuals.vmap", lambda function, **how: fail)
+    said: list[str] = []
+    found, _ = gaps_of_runs([Path("other")], gi_images=3, say=said.append)
+    assert [text.endswith("image by image, as vmap stops at: no rule") for text in said] == [True]
+    for one, two in zip(wanted.lines[1:], found.lines[1:], strict=True):
+        assert one.gaps[0].gi == pytest.approx(two.gaps[0].gi, rel=1e-4)
+
+
 def test_images_are_spread_evenly() -> None:
     assert evenly(torch.arange(100, 111), 3).tolist() == [100, 105, 110]
     assert evenly(torch.arange(4), 9).tolist() == [0, 1, 2, 3]

@@ -30,6 +30,7 @@ Choices:
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Literal, NamedTuple
@@ -178,7 +179,10 @@ def gradient_norms(
             _check_pair(as_output(network(x[:1])).logits, teacher_logits[:1])
         several = vmap(vmapped, in_dims=(None, 0, 0), chunk_size=max(1, min(CHUNK, GRADIENTS // size)))
         try:
-            norms = several(weights, x, teacher_logits).detach()
+            with warnings.catch_warnings():
+                # Attention has no rule for vmap and is run in a loop: slower, and no less right.
+                warnings.filterwarnings("ignore", "There is a performance drop")
+                norms = several(weights, x, teacher_logits).detach()
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
