@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import shutil
 from pathlib import Path
@@ -388,6 +389,42 @@ def test_unfinished_and_broken_runs_are_refused(tmp_path: Path) -> None:
         gaps_of_runs([tmp_path / "other"])
     (tmp_path / "other/result.json").unlink()
     with pytest.raises(RunError, match="has not finished"):
+        gaps_of_runs([tmp_path / "other"])
+
+
+def edited(run: Path, **facts: Any) -> None:
+    """Change the header of what a run deployed."""
+    state = read_state(run / "deployed.safetensors")
+    write_state(run / "deployed.safetensors", state._replace(facts={**state.facts, **facts}))
+
+
+def test_images_are_normalised_as_the_networks_know_them(tmp_path: Path) -> None:
+    """By the statistics of the run, and for the teacher by its own, whatever the data are by now."""
+    run = tmp_path / "other"
+    shutil.copytree("other", run)
+    mean = read_state(run / "deployed.safetensors").facts["mean"]
+    edited(run, mean=[value + 0.1 for value in mean])
+    provenance = (run / "provenance.json").read_text()
+    fingerprint = json.loads(provenance)["data_fingerprint"]
+    (run / "provenance.json").write_text(provenance.replace(fingerprint, "0" * 32))
+    said: list[str] = []
+    residuals, _ = gaps_of_runs([run], gi_images=0, say=said.append)
+    assert said[0] == f"note: digits does not hold the images that {run} was trained on, or no longer"
+    by_hand = ByHand("other", "resnet8", "resnet14")
+    rows = list(range(len(by_hand.y)))
+    before = by_hand.l2(0, rows)
+    std = torch.tensor(read_state(run / "deployed.safetensors").facts["std"])[:, None, None]
+    with torch.no_grad():
+        by_hand.s[0] = by_hand.networks[0](by_hand.x - 0.1 / std).logits.double()
+    found = residuals.lines[1].gaps[1].l2_logits
+    assert found == pytest.approx(by_hand.l2(0, rows), rel=1e-3)
+    assert found != pytest.approx(before, rel=1e-2)
+
+
+def test_other_classes_than_the_networks_are_refused(tmp_path: Path) -> None:
+    shutil.copytree("other", tmp_path / "other")
+    edited(tmp_path / "other", classes=[*"abcdefghij"])
+    with pytest.raises(ValueError, match=r"have the classes a, b, c, d, e \.\.\., digits has now 0, 1, 2"):
         gaps_of_runs([tmp_path / "other"])
 
 
