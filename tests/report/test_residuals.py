@@ -132,6 +132,8 @@ def test_the_csv_has_a_line_for_each_set_and_network() -> None:
         "k": "0.200000",
     }
     assert (lines[0]["l2_logits"], lines[0]["gi_images"]) == ("", "")
+    of_all = [lines[5][column] for column in ("count", "right_percent", "energy", "l2_logits", "gi")]
+    assert of_all == ["1200", "92.5000", "0.920000", "0.400000", ""]
 
 
 def test_of_several_runs_each_gap_says_whose_it_is() -> None:
