@@ -276,6 +276,9 @@ def test_runs_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     (changed / "run.yaml").write_text(config.replace("val_fraction: 0.1", "val_fraction: 0.2"))
     with pytest.raises(ValueError, match=r"changed has other val images than two"):
         gaps_of_runs([Path("two"), changed], split="val")
+    edited(changed, mean=[0.1, 0.1, 0.1])  # the same labels of images that are normalised otherwise
+    with pytest.raises(ValueError, match=r"changed has other test images than two"):
+        gaps_of_runs([Path("two"), changed])
 
 
 # ---------------------------------------------------------------- teachers
