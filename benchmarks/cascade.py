@@ -5,9 +5,9 @@
 `cohobate.Cascade` beside `cohobate.Sum` of the same two networks in evaluation mode, whose weights are drawn
 and not trained: the threshold is a quantile of the energies, so that the shares of the images that leave
 early are those asked for. Arithmetic saved is 1 - mean multiply-accumulates of an image / those of the sum;
-time saved is 1 - time of the cascade / time of the sum over the same images. The two run in turn, image by
-image at a batch size of 1; the median over the rounds counts, with its 95 percent interval (order
-statistics). Freed memory is kept, as in every run (:mod:`cohobate.engine.memory`).
+time saved is 1 - time of the cascade / time of the sum over the same images. The two run in turn, batch by
+batch; a batch counts with the median of its times over the rounds, on either side. Freed memory is kept, as
+in every run (:mod:`cohobate.engine.memory`).
 
 Time is the thread's own processor time, which is the wall clock's where nothing else runs: other processes
 of the machine disturb the wall clock more than what is measured. ``--clock wall`` takes that one.
@@ -22,13 +22,12 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from statistics import median
 from typing import NamedTuple
 
 import torch
-from pairs import median_interval
 from torch import Tensor, nn
 
 from cohobate.analysis.cost import cost
@@ -48,17 +47,17 @@ class Row(NamedTuple):
 
     Attributes:
         arithmetic: share of the multiply-accumulates that the cascade saves.
-        time: share of the time that it saves: median and interval.
-        ms: of an image in the sum, median.
+        time: share of the time that it saves.
+        ms: of an image in the sum.
     """
 
     arithmetic: float
-    time: tuple[float, float, float]
+    time: float
     ms: float
 
     @property
     def kept(self) -> float:
-        return self.time[0] / self.arithmetic
+        return self.time / self.arithmetic
 
 
 def make(names: Sequence[str], layout: torch.memory_format, x: Tensor) -> list[nn.Module]:
@@ -73,23 +72,23 @@ def make(names: Sequence[str], layout: torch.memory_format, x: Tensor) -> list[n
     return [network.to(memory_format=layout) for network in networks]  # type: ignore[call-overload]
 
 
-def rounds(
+def seconds(
     sides: Sequence[Callable[[Tensor], object]],
     parts: Sequence[Tensor],
     count: int,
     clock: Callable[[], float],
-) -> Iterator[list[float]]:
-    """Seconds of both sides for all parts, in turn part by part, round by round."""
+) -> list[float]:
+    """Of each side for all parts: the sum of the medians of the parts, which both run in turn."""
+    took: list[list[list[float]]] = [[[] for _ in parts] for _ in sides]
     for i in range(count + 1):
-        took = [0.0, 0.0]
         for j, part in enumerate(parts):
             # Which one goes first alternates: neither always meets the other's warm caches.
             for which in (0, 1) if (i + j) % 2 else (1, 0):
                 start = clock()
                 sides[which](part)
-                took[which] += clock() - start
-        if i > 0:  # the first round warms up
-            yield took
+                took[which][j].append(clock() - start)
+    # The first round warms up.
+    return [sum(median(times[1:]) for times in side) for side in took]
 
 
 def measure(
@@ -105,16 +104,15 @@ def measure(
     left = torch.cat([cascade.exits(part).exits for part in parts]) == 0
     macs = [cost(network, SHAPE).macs for network in networks]
     arithmetic = float(left.double().mean()) * macs[1] / sum(macs)
-    times = list(rounds((cascade, whole), parts, count, clock))
-    saved = median_interval([1 - one / two for one, two in times])
-    return Row(arithmetic, saved, 1000 * median([two for _, two in times]) / len(left))
+    one, two = seconds((cascade, whole), parts, count, clock)
+    return Row(arithmetic, 1 - one / two, 1000 * two / len(left))
 
 
 def report(names: Sequence[str], batch_size: int, share: float, row: Row) -> None:
-    arithmetic, middle, low, high = (100 * part for part in (row.arithmetic, *row.time))
     print(
-        f"{'+'.join(names):18} {batch_size:5} {100 * share:5.0f}% {row.ms:9.3f} {arithmetic:10.1f}% "
-        f"{middle:7.1f}% [{low:5.1f}%, {high:5.1f}%] {row.kept:6.2f}{'' if row.kept >= BAR else '  missed'}",
+        f"{'+'.join(names):18} {batch_size:5} {100 * share:5.0f}% {row.ms:9.3f} "
+        f"{100 * row.arithmetic:10.1f}% {100 * row.time:10.1f}% {row.kept:6.2f}"
+        f"{'' if row.kept >= BAR else '  missed'}",
         flush=True,
     )
 
@@ -140,7 +138,7 @@ def main() -> int:
         f"{options.layout}, {options.clock} clock, median of {options.rounds} rounds; "
         f"torch {torch.__version__}, {platform.machine()}, {os.cpu_count()} cores, 1 thread"
     )
-    print("networks           batch  leave  ms/image  arithmetic   time saved             of the arithmetic")
+    print("networks           batch  leave  ms/image  arithmetic  time saved  ratio")
     rows = []
     for names, batch_size in product(PAIRS, options.batch_sizes):
         x = torch.randn(max(batch_size, options.images), *SHAPE).contiguous(memory_format=layout)

@@ -156,9 +156,10 @@ def test_a_thinned_curve_has_both_ends_and_even_costs(points: int, reading: Read
     assert len(found) <= points
     if reading == "sum":
         assert len(found) == points
-        step = (found[-1].macs - found[0].macs) / (points - 1)
-        steps = [b.macs - a.macs for a, b in pairwise(found)]
-        assert steps == pytest.approx([step] * len(steps), abs=0.5)
+        for i, each in enumerate(found):
+            wanted = found[0].macs + i * (found[-1].macs - found[0].macs) / (points - 1)
+            nearest = min(abs(other.macs - wanted) for other in whole)
+            assert abs(each.macs - wanted) == pytest.approx(nearest, abs=1e-9)
 
 
 def test_the_default_curve_has_101_points() -> None:
@@ -170,6 +171,15 @@ def test_by_energy_is_eq_10() -> None:
     logits, _ = drawn()
     expected = sum(energy_of(row) for row in logits[-1].tolist()) / logits.shape[1]
     assert by_energy(logits) == pytest.approx(expected, rel=1e-12)
+
+
+def test_of_equal_costs_the_most_accurate_is_taken() -> None:
+    """Where later networks cost nothing, all thresholds cost the same."""
+    logits, y = drawn()
+    macs = (1.0, 0.0, 0.0)
+    top = max(p.accuracy for p in brute_points(logits, y, macs, "sum"))
+    assert cheapest(logits, y, macs, 0.0).accuracy == most_accurate(logits, y, macs, 1.0).accuracy == top
+    assert brute(logits, y, macs, 0.0, "sum").accuracy < top
 
 
 # ---------------------------------------------------------------- in the cascade
