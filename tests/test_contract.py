@@ -36,7 +36,7 @@ State = dict[str, Tensor]
 
 
 def test_the_whole_zoo_is_here() -> None:
-    assert len(ZOO) >= 66
+    assert len(ZOO) >= 80
 
 
 def losses(method: Method, seed: int = 1, **how: object) -> dict[str, Tensor]:

@@ -41,6 +41,13 @@ PUBLIC = [getattr(cohobate, name) for name in cohobate.__all__]
 MODULES = [kind for kind in PUBLIC if isinstance(kind, type) and issubclass(kind, nn.Module)]
 MODULES.remove(cohobate.Gate)  # no options: where it stands
 SOURCE = Path(cohobate.__file__).parent
+NETWORKS = {
+    (cohobate.FitNet, "regressor"),
+    (cohobate.ResKD, "earlier"),
+    (cohobate.MutualResKD, "earlier"),
+    (cohobate.EnsembleMember, "earlier"),
+}
+"""Parameters that are networks, not options."""
 
 
 # ---------------------------------------------------------------- kinds
@@ -50,8 +57,8 @@ SOURCE = Path(cohobate.__file__).parent
 def test_what_has_a_default_is_given_by_name(kind: type) -> None:
     """So that two options cannot be swapped in a call."""
     for parameter in inspect.signature(kind).parameters.values():
-        if (kind, parameter.name) == (cohobate.FitNet, "regressor"):
-            continue  # a network, not an option
+        if (kind, parameter.name) in NETWORKS:
+            continue
         if parameter.default is not inspect.Parameter.empty:
             assert parameter.kind is inspect.Parameter.KEYWORD_ONLY, parameter
         else:
@@ -99,6 +106,8 @@ PLAIN = {
     "slkd.sl_losses",
     "slkd.student_losses",
     "stochastic_depth.draw",
+    "sums.sum_before",
+    "sums.summed_readouts",
 }
 """Functions of tensors that compute nothing in the tensors' own precision, or leave it to others."""
 

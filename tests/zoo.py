@@ -20,6 +20,7 @@ from cohobate.core import (
     Method,
     Phase,
     Separate,
+    Sum,
     Term,
     as_output,
     cross_entropy,
@@ -50,10 +51,12 @@ from cohobate.methods.frskd import FRSKD, AttentionNorm
 from cohobate.methods.frskd_sla import FRSKDSLA
 from cohobate.methods.hard_label import HardLabel
 from cohobate.methods.kd import KD
+from cohobate.methods.l2 import L2
 from cohobate.methods.logit_standardisation import Standardised
 from cohobate.methods.ofd import OFD
 from cohobate.methods.okddip import SelfAttention, TwoLevel
 from cohobate.methods.one import ONE, BranchGate
+from cohobate.methods.reskd import EnsembleMember, MutualResKD, OfLogits, ResKD
 from cohobate.methods.reviewkd import ReviewKD
 from cohobate.methods.rkd import RKD
 from cohobate.methods.sad import SAD
@@ -264,6 +267,20 @@ def toy_byot(network: Callable[[], nn.Module] = toy, **how: Any) -> BYOT:
     return BYOT(made, exits_of(look(made, (3, SIZE, SIZE)).output, CLASSES, **exits), **how)
 
 
+def residuals(
+    earlier: int, term: Callable[[], Term] = L2, kind: type[ResKD] | type[MutualResKD] = ResKD, **how: Any
+) -> Case:
+    """A stage of ResKD after so many others; its sums hold several networks."""
+
+    def make() -> Method:
+        before = [toy(), toy_adapted()][:earlier]
+        return kind(toy(), toy_wide(), term(), before, **how)
+
+    sums = ("student", *(f"S_{i}" for i in range(1, earlier))) if earlier else ()
+    # The peer is another network than those that add up.
+    return Case(make, ensembles=(*sums, "peer"))
+
+
 EXITS = ("exit_1", "exit_2", "ensemble")
 REFINED = ("self_teacher",)
 
@@ -289,6 +306,7 @@ ZOO: dict[str, Case] = {
     "self_guidance detach=False": Case(lambda: SelfGuidance(toy(), detach=False)),
     "self_guidance backward_full=False": Case(lambda: SelfGuidance(toy(), backward_full=False)),
     "self_guidance statistics=both": Case(lambda: SelfGuidance(toy(), statistics="both")),
+    "l2": taught(lambda: L2()),
     "dkd": taught(lambda: DKD(), soft_labels=False, refuses="DKD"),
     "dist": taught(lambda: DIST()),
     "hard": taught(lambda: HardLabel()),
@@ -317,6 +335,26 @@ ZOO: dict[str, Case] = {
     "dgkd": Case(lambda: DGKD(toy(), [toy_wide(), toy_adapted()], drop=0.5)),
     "deit": Case(lambda: DeiT(TwoTokens(), Frozen(toy())), TwoTokens),
     "deit, soft": Case(lambda: DeiT(TwoTokens(), Frozen(toy()), target="soft"), TwoTokens),
+    "reskd, stage 0": residuals(0),
+    "reskd, stage 1": residuals(1),
+    "reskd, stage 2": residuals(2, lambda: L2(of="probabilities"), ce_of="residual"),
+    "reskd of residuals": residuals(2, lambda: KD(), compare="residual"),
+    "reskd via rkd": residuals(1, lambda: OfLogits(RKD()), compare="residual", ce_weight=1.0),
+    "reskd via rkd of features": residuals(1, lambda: RKD(), ce_weight=1.0),
+    "reskd via dml": residuals(2, lambda: KD(), MutualResKD, compare="residual"),
+    "ensemble of labels": Case(
+        lambda: EnsembleMember(Supervised(toy()), [toy_wide()]), ensembles=("student", "S_0")
+    ),
+    "ensemble": Case(
+        lambda: EnsembleMember(ResKD(toy(), toy_wide(), L2()), [toy(), toy_adapted()]),
+        ensembles=("student", "S_1"),
+    ),
+    "trained_together": Case(
+        lambda: ResKD(Sum([toy(), toy_wide()]), toy_wide(), L2()), ensembles=("student",)
+    ),
+    "trained_together of labels": Case(
+        lambda: Supervised(Sum([toy(), toy_adapted()])), ensembles=("network",)
+    ),
     "slkd": Case(lambda: SLKD(toy(), toy(), [toy(), toy()]), ensembles=("sl_fused",)),
     "slkd of probabilities": Case(
         lambda: SLKD(toy(), toy(), [toy(), toy()], rho=0.3, fuse="probabilities"), ensembles=("sl_fused",)

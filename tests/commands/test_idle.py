@@ -13,7 +13,9 @@ from zoo import toy, toy_data
 
 import cohobate
 from cohobate.cli import main
-from cohobate.config.groups import Training
+from cohobate.config.idle import RULES, refuse_idle
+from cohobate.recipes.catalogue import METHODS
+from cohobate.recipes.options import options, options_model
 
 QUICK = ["--epochs", "2", "--train-images", "100", "--batch-size", "50", "--device", "cpu", "--quiet"]
 
@@ -46,6 +48,65 @@ def test_an_option_without_effect_is_refused(
     assert message in refused(capsys, "train", "baseline", *QUICK, *options.split())
     if "--keep-epochs" not in options:
         assert message in refused(capsys, "compare", "baseline", *QUICK, *options.split())
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("reskd --rkd-of features", "--rkd-of has no effect with --via kd: it needs --via rkd; leave it out"),
+        ("reskd --via dml --distance-weight 1", "--distance-weight has no effect with --via dml"),
+        ("reskd --angle-weight 1", "--angle-weight has no effect with --via kd: it needs --via rkd"),
+        ("reskd --peer untrained", "--peer has no effect with --via kd: it needs --via dml"),
+        ("reskd --via rkd --loss kl", "--loss has no effect with --via rkd: it needs --via kd or dml"),
+        ("reskd --via rkd --tau 0.5", "--tau has no effect with --via rkd"),
+        ("reskd --via rkd --reduction sum", "--reduction has no effect with --via rkd"),
+        ("reskd --via rkd --temperature 2", "--temperature has no effect with --via rkd"),
+        (
+            "reskd --temperature 2",
+            "--temperature has no effect with --loss l2: it needs --loss probabilities",
+        ),
+        (
+            "reskd --loss kl --reduction sum",
+            "--reduction has no effect with --loss kl: it needs --loss l2 or",
+        ),
+        ("reskd --via rkd --rkd-of features --compare sum", "--compare has no effect with --rkd-of features"),
+        (
+            "reskd --energy-split val --energy-share 0.2",
+            "--energy-share has no effect with --energy-split val",
+        ),
+        (
+            "ensemble --learn labels --loss kl",
+            "--loss has no effect with --learn labels: it needs --learn kd",
+        ),
+        ("ensemble --learn labels --tau 0.5", "--tau has no effect with --learn labels"),
+        (
+            "trained_together --learn labels --temperature 2",
+            "--temperature has no effect with --learn labels",
+        ),
+        ("trained_together --learn labels --reduction sum", "--reduction has no effect with --learn labels"),
+        ("trained_together --temperature 2", "--temperature has no effect with --loss l2"),
+        ("l2 --temperature 2", "--temperature has no effect with --of logits: it needs --of probabilities"),
+    ],
+)
+def test_an_option_of_one_method_without_effect(
+    typed: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert message in refused(capsys, "train", *typed.split(), "--teacher", "resnet8", *QUICK)
+    method, *flags = typed.split()
+    own = ",".join(
+        f"{name.removeprefix('--').replace('-', '_')}={value}"
+        for name, value in zip(flags[::2], flags[1::2], strict=True)
+    )
+    assert message in refused(capsys, "compare", f"{method}:{own}", "--teacher", "resnet8", *QUICK)
+
+
+def test_other_methods_have_such_options_always() -> None:
+    """``temperature`` of KD, ``distance_weight`` of RKD: no other option decides about them."""
+    for method, option in (("kd", "temperature"), ("rkd", "distance_weight"), ("fitnet", "weight")):
+        refuse_idle([option], dict(options(method, {"teacher": ("resnet8",)})))
+    for given in ({"via": "rkd"}, {"via": "dml"}, {"loss": "kl"}, {"loss": "probabilities"}):
+        values = dict(options("reskd", {"teacher": ("resnet8",), **given}))
+        refuse_idle([*given, "stop_share", "ce_of", "compare", "energy_share"], values)
 
 
 def test_options_of_a_teacher_that_is_not_there_or_not_trained(capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,9 +153,10 @@ def test_fit_refuses_them_too() -> None:
 
 
 def test_the_rules_name_options() -> None:
-    from cohobate.config.idle import RULES
-
-    assert {name for rule in RULES for name in (*rule.options, rule.on)} <= Training.model_fields.keys()
+    """Of every run, or all of them of one method."""
+    models = [set(options_model(method).model_fields) for method in METHODS]
+    for rule in RULES:
+        assert any({*rule.options, rule.on} <= model for model in models), rule
 
 
 def test_a_test_split_that_is_not_there_is_said(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from naive import rkd as naive
 from torch import Tensor
 from zoo import batch
 
@@ -11,43 +12,6 @@ from cohobate.core import Batch, Output
 from cohobate.methods.rkd import RKD, angle_loss, distance_loss
 
 PARTS = (distance_loss, angle_loss)
-
-
-def huber(a: Tensor, b: Tensor) -> Tensor:
-    gap = (a - b).abs()
-    return gap**2 / 2 if gap <= 1 else gap - 0.5
-
-
-def norm(x: Tensor) -> Tensor:
-    return (x**2).sum().sqrt() if x.any() else x.sum()
-
-
-def distances(x: Tensor) -> list[Tensor]:
-    """psi_D of all pairs."""
-    all_pairs = [norm(a - b) for a in x for b in x]
-    positive = [d for d in all_pairs if d > 0]
-    return [d * len(positive) / sum(positive) for d in all_pairs]
-
-
-def cosines(x: Tensor) -> list[Tensor]:
-    """psi_A of all triples."""
-    found = []
-    for j, corner in enumerate(x):
-        for i, a in enumerate(x):
-            for k, b in enumerate(x):
-                u, v = a - corner, b - corner
-                none = i == j or k == j or not u.any() or not v.any()
-                found.append(x.new_zeros(()) if none else (u * v).sum() / (norm(u) * norm(v)))
-    return found
-
-
-def naive(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
-    losses = []
-    for potential in (distances, cosines):
-        pairs = zip(potential(student), potential(teacher), strict=True)
-        terms = [huber(a, b) for a, b in pairs]
-        losses.append(sum(terms) / len(terms))
-    return losses[0], losses[1]
 
 
 def features(images: int = 5, student: int = 3, teacher: int = 4) -> tuple[Tensor, Tensor]:

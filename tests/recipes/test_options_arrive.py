@@ -7,6 +7,7 @@ swapped on the way, or one that is dropped, fail here, for a new method too.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from itertools import count
@@ -17,24 +18,30 @@ import pytest
 import torch
 from annotated_types import Ge, Le, Lt
 from by_name import plan_of
-from safetensors.torch import save_file
-from torch import nn
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 from zoo import CLASSES, student, toy_images
 
 from cohobate.commands.parsing import parsed
 from cohobate.commands.train import Command
 from cohobate.config.declared import Option, PassedOn, imported
 from cohobate.config.grammar import flag, text
-from cohobate.core import Method, Phase
+from cohobate.config.idle import RULES
+from cohobate.core import Ending, Method, Phase
 from cohobate.core.options import declared_hints
 from cohobate.data.arrays import arrays
 from cohobate.engine.randomness import seed_all
+from cohobate.methods.l2 import L2
+from cohobate.methods.reskd import MutualResKD, OfLogits, ResKD
+from cohobate.methods.rkd import RKD
+from cohobate.methods.supervised import Supervised
 from cohobate.models.build import build
 from cohobate.recipes.catalogue import METHODS, TERMS
 from cohobate.recipes.job import Job
 from cohobate.recipes.options import options, own_group
 from cohobate.recipes.recipe import find
 
+LEFT_OUT = object()
 CHOSEN: dict[str, dict[str, Any]] = {
     "okddip": {"separate_networks": True, "others": ("resnet14", "resnet8"), "at": "none", "branches": 3},
     "dml": {"peers": 3, "others": ("resnet14", "resnet8"), "detach": True},
@@ -52,6 +59,17 @@ CHOSEN: dict[str, dict[str, Any]] = {
     "ffm_cd": {"at": 2, "branches": 5, "widths": (6, 5)},
     "slkd": {"rho": 0.3, "sl_teachers": 2},
     "sad": {"skip": 1},
+    "reskd": {
+        "res_students": ("resnet14", "resnet8"),
+        "stages": 2,
+        "stop_share": None,
+        "max_macs": LEFT_OUT,
+        "energy_share": 0.25,
+        "rkd_of": "features",
+        "compare": "sum",
+    },
+    "ensemble": {"members": ("resnet14", "resnet8"), "networks": 3, "energy_share": 0.25},
+    "trained_together": {"members": ("resnet14", "resnet8"), "networks": 3, "energy_share": 0.25},
     "fitnet_stages": {"hint_share": 0.43},
     "fitnet": {"stage": 1},
     "reviewkd": {"mid_channels": 12},
@@ -61,7 +79,34 @@ CHOSEN: dict[str, dict[str, Any]] = {
 AT_DEFAULT = {("dml", "detach"), ("okddip", "at"), ("slkd", "sl_teachers")}
 """Options that the others of this table leave no other value."""
 
-Found = list[tuple[Phase, list[nn.Module]]]
+WAYS: dict[str, tuple[dict[str, Any], ...]] = {
+    "reskd": (
+        {"via": "rkd", "energy_split": "val"},
+        {"via": "rkd", "rkd_of": "logits", "stop_share": 0.5, "res_students": LEFT_OUT, "stages": LEFT_OUT},
+        {"via": "dml", "loss": "kl", "energy_split": "train"},
+        {"via": "kd", "loss": "probabilities", "max_macs": 2e6, "res_students": LEFT_OUT, "stages": LEFT_OUT},
+    ),
+    **{
+        name: (
+            {"learn": "kd", "loss": "probabilities", "energy_split": "train"},
+            {"learn": "labels", "energy_split": "val"},
+        )
+        for name in ("ensemble", "trained_together")
+    },
+}
+"""Values with which other options have an effect, where they have none with one another."""
+
+
+class Found(list[tuple[Phase, list[nn.Module]]]):
+    """The phases of a plan, with the modules of each.
+
+    Attributes:
+        ending: what the plan returned.
+        teacher: weights of the run's teacher.
+    """
+
+    ending: Ending = Ending()
+    teacher: dict[str, Tensor]
 
 
 def inner(found: Found, kind: str) -> Any:
@@ -83,8 +128,63 @@ def most_groups(module: nn.Module) -> int:
     return 8 if any(m.groups > 1 for m in module.modules() if isinstance(m, nn.Conv2d)) else 1
 
 
+def said(found: Found, pattern: str) -> float | None:
+    """A number in the reason why a plan ended."""
+    number = re.search(pattern, str(found.ending.found["reason"]))
+    return float(number[1].replace(",", "")) if number else None
+
+
+def via(found: Found) -> str:
+    if isinstance(head(found), MutualResKD):
+        return "dml"
+    return "rkd" if any(isinstance(m, RKD) for _, modules in found for m in modules) else "kd"
+
+
+def learned(found: Found) -> Any:
+    """The method of a network, in an ensemble too."""
+    method: Any = head(found)
+    return getattr(method, "method", method)
+
+
+def loss(found: Found) -> str:
+    term = learned(found).term
+    return {"logits": "l2", "probabilities": "probabilities"}[term.of] if isinstance(term, L2) else "kl"
+
+
+def peer(found: Found) -> str:
+    same = torch.equal(learned(found).peer.get_parameter("fc.weight"), found.teacher["fc.weight"])
+    return "teacher" if same else "untrained"
+
+
+EQ_3: dict[str, Callable[[Found], Any]] = {
+    "loss": loss,
+    "reduction": lambda f: inner(f, "L2").reduction,
+    "tau": lambda f: {learned(f).term.weight, 1 - learned(f).ce_weight}.pop(),
+    "temperature": lambda f: learned(f).term.temperature,
+    "energy_split": lambda f: f.ending.found["energy_split"],
+    "energy_share": lambda f: f.ending.found["energy_images"] / 40,
+}
+"""Options that ResKD's plan and its baselines share."""
+
 BRANCHED = ("one", "cl_ilr", "gate", "gate_cd", "sa", "sa_cd", "ffm", "ffm_cd")
 ELSEWHERE: dict[tuple[str, str], Callable[[Found], Any]] = {
+    **{(name, key): see for name in ("reskd", "ensemble", "trained_together") for key, see in EQ_3.items()},
+    ("reskd", "res_students"): lambda f: f.ending.members[1:],
+    ("reskd", "stages"): lambda f: len(f) - 1,
+    ("reskd", "stop_share"): lambda f: (above := said(f, r"ends above (\d+) %$")) and above / 100,
+    ("reskd", "max_macs"): lambda f: said(f, r"more than --max-macs ([\d,]+)$"),
+    ("reskd", "compare"): lambda f: head(f).compare,
+    ("reskd", "ce_of"): lambda f: head(f).ce_of,
+    ("reskd", "via"): via,
+    ("reskd", "peer"): peer,
+    ("reskd", "rkd_of"): lambda f: "logits" if isinstance(head(f).term, OfLogits) else "features",
+    ("ensemble", "networks"): len,
+    ("trained_together", "networks"): lambda f: len(inner(f, "Sum").networks),
+    **{(name, "members"): lambda f: tuple(f.ending.members[1:]) for name in ("ensemble", "trained_together")},
+    **{
+        (name, "learn"): lambda f: {ResKD: "kd", Supervised: "labels"}[type(learned(f))]
+        for name in ("ensemble", "trained_together")
+    },
     ("fitnet_stages", "hint_share"): lambda f: f[0][0].settings["epochs"] / 100,
     ("fitnet_stages", "hint_weight"): lambda f: inner(f, "FitNet").weight,
     ("takd", "assistants"): lambda f: tuple(map(depth, f[:-1])),
@@ -180,14 +280,21 @@ def chosen(option: Option, number: int) -> Any:
     raise AssertionError(f"no value is known for {option.hint}; give it one in CHOSEN")
 
 
-def values(name: str) -> dict[str, Any]:
-    """Every option of a method -> a value that is not its default; those of the table first."""
+def values(name: str, way: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Every option of a method -> a value that is not its default; those of the tables first.
+
+    Those that have no effect in this way are left out.
+    """
     numbers = count(1)
-    given = CHOSEN.get(name, {})
-    return {
+    given = CHOSEN.get(name, {}) | (way or {})
+    every = {
         key: given[key] if key in given else chosen(option, next(numbers))
         for key, option in find(name).declaration.options.items()
+        if given.get(key) is not LEFT_OUT
     }
+    rules = [rule for rule in RULES if rule.on in every and not rule.counts(every[rule.on])]
+    idle = {option for rule in rules for option in rule.options}
+    return {key: value for key, value in every.items() if key not in idle}
 
 
 def made(name: str, given: Mapping[str, Any], teacher: Path) -> Found:
@@ -202,9 +309,18 @@ def made(name: str, given: Mapping[str, Any], teacher: Path) -> Found:
     if find(name).needs_teacher:
         flags += ["--teacher", f"resnet14:weights={teacher}"]
     typed, _ = parsed("test", flags, Command, own={name: own_group(name)})
-    job = Job(options(name, typed), arrays(*toy_images(40, 0)))
+    dataset = arrays(*toy_images(40, 0), val=toy_images(20, 1))
+    job = Job(options(name, typed), dataset, logits=lambda network, images: torch.zeros(len(images), CLASSES))
     seed_all(0)
-    return [(phase, list(phase.method.modules())) for phase in plan_of(name, job)]
+    found, plan = Found(), plan_of(name, job)
+    found.teacher = load_file(teacher)
+    while True:
+        try:
+            phase = next(plan)
+        except StopIteration as end:
+            found.ending = end.value or Ending()
+            return found
+        found.append((phase, list(phase.method.modules())))
 
 
 # ---------------------------------------------------------------- where it is declared
@@ -216,7 +332,7 @@ def declaring(place: str) -> Iterator[type]:
     if isinstance(made, type):
         yield made
         return
-    hint = made.__annotations__["options"]
+    hint = made.__annotations__.get("options", Any)
     hint = eval(hint, made.__globals__) if isinstance(hint, str) else hint
     for mark in get_args(hint):
         for inside in mark.places if isinstance(mark, PassedOn) else ():
@@ -241,9 +357,12 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 WITH_OPTIONS = [name for name in METHODS if find(name).declaration.options]
 
 
-@pytest.mark.parametrize("name", WITH_OPTIONS)
-def test_every_option_arrives(name: str, teacher: Path) -> None:
-    given = values(name)
+EVERY_WAY = [(name, way) for name in WITH_OPTIONS for way in WAYS.get(name, ({},))]
+
+
+@pytest.mark.parametrize(("name", "way"), EVERY_WAY, ids=lambda each: each if isinstance(each, str) else "")
+def test_every_option_arrives(name: str, way: Mapping[str, Any], teacher: Path) -> None:
+    given = values(name, way)
     found = made(name, given, teacher)
     classes = [*declaring(METHODS[name])]
     if name == "slkd":  # its phases
@@ -257,7 +376,7 @@ def test_every_option_arrives(name: str, teacher: Path) -> None:
         classes.append(imported("methods.distillation:Distillation"))
     lost = {}
     for option, value in given.items():
-        if (name, option) not in AT_DEFAULT:
+        if (name, option) not in AT_DEFAULT and option not in way:
             assert value != find(name).declaration.options[option].default, (option, "is at its default")
         if (name, option) == ("okddip", "at"):
             continue  # separate networks have no place where they part: see below
@@ -269,6 +388,15 @@ def test_every_option_arrives(name: str, teacher: Path) -> None:
         if not seen or any(each != expected for each in seen):
             lost[option] = (value, seen)
     assert lost == {}
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_every_option_arrives_at_another_value_in_one_of_the_ways(name: str) -> None:
+    options_ = find(name).declaration.options
+    ways = [values(name, way) for way in WAYS[name]]
+    assert {key for way in ways for key, value in way.items() if value != options_[key].default} == set(
+        options_
+    )
 
 
 def test_okddips_place_of_branching_arrives(teacher: Path) -> None:
@@ -289,7 +417,7 @@ def test_options_that_are_swapped_are_seen(teacher: Path, monkeypatch: pytest.Mo
     swapped.__annotations__ = whole.__annotations__
     monkeypatch.setattr(SelfGuidance, "__init__", wraps(whole)(swapped))
     with pytest.raises(AssertionError, match="weight"):
-        test_every_option_arrives("self_guidance", teacher)
+        test_every_option_arrives("self_guidance", {}, teacher)
 
 
 def test_every_method_is_here() -> None:

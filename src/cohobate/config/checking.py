@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from pathlib import Path
+from types import NoneType
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -19,7 +21,8 @@ def checked(name: str, model: type[M], values: Mapping[str, Any]) -> M:
     Args:
         name: of the method or command, for the error.
         model: declares the options.
-        values: of the options, by name; one value of an option that takes several may stand alone.
+        values: of the options, by name; one value of an option that takes several may stand alone, and
+            ``none`` is None where an option may be None and is no text.
 
     Raises:
         ValueError: an unknown option (with the nearest), one that is missing, or a value out of range.
@@ -28,12 +31,19 @@ def checked(name: str, model: type[M], values: Mapping[str, Any]) -> M:
         if key not in model.model_fields:
             near = nearest(key, model.model_fields)
             raise ValueError(f"{name} has no option {key!r}; the nearest are {near}")
+    may_be_none = {key for key, info in model.model_fields.items() if _is_none_or_number(info.annotation)}
+    values = {k: None if k in may_be_none and str(v).lower() == "none" else v for k, v in values.items()}
     listed = {key for key, info in model.model_fields.items() if takes_only_several(info.annotation)}
     values = {k: (v,) if k in listed and isinstance(v, str | int | float) else v for k, v in values.items()}
     try:
         return model(**values)
     except ValidationError as error:
         raise ValueError(f"{name}: {'; '.join(map(_problem, error.errors()))}") from error
+
+
+def _is_none_or_number(annotation: object) -> bool:
+    parts = get_args(annotation)
+    return NoneType in parts and not {str, Path} & set(parts)
 
 
 def _problem(error: Any) -> str:

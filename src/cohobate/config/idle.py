@@ -55,6 +55,16 @@ RULES = (
         _any_is_trained,
         "a --teacher that is the name of a model, which is trained for the run",
     ),
+    # Options of single methods; they hold where a method has the option that decides.
+    _one_of(("rkd_of", "distance_weight", "angle_weight"), "via", "rkd"),
+    _one_of(("loss", "reduction", "tau", "temperature"), "via", "kd", "dml"),
+    _one_of(("peer",), "via", "dml"),
+    _one_of(("compare",), "rkd_of", "logits"),
+    _one_of(("loss", "reduction", "tau", "temperature"), "learn", "kd"),
+    _one_of(("temperature",), "loss", "probabilities", "kl"),
+    _one_of(("reduction",), "loss", "l2", "probabilities"),
+    _one_of(("energy_share",), "energy_split", "train"),
+    _one_of(("temperature",), "of", "probabilities"),
 )
 
 

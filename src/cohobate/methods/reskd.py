@@ -30,8 +30,8 @@ Choices.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Literal
 
 from torch import Tensor, nn
 
@@ -41,7 +41,6 @@ from ..core import (
     Frozen,
     Method,
     Output,
-    Sum,
     Term,
     as_output,
     cross_entropy,
@@ -50,6 +49,7 @@ from ..core import (
     with_cross_entropy,
 )
 from ..core.options import CEWeight, Doc, checked
+from .sums import frozen, sum_before, summed_readouts, sums_of
 
 Compare = Annotated[
     Literal["sum", "residual"],
@@ -63,7 +63,16 @@ CEOf = Annotated[
 
 @float32
 def residual(teacher: Tensor, student: Tensor) -> Tensor:
-    """Delta = T - S, of logits of one shape, (B, K) or (B, K, H, W)."""
+    """Delta = T - S, of logits of one shape, (B, K) or (B, K, H, W).
+
+    Raises:
+        ValueError: different shapes.
+    """
+    if teacher.shape != student.shape:
+        raise ValueError(
+            f"teacher logits {tuple(teacher.shape)} and logits of the students before {tuple(student.shape)} "
+            "differ; all networks must predict the same classes"
+        )
     return teacher - student  # Eq. 4
 
 
@@ -255,41 +264,7 @@ class EnsembleMember(Method):
         return summed_readouts(self.earlier, next(iter(self.method.readouts(x).values())), x)
 
 
-# ---------------------------------------------------------------- networks that add up
-
-
-def frozen(networks: Sequence[nn.Module]) -> nn.ModuleList:
-    """Finished networks; plain modules are copied and frozen."""
-    return nn.ModuleList(map(Frozen.of, networks))
-
-
-def sum_before(earlier: Iterable[nn.Module], x: Tensor) -> Tensor | None:
-    """The logits of S_(i-1), (B, K); None in stage 0."""
-    logits = [network(x).logits for network in earlier]
-    return running_sums(logits)[-1] if logits else None
-
-
-def sums_of(earlier: Iterable[Any], network: nn.Module) -> dict[str, nn.Module]:
-    """Plain networks: ``student``, which is S_i, and ``S_0`` ... ``S_(i-1)`` where there are earlier ones."""
-    networks = [*(each.network for each in earlier), network]
-    return _named(
-        [Classifier(networks[0] if last == 0 else Sum(networks[: last + 1])) for last in range(len(networks))]
-    )
-
-
-def summed_readouts(earlier: Iterable[nn.Module], logits: Tensor, x: Tensor) -> dict[str, Tensor]:
-    """The logits of :func:`sums_of`; each network runs once.
-
-    Args:
-        earlier: S_0 ... R_(i-1).
-        logits: of R_i, (B, K).
-        x: the images.
-    """
-    return _named(running_sums([*(network(x).logits for network in earlier), logits]))
-
-
-def _named(sums: Sequence[Any]) -> dict[str, Any]:
-    return {"student": sums[-1], **{f"S_{i}": each for i, each in enumerate(sums[:-1])}}
+# ---------------------------------------------------------------- what a stage compares
 
 
 def sides(

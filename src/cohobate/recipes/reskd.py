@@ -78,7 +78,7 @@ def reskd(
     max_macs: Annotated[
         float | None,
         Gt(0),
-        Doc("Stop before S_i would need more multiply-accumulates an image than this; none: no limit."),
+        Doc("Stop before S_i would need more multiply-accumulates an image than this; by default never."),
     ] = None,
     energy_split: SplitOption = "train",
     energy_share: ShareOption = SHARE,
