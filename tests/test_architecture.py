@@ -205,6 +205,7 @@ WITHOUT_TORCH = [
     (["evaluate", "--help"], 0, "--split"),
     (["report", "--help"], 0, "folder"),
     (["attention", "--help"], 0, "--epochs"),
+    (["residuals", "--help"], 0, "--gi-images"),
     (["inspect", "--help"], 0, "--classes"),
     (["train", "kd", "--temprature", "3"], 2, "--temperature"),
     (["train", "kd", "--temperature", "-1"], 2, "greater than 0"),

@@ -31,6 +31,8 @@ from .data.augment.mixing import mixup as mixup
 from .data.dataset import hold_out as hold_out
 from .data.pictures import Reading as Reading
 from .data.sources import load_data as load_data
+from .inference.cascade import Cascade as Cascade
+from .inference.cascade import Exits as Exits
 from .methods.at import AT as AT
 from .methods.byot import BYOT as BYOT
 from .methods.byot_exits import exits_of as exits_of

@@ -1,4 +1,4 @@
-"""The command line: ``cohobate train | compare | sweep | evaluate | report | attention | inspect | list``.
+"""The command line: ``cohobate train | compare | sweep | evaluate | report | attention | residuals | ...``.
 
 Whatever takes long to import is imported within :func:`main`, so that Ctrl-C ends it with one line from the
 first moment on.
@@ -18,6 +18,7 @@ COMMANDS = {
     "evaluate": "evaluate",
     "report": "report",
     "attention": "attention",
+    "residuals": "residuals",
     "inspect": "inspect",
     "list": "listing",
 }
@@ -30,6 +31,7 @@ USAGE = {
     "evaluate": "RUN",
     "report": "RUN ...",
     "attention": "RUN",
+    "residuals": "RUN ...",
     "inspect": "MODEL",
     "list": "methods|models|data|setups",
 }

@@ -136,26 +136,6 @@ def test_self_guidance_table_1(name: str, classes: int, millions: float) -> None
     assert round(cost(build(name, classes)).parameters / 1e6, 2) == millions
 
 
-@pytest.mark.parametrize(
-    ("parts", "classes", "millions", "mflops"),
-    [
-        (("resnet110",), 10, 1.728, 255), (("resnet110",), 100, 1.734, 255),
-        (("resnet20",), 10, 0.270, 41), (("resnet20",), 100, 0.276, 41),
-        (("resnet20", "resnet14"), 10, 0.442, 68), (("resnet20", "resnet14"), 100, 0.454, 68),
-        (("resnet20", "resnet20"), 10, 0.539, 82), (("resnet20", "resnet20"), 100, 0.551, 82),
-        (("resnet20", "resnet14", "resnet8"), 10, 0.518, 80),
-        (("resnet20", "resnet14", "resnet8"), 100, 0.535, 80),
-        (("resnet20", "resnet14", "resnet14"), 10, 0.615, 94),
-        (("resnet20", "resnet14", "resnet14"), 100, 0.632, 94),
-    ],
-)  # fmt: skip
-def test_reskd_tables_2_and_3(parts: tuple[str, ...], classes: int, millions: float, mflops: int) -> None:
-    """Option-A shortcuts; FLOPs are multiply-accumulates plus two per batch-norm output."""
-    spent = [cost(build(part, classes, shortcut="padding")) for part in parts]
-    assert sum(s.parameters for s in spent) / 1e6 == pytest.approx(millions, abs=0.0006)
-    assert sum(s.flops for s in spent) / 1e6 == pytest.approx(mflops, abs=0.55)
-
-
 @pytest.mark.parametrize("name", names())
 def test_output(name: str) -> None:
     network = build(name, 7).eval()

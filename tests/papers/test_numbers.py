@@ -61,7 +61,7 @@ def falls(config: Training) -> list[int]:
 def test_every_set_up_is_checked() -> None:
     assert {name for _, name, _ in CASES} == setups().keys()
     assert len(PAIRS) == 11
-    assert len(setups()) == 22
+    assert len(setups()) == 26
 
 
 @pytest.mark.parametrize(("section", "name", "method"), CASES, ids=["-".join(case[1:]) for case in CASES])

@@ -60,10 +60,12 @@ def test_the_source_of_a_set_up_says_what_the_paper_does_not_print(name: str) ->
     assert "momentum 0.9 without Nesterov's form is of the authors' code" in source
 
 
-@pytest.mark.parametrize("name", ["tiny_imagenet", "fgvr", "imagenet"])
+@pytest.mark.parametrize(
+    "name", ["frskd/tiny_imagenet", "frskd/fgvr", "frskd/imagenet", "reskd/tiny_imagenet", "reskd/imagenet"]
+)
 def test_a_set_up_asks_for_the_folder_of_its_images(name: str) -> None:
-    config = options("frskd", find_setup(f"frskd/{name}").of("frskd"))
-    with pytest.raises(FileNotFoundError, match=rf"no folder \S+/{name}$"):
+    config = options("baseline", for_method("baseline", find_setup(name).of("baseline")))
+    with pytest.raises(FileNotFoundError, match=rf"no folder \S+/{name.partition('/')[2]}$"):
         read_data(config)
 
 
@@ -81,7 +83,7 @@ def test_every_set_up_suits_every_method(name: str) -> None:
         }
         assert all(getattr(config, key) == value for key, value in own.items())
     taught_by = setup.options.get("teacher")
-    assert bool(taught_by) == (name == "frskd/table-7" or name.startswith("slkd/")), (
+    assert bool(taught_by) == (name == "frskd/table-7" or name.startswith(("slkd/", "reskd/"))), (
         "for_method() takes nothing out of the set-up itself"
     )
 

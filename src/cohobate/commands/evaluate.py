@@ -4,42 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import tyro
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from ..config.groups import Group, Training
-from ..config.groups.network import renamed
+from ..config.grammar import flag
+from ..config.groups import Group
 from ..config.words import count
 from ..engine.errors import RunError
+from .choice import Wish
 from .console import show
 from .parsing import parsed_alone
-
-if TYPE_CHECKING:
-    from ..data.dataset import Dataset, Split
-    from ..runs.deployed import Deployed
-
-Part = Literal["test", "val", "train"]
-Weights = Literal["last", "best"]
-
-
-class On(NamedTuple):
-    """Images other than those that a run names, and how their classes are matched with the network's.
-
-    Attributes:
-        data: as ``--data``; None: that of the run.
-        data_root: as ``--data-root``; None: that of the run.
-        by_position: take the classes as they stand, whatever their names.
-        renamed: ``OLD=NEW``, name of a class in the network -> in the data.
-        skip_unreadable: leave out files that cannot be decoded, and say which.
-    """
-
-    data: str | None = None
-    data_root: Path | None = None
-    by_position: bool = False
-    renamed: tuple[str, ...] = ()
-    skip_unreadable: bool = False
+from .subject import On as On
+from .subject import Part, Weights, opened, shown
 
 
 def evaluate_run(
@@ -66,118 +44,28 @@ def evaluate_run(
         ValueError: not a run folder, data without such a split, of other classes or of another size.
         RunError: the run has not finished, or was made from Python.
     """
-    from ..core import Classifier, match_classes
-    from ..engine import distributed
+    from ..core import Classifier
     from ..engine.evaluate import evaluating
     from ..engine.finite import broken_measures
     from ..engine.measures.classification import CLASSIFICATION
-    from ..recipes.job import OTHER_NAMES
     from ..recipes.networks import rebuilt, reordered
-    from ..runs.deployed import read_deployed
-    from ..runs.finding import made_from_python
-    from ..runs.layout import RunFolder
-    from ..runs.reading import read_run, require_finished
     from .feeds import split_loader
 
+    of = opened(path, weights)
     on = on or On()
-    require_finished(path)
-    run, folder = read_run(path), RunFolder(path)
-    if made_from_python(str(run.config["method"])):
-        raise RunError(
-            f"{path} was trained from Python (cohobate.fit with {run.config['method']}), which cannot be "
-            "built again from its name: build the network, then cohobate.load_weights(network, "
-            f"'{folder.deployed}')"
-        )
-    file = folder.deployed if weights == "last" else folder.deployed_best
-    deployed = read_deployed(file)
-    recorded = {key: value for key, value in run.config.items() if key in Training.model_fields}
-    config = Training.model_validate(recorded)
-    dataset = _dataset(config, on, deployed, run.provenance.get("data_fingerprint"), say)
-    matching = match_classes(
-        deployed.classes,
-        dataset.classes,
-        f"the network of {path}",
-        by_position=on.by_position,
-        renamed=renamed(on.renamed),
-        remedy=OTHER_NAMES,
-    )
-    if matching.note is not None:
-        say(f"note: {matching.note}")
-    if split is None:
-        split = "test" if dataset.test else "val" if dataset.val is not None else "train"
-    images = _split(dataset, split)
-    device = distributed.pick_device(config.device)
-    network = Classifier(reordered(rebuilt(deployed), matching.order, deployed.shape)).to(device)
-    loader = split_loader(images, dataset, device, config.workers)
+    seen = shown(of, split, on, say)
+    network = Classifier(reordered(rebuilt(of.deployed), seen.order, of.deployed.shape)).to(seen.device)
+    loader = split_loader(seen.images, seen.dataset, seen.device, of.config.workers)
     with evaluating(network):
         measured = CLASSIFICATION.evaluate(
-            lambda x: {"network": network(x)}, loader, device, config.precision
+            lambda x: {"network": network(x)}, loader, seen.device, of.config.precision
         )
     if broken := next(broken_measures(measured), None):
         raise RunError(
-            f"the measure {broken[1]!r} of {file} on the {split} split is {broken[2]}: its logits are not "
-            "finite; train the run again with a lower lr, or with clip"
+            f"the measure {broken[1]!r} of {of.deployed.path} on the {seen.split} split is {broken[2]}: its "
+            "logits are not finite; train the run again with a lower lr, or with clip"
         )
-    return measured["network"], dataset.classes, split
-
-
-def _dataset(
-    config: Training, on: On, deployed: Deployed, trained_on: str | None, say: Callable[[str], None]
-) -> Dataset:
-    """The images of the run, divided as they were; or others, whole, normalised as the run's were."""
-    from dataclasses import replace
-
-    from ..data.sets import SETS
-    from ..data.sources import sets_in
-    from .images import read_data
-
-    moved: dict[str, Any] = {"data": on.data, "data_root": on.data_root}
-    moved = {key: value for key, value in moved.items() if value is not None}
-    moved |= {"skip_unreadable": True, "check": True} if on.skip_unreadable else {}
-    config = config.model_copy(update=moved)
-    dataset = _same(config, trained_on, say)
-    if dataset is None:
-        path = Path(config.data).expanduser()
-        folder = config.data not in SETS and path.is_dir() and not sets_in(path)
-        side = {"image_size": deployed.shape[1]} if folder else {}
-        whole = {"val_fraction": 0.0, "train_images": None, **side}
-        dataset = read_data(config.model_copy(update=whole))
-        say(f"note: {config.data} does not hold the images that the run was trained on, or no longer")
-        for note in dataset.notes:
-            say(f"note: {note}")
-    if dataset.shape != deployed.shape:
-        sizes = (" x ".join(map(str, shape)) for shape in (dataset.shape, deployed.shape))
-        raise ValueError("images of {} are {}, the network is made for {}".format(config.data, *sizes))
-    statistics: dict[str, Any] = dict(zip(("mean", "std"), map(tuple, deployed.statistics), strict=True))
-    return replace(dataset, **statistics)
-
-
-def _same(config: Training, trained_on: str | None, say: Callable[[str], None]) -> Dataset | None:
-    """The images of the run, if they are still the same; None if they are others."""
-    from ..data.dataset import fingerprint
-    from .images import extra_images, read_data, without_check
-
-    try:
-        dataset = read_data(without_check(config))
-    except ValueError:
-        # Other images may be too few to be divided like the run's; whole, they are read again.
-        return None
-    try:
-        extra, _ = extra_images(dataset, config)
-    except (ValueError, FileNotFoundError):
-        say("note: the run's unlabelled images are not there, so nothing says whether its data has changed")
-        return dataset
-    return dataset if trained_on in (None, fingerprint(dataset, extra)) else None
-
-
-def _split(dataset: Dataset, split: Part) -> Split:
-    if split == "train":
-        return dataset.train
-    images = dataset.val if split == "val" else dataset.test() if dataset.test else None
-    if images is None:
-        held_out = "; a run holds its own out of its training images, other images have none"
-        raise ValueError(f"{dataset.name} has no {split} split{held_out if split == 'val' else ''}")
-    return images
+    return measured["network"], seen.dataset.classes, seen.split
 
 
 # ---------------------------------------------------------------- command line
@@ -187,6 +75,10 @@ Measure a finished run's deployed network: top-1, top-5, NLL, calibration, each 
 
 --data takes other images: a folder or a data set with the same classes, matched by name. Images that
 have moved are recognised, and divided as they were in the run; others are normalised as the run's were.
+
+--adaptive measures a deployed sum of networks (reskd, ensemble, trained_together) as a cascade: an image
+that the first networks are sure of leaves early. Its threshold is the stored one, or is chosen on D_v,
+images of the run's own data, and stored with the network; cohobate.load(RUN, adaptive=True) uses it.
 """
 
 
@@ -219,11 +111,54 @@ class Command(Group):
     skip_unreadable: bool = Field(
         False, description="Leave out files of a folder that cannot be decoded, and say which."
     )
+    adaptive: bool = Field(
+        False,
+        description="Let images leave early, and show accuracy, cost and time beside the full sum and the "
+        "teacher; one of the options below chooses the threshold anew, without them it is the stored one.",
+    )
+    threshold: float | None = Field(
+        None, ge=0, le=1, description="Threshold: an image leaves once its energy is above it."
+    )
+    accuracy: float | None = Field(
+        None, ge=0, le=100, description="The smallest cost with this accuracy or more on D_v, percent."
+    )
+    accuracy_drop: float | None = Field(
+        None,
+        ge=0,
+        le=100,
+        description="The smallest cost within so many points of the full sum's accuracy on D_v.",
+    )
+    max_macs: float | None = Field(
+        None,
+        gt=0,
+        description="The best accuracy on D_v within this mean number of multiply-accumulates an image.",
+    )
+    by_energy: bool = Field(False, description="The mean energy of the full sum on D_v (ResKD, eq. 10).")
+    energy: Literal["sum", "added"] | None = Field(
+        None,
+        description="Energy that is compared with the threshold: sum, that of the summed logits; added, the "
+        "energies of the networks added up (ResKD's algorithm 2 as printed). By default that of the stored "
+        "threshold, or sum.",
+    )
+
+    @model_validator(mode="after")
+    def _only_adaptive(self) -> Command:
+        given = [*self.wish.given, *(["energy"] if self.energy is not None else [])]
+        if given and not self.adaptive:
+            raise ValueError(f"{flag(given[0])} has no effect without --adaptive: give it, or leave it out")
+        self.wish.check()
+        return self
+
+    @property
+    def wish(self) -> Wish:
+        """What the threshold shall be, or do."""
+        return Wish(*(getattr(self, name) for name in Wish._fields))
 
 
 def main(arguments: list[str]) -> None:
     """Measure the finished run RUN: top-1, top-5, NLL, calibration, each class."""
     command = parsed_alone("cohobate evaluate", arguments, Command, ABOUT)
+    from ..report.tables.adaptive import adaptive_notes, to_rich
     from ..report.tables.terminal import measures_table
     from ..runs.reading import read_run
 
@@ -235,6 +170,13 @@ def main(arguments: list[str]) -> None:
         command.skip_unreadable,
     )
     run, weights = command.run, command.weights
+    if command.adaptive:
+        from .adaptive import evaluate_adaptive
+
+        adaptive = evaluate_adaptive(run, command.split, weights, on, command.wish, command.energy, say=print)
+        show(to_rich(adaptive, str(run)))
+        print("\n".join(adaptive_notes(adaptive)))
+        return
     measured, classes, which = evaluate_run(run, command.split, weights, on, say=print)
     title = f"{run}, {which} split, {weights} weights, {count(measured['images'], 'image')}"
     show(measures_table(title, measured, classes, read_run(run).headline))

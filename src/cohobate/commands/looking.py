@@ -65,7 +65,7 @@ def attention_of_run(
         raise ValueError("give --images or --rows, not both: rows says which images, images only how many")
     prepared = prepared_of(folder)
     dataset, config = prepared.dataset, prepared.config
-    pictures = _split(dataset, split, config)
+    pictures = split_of(dataset, split, config)
     if rows:
         wanted = _checked_rows(rows, pictures, split)
     else:
@@ -210,7 +210,8 @@ def _checked_rows(rows: Sequence[int], pictures: Split, split: str) -> Tensor:
     return torch.tensor(list(dict.fromkeys(rows)))
 
 
-def _split(dataset: Dataset, split: str, config: Training) -> Split:
+def split_of(dataset: Dataset, split: str, config: Training) -> Split:
+    """The validation or the test split of a run's images; a ValueError where they have none."""
     images = dataset.val if split == "val" else dataset.test() if dataset.test else None
     if images is None:
         raise ValueError(f"{config.data} has no {split} split")

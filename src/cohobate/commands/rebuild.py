@@ -77,7 +77,7 @@ def rebuild(folder: Path, prepared: Prepared) -> Rebuilt:
     Raises:
         RunError: no phase has weights, or they are of another network.
     """
-    job = prepared.job(lambda message: None, lambda spec: _kept_teacher(spec, prepared))
+    job = prepared.job(lambda message: None, lambda spec: kept_teacher(spec, prepared))
     plan = prepared.make_plan(job)
     phase = begin(plan, prepared.config.seed)
     rebuilt: Rebuilt | None = None
@@ -102,7 +102,12 @@ def rebuild(folder: Path, prepared: Prepared) -> Rebuilt:
     return rebuilt._replace(phases=number)
 
 
-def _kept_teacher(spec: str, prepared: Prepared) -> nn.Module:
+def kept_teacher(spec: str, prepared: Prepared) -> nn.Module:
+    """A teacher that was trained for a run by the name of its model.
+
+    Raises:
+        RunError: it is not in its folder any more.
+    """
     _, folder = teacher_run(spec, prepared.config, fingerprint(prepared.dataset))
     if not folder.finished:
         raise RunError(

@@ -11,6 +11,7 @@ from .combined import Sum as Sum
 from .combined import running_sums as running_sums
 from .energy import energy as energy
 from .energy import mean_energy as mean_energy
+from .energy import precise_energy as precise_energy
 from .gates import Gate as Gate
 from .gates import fold as fold
 from .gates import gate_names as gate_names

@@ -55,7 +55,7 @@ class Mean(nn.Module):
             raise ValueError(
                 f"a Mean of {len(networks)} networks needs a weight above 0 for each, got {weights}"
             )
-        self.networks = nn.ModuleList(_in_order(networks, "Mean"))
+        self.networks = nn.ModuleList(in_order(networks, "Mean"))
         self.class_names = names_of(networks[0])
         self.of, self.features = of, features
         self.shares = None if weights is None else [float(w) / sum(weights) for w in weights]
@@ -63,7 +63,7 @@ class Mean(nn.Module):
     def forward(self, x: Tensor) -> Output:
         outputs = [as_output(network(x)) for network in self.networks]
         logits = [output.logits for output in outputs]
-        _check_shapes(logits, "Mean")
+        check_shapes(logits, "Mean")
         if self.of == "probabilities":
             mean = mean_of_probabilities(self.shares, *logits)
         elif self.shares is None:
@@ -106,8 +106,7 @@ class Sum(nn.Module):
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
         super().__init__()
-        _check(networks, "Sum")
-        self.networks = nn.ModuleList(_in_order(networks, "Sum"))
+        self.networks = nn.ModuleList(in_order(networks, "Sum"))
         self.class_names = names_of(networks[0])
 
     def forward(self, x: Tensor) -> Output:
@@ -125,7 +124,7 @@ def running_sums(logits: Sequence[Tensor]) -> tuple[Tensor, ...]:
     Raises:
         ValueError: different shapes.
     """
-    _check_shapes(logits, "Sum")
+    check_shapes(logits, "Sum")
     return tuple(accumulate(logits, add))
 
 
@@ -140,18 +139,34 @@ def _check(networks: Sequence[nn.Module], what: str) -> None:
         raise ValueError(f"{what} needs at least one network")
 
 
-def _check_shapes(logits: Sequence[Tensor], what: str) -> None:
+def check_shapes(logits: Sequence[Tensor], what: str) -> None:
+    """Raise a ValueError if the networks of a sum or a mean predict logits of different shapes."""
     shapes = [tuple(each.shape) for each in logits]
     if len(set(shapes)) > 1:
         raise ValueError(f"the networks of a {what} predict logits of different shapes: {shapes}")
 
 
-def _in_order(networks: Sequence[nn.Module], what: str) -> list[nn.Module]:
-    """The networks, bare of a Classifier, with the classes of all in the order of the first."""
+def in_order(networks: Sequence[nn.Module], what: str) -> list[nn.Module]:
+    """The networks, bare of a Classifier, with the classes of all in the order of the first.
+
+    Args:
+        networks: of the same classes, one or more.
+        what: of what they become parts, for the messages.
+
+    Raises:
+        ValueError: no network, or other classes.
+    """
+    _check(networks, what)
     bare = [each.network if isinstance(each, Classifier) else each for each in networks]
     names = [names_of(each) for each in networks]
     for i, theirs in enumerate(names):
         if theirs is not None and names[0] is not None:
             order = match_classes(theirs, names[0], f"network {i + 1} of a {what}").order
-            bare[i] = bare[i] if order is None else Reordered(bare[i], order)
+            bare[i] = bare[i] if order is None else _reordered(bare[i], order)
     return bare
+
+
+def _reordered(network: nn.Module, order: Sequence[int]) -> nn.Module:
+    reordered = Reordered(network, order)
+    reordered.training = network.training  # in the mode of what it wraps
+    return reordered

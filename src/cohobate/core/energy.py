@@ -7,6 +7,7 @@ Energy(S_i, D)      mean_energy(logits): its mean over a set of images
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from .numerics import float32
@@ -19,10 +20,26 @@ def energy(logits: Tensor) -> Tensor:
     Raises:
         ValueError: not of two dimensions.
     """
+    return _energy(logits)
+
+
+def precise_energy(logits: Tensor) -> Tensor:
+    """The energy in float64, (B, K) -> (B,), at most 1; no gradient.
+
+    In float32 the energies of all images that a network is very sure of are 1, so that no threshold could
+    tell them apart; the energies of images that a network was trained on are of that kind.
+
+    Raises:
+        ValueError: not of two dimensions.
+    """
+    return _energy(logits.detach(), torch.float64)  # autocast leaves float64 as it is
+
+
+def _energy(logits: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     if logits.ndim != 2:
         raise ValueError(f"the energy is of the logits of images, (B, K), got shape {tuple(logits.shape)}")
     # Rounding may lift a certain prediction above 1, where no energy is.
-    return logits.softmax(dim=1).square().sum(dim=1).clamp(max=1)  # Eq. 8
+    return logits.softmax(dim=1, dtype=dtype).square().sum(dim=1).clamp(max=1)  # Eq. 8
 
 
 def mean_energy(logits: Tensor) -> float:
@@ -33,4 +50,4 @@ def mean_energy(logits: Tensor) -> float:
     """
     if len(logits) == 0:
         raise ValueError("the energy of no image is not defined; D_v needs one image or more")
-    return float(energy(logits.double()).mean())  # Eq. 9
+    return float(precise_energy(logits).mean())  # Eq. 9

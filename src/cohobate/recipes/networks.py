@@ -5,19 +5,20 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 from torch import nn
 
 from ..config.grammar import without
 from ..config.objects import load_object
 from ..core import Classifier, Reordered, Shape, Sum, match_classes
+from ..inference.cascade import Cascade
 from ..models.build import build
 from ..models.registry import is_known, parse
 from ..models.surgery.adapt import adapt
 from ..models.surgery.probe import WrongImagesError, look
 from ..models.surgery.reorder import reorder_head
-from ..runs.deployed import Deployed, read_deployed
+from ..runs.deployed import READINGS, Deployed, read_deployed
 
 
 def make_network(spec: str, classes: int, shape: Shape) -> nn.Module:
@@ -70,26 +71,94 @@ def _of_user(name: str, classes: int, channels: int, options: dict[str, Any]) ->
     return network
 
 
-def load(path: Path | str, classes: int | Sequence[str] | None = None) -> Classifier:
+@overload
+def load(
+    path: Path | str, classes: int | Sequence[str] | None = None, *, adaptive: Literal[False] = False
+) -> Classifier: ...
+
+
+@overload
+def load(
+    path: Path | str,
+    classes: int | Sequence[str] | None = None,
+    *,
+    adaptive: Literal[True],
+    threshold: float | None = None,
+) -> Cascade: ...
+
+
+def load(
+    path: Path | str,
+    classes: int | Sequence[str] | None = None,
+    *,
+    adaptive: bool = False,
+    threshold: float | None = None,
+) -> Classifier | Cascade:
     """The network that a run deployed, ready to predict (evaluation mode): images -> logits.
 
     Its ``class_names`` are in the order of the logits, ``features(x)`` gives its whole Output, and its keys
-    are those of the file.
+    are those of the file. With ``adaptive`` it is a :class:`cohobate.Cascade`: each image runs through as
+    many networks of the deployed sum as it needs.
 
     Args:
         path: a run folder (its last weights) or a ``deployed*.safetensors`` file.
         classes: refuse a network that predicts another number of classes; or the names of the classes in
             the order that the logits shall have, ``data.classes``.
+        adaptive: whether images leave early, by the threshold that is stored in the file and the reading of
+            the energy that is stored with it.
+        threshold: of the adaptive network, an energy in [0, 1] or math.inf, instead of the stored one.
 
     Raises:
         RunError: the file is missing, truncated, or no deployed network.
-        ValueError: the network predicts another number of classes, or classes of other names.
+        ValueError: the network predicts another number of classes, or classes of other names; or, with
+            ``adaptive``, it is no sum of networks or has no threshold.
     """
+    if threshold is not None and not adaptive:
+        raise ValueError(f"threshold {threshold} is that of a cascade: give adaptive=True, or leave it out")
     deployed = read_deployed(path)
+    if adaptive:
+        return _cascade(deployed, classes, threshold)
     if classes is None or isinstance(classes, int):
         return Classifier(rebuilt(deployed, classes), class_names=deployed.classes).eval()
     order = match_classes(deployed.classes, classes, str(deployed.path)).order
     return Classifier(reordered(rebuilt(deployed), order, deployed.shape), class_names=classes).eval()
+
+
+def _cascade(deployed: Deployed, classes: int | Sequence[str] | None, threshold: float | None) -> Cascade:
+    require_sum(deployed, "load it without adaptive")
+    stored = deployed.threshold
+    if threshold is None and stored is None:
+        raise ValueError(
+            f"{deployed.path} stores no threshold for its cascade: `cohobate evaluate RUN --adaptive` (with "
+            "--weights best for the best weights) chooses and stores one; or give threshold="
+        )
+    names = deployed.classes if classes is None or isinstance(classes, int) else classes
+    order = match_classes(deployed.classes, names, str(deployed.path)).order
+    networks = rebuilt(deployed, classes if isinstance(classes, int) else None).get_submodule("networks")
+    in_order = [
+        Classifier(reordered(network, order, deployed.shape), class_names=names)
+        for network in networks.children()
+    ]
+    value = threshold if stored is None or threshold is not None else stored.threshold
+    energy = (None if stored is None else stored.energy) or READINGS[0]
+    return Cascade(in_order, value, energy=energy).eval()  # type: ignore[arg-type]
+
+
+def require_sum(deployed: Deployed, remedy: str) -> None:
+    """Check that a deployed network is a sum of several, of which an image may not need all.
+
+    Args:
+        deployed: the network.
+        remedy: what to do otherwise, for the message.
+
+    Raises:
+        ValueError: it is a plain network.
+    """
+    if len(deployed.members) < 2:
+        raise ValueError(
+            f"{deployed.path} is one network, {deployed.model}, and no sum of several, so no image can leave "
+            f"early; the methods reskd, ensemble and trained_together deploy a sum; {remedy}"
+        )
 
 
 def rebuilt(deployed: Deployed, classes: int | None = None) -> nn.Module:

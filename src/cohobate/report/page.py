@@ -10,6 +10,7 @@ from ..core.metrics import Metric
 from ..runs.reading import SPLITS, Run
 from .figures.chart import Figure, colours
 from .parts import Cell, Table, render, text_table
+from .tables import adaptive as adaptive_table
 from .tables import readout_table, sweep_table, table
 from .tables.comparison import Comparison, Entry
 from .tables.differences import shortly
@@ -72,6 +73,9 @@ def run_page(run: Run, figures: Sequence[Figure]) -> str:
         progress=progress,
         figures=figures,
         notes=list(_augmentation([run])),
+        adaptive=None if run.adaptive is None else _rows(adaptive_table.adaptive_rows(run.adaptive)),
+        adaptive_caption="" if run.adaptive is None else adaptive_table.title(run.adaptive),
+        adaptive_notes=[] if run.adaptive is None else adaptive_table.adaptive_notes(run.adaptive),
         **_measurements(run),
     )
 

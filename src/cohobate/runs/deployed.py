@@ -9,9 +9,33 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from ..core import Shape
-from ..engine.checkpoint import read_state
+from ..engine.checkpoint import State, read_state, write_state
 from ..engine.errors import RunError
+from .adaptive import from_record, to_record
 from .layout import weights_file
+
+READINGS = ("sum", "added")
+"""What may be compared with the threshold of a cascade."""
+
+
+class StoredThreshold(NamedTuple):
+    """The threshold of a cascade, in the header of a deployed network's file.
+
+    Attributes:
+        threshold: an energy, or math.inf.
+        energy: the reading that it was chosen for; None: that of the plan, which is good for both.
+        rule: by which it was chosen, in words; None: by eq. 10 of ResKD, by the plan.
+    """
+
+    threshold: float
+    energy: str | None
+    rule: str | None
+
+    def __str__(self) -> str:
+        return f"{to_record(self.threshold)} ({self.rule or BY_PLAN}, energy {self.energy or READINGS[0]})"
+
+
+BY_PLAN = "the mean energy of the full sum over D_v when the run ended, eq. 10"
 
 
 class Deployed(NamedTuple):
@@ -41,6 +65,24 @@ class Deployed(NamedTuple):
     def found(self) -> Mapping[str, Any]:
         """What the plan of the run found out of these weights, such as the threshold of a cascade."""
         return self.facts.get("found", {})  # type: ignore[no-any-return]
+
+    @property
+    def threshold(self) -> StoredThreshold | None:
+        """That of a cascade of its members, as it is stored; None if none is.
+
+        Raises:
+            RunError: what is stored is no threshold.
+        """
+        if "threshold" not in self.found:
+            return None
+        value = from_record(self.found["threshold"])
+        energy, rule = self.found.get("threshold_energy"), self.found.get("threshold_rule")
+        if not isinstance(value, float | int) or not value >= 0 or energy not in (None, *READINGS):
+            raise RunError(
+                f"{self.path} stores {self.found['threshold']!r} as the threshold of a cascade, with the "
+                f"energy {energy!r}, which it cannot be; restore the file, or train the run again"
+            )
+        return StoredThreshold(float(value), energy, rule)
 
     @property
     def classes(self) -> list[str]:
@@ -90,3 +132,20 @@ def read_deployed(path: Path | str) -> Deployed:
             "cohobate.load_weights(network, path)"
         )
     return Deployed(path, tensors, facts)
+
+
+def store_threshold(deployed: Deployed, stored: StoredThreshold) -> None:
+    """Write a threshold into the header of a deployed network's file; its tensors keep their bits.
+
+    The file is replaced whole or not at all.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    found = {
+        **deployed.found,
+        "threshold": to_record(stored.threshold),
+        "threshold_rule": stored.rule,
+        "threshold_energy": stored.energy,
+    }
+    write_state(deployed.path, State(deployed.tensors, {**deployed.facts, "found": found}))

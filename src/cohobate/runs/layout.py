@@ -51,6 +51,11 @@ class RunFolder(NamedTuple):
         return self.path / "deployed-best.safetensors"
 
     @property
+    def adaptive(self) -> Path:
+        """Sample-adaptive inference with the deployed sum, measured by ``cohobate evaluate --adaptive``."""
+        return self.path / "adaptive.json"
+
+    @property
     def report(self) -> Path:
         """The page of the run."""
         return self.path / "report.html"

@@ -17,6 +17,7 @@ import yaml
 from ..config.words import count
 from ..core.metrics import TOP1_ERROR, Metric
 from ..engine.errors import RunError
+from .adaptive import Adaptive, read_adaptive
 from .finding import require_run
 from .layout import RunFolder
 
@@ -41,6 +42,7 @@ class Run:
         provenance: machine, time and versions; empty where nothing is recorded.
         headline: the metric by which runs are compared and the best epoch is chosen.
         failure: the message with which it diverged; empty if it did not.
+        adaptive: its deployed sum as a cascade; None unless that was measured.
     """
 
     folder: Path
@@ -50,6 +52,7 @@ class Run:
     provenance: dict[str, Any]
     headline: Metric = TOP1_ERROR
     failure: str = ""
+    adaptive: Adaptive | None = None
 
     @property
     def method(self) -> str:
@@ -181,6 +184,7 @@ def read_run(folder: Path) -> Run:
         provenance=provenance,
         headline=_headline(provenance, files.provenance),
         failure=str((_read_json(files.failure) or {}).get("message", "")),
+        adaptive=read_adaptive(folder),
     )
 
 

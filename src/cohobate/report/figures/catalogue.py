@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from ...runs.reading import Run
-from . import curves, losses, peers, slkd
+from . import adaptive, curves, losses, peers, slkd
 from .chart import Figure
 
 RUN_FIGURES: tuple[Callable[[Run], Iterator[Figure]], ...] = (
@@ -16,6 +16,7 @@ RUN_FIGURES: tuple[Callable[[Run], Iterator[Figure]], ...] = (
     losses.figures,
     slkd.figures,
     peers.figures,
+    adaptive.figures,
 )
 """In the order of a run's page."""
 

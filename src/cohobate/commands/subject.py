@@ -1,0 +1,207 @@
+"""A finished run's deployed network, and the images that it is measured on. No torch until it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from ..config.groups import Training
+from ..config.groups.network import renamed
+from ..engine.errors import RunError
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..data.dataset import Dataset, Split
+    from ..runs.deployed import Deployed
+    from ..runs.reading import Run
+
+Part = Literal["test", "val", "train"]
+Weights = Literal["last", "best"]
+
+
+class On(NamedTuple):
+    """Images other than those that a run names, and how their classes are matched with the network's.
+
+    Attributes:
+        data: as ``--data``; None: that of the run.
+        data_root: as ``--data-root``; None: that of the run.
+        by_position: take the classes as they stand, whatever their names.
+        renamed: ``OLD=NEW``, name of a class in the network -> in the data.
+        skip_unreadable: leave out files that cannot be decoded, and say which.
+    """
+
+    data: str | None = None
+    data_root: Path | None = None
+    by_position: bool = False
+    renamed: tuple[str, ...] = ()
+    skip_unreadable: bool = False
+
+
+class Opened(NamedTuple):
+    """A finished run and what it deployed.
+
+    Attributes:
+        run: as it was recorded.
+        deployed: its network, of the weights asked for.
+        config: its options.
+    """
+
+    run: Run
+    deployed: Deployed
+    config: Training
+
+
+class Shown(NamedTuple):
+    """Images that a network is measured on.
+
+    Attributes:
+        dataset: that they are from, normalised as the run's were.
+        own: whether it is that of the run.
+        images: the split.
+        split: its name.
+        order: for each class of the data, the position of the network's logit; None: as they stand.
+        device: of the run.
+    """
+
+    dataset: Dataset
+    own: bool
+    images: Split
+    split: Part
+    order: tuple[int, ...] | None
+    device: torch.device
+
+
+def opened(path: Path, weights: Weights) -> Opened:
+    """A finished run and its deployed network.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: not a run folder.
+        RunError: the run has not finished, or was made from Python.
+    """
+    from ..runs.deployed import read_deployed
+    from ..runs.finding import made_from_python
+    from ..runs.layout import RunFolder
+    from ..runs.reading import read_run, require_finished
+
+    require_finished(path)
+    run, folder = read_run(path), RunFolder(path)
+    if made_from_python(str(run.config["method"])):
+        raise RunError(
+            f"{path} was trained from Python (cohobate.fit with {run.config['method']}), which cannot be "
+            "built again from its name: build the network, then cohobate.load_weights(network, "
+            f"'{folder.deployed}')"
+        )
+    deployed = read_deployed(folder.deployed if weights == "last" else folder.deployed_best)
+    recorded = {key: value for key, value in run.config.items() if key in Training.model_fields}
+    return Opened(run, deployed, Training.model_validate(recorded))
+
+
+def shown(of: Opened, split: Part | None, on: On, say: Callable[[str], None]) -> Shown:
+    """The images to measure a run's network on, matched with its classes.
+
+    Args:
+        of: the run.
+        split: by default test, or val where the data has no test split, or train where it has neither.
+        on: other images, or none.
+        say: prints a note: images that the run was not trained on, classes in another order.
+
+    Raises:
+        FileNotFoundError: there is no such data.
+        ValueError: data without such a split, of other classes or of another size.
+    """
+    from ..core import match_classes
+    from ..engine import distributed
+    from ..recipes.job import OTHER_NAMES
+
+    dataset, own = _dataset(of.config, on, of.deployed, of.run.provenance.get("data_fingerprint"), say)
+    matching = match_classes(
+        of.deployed.classes,
+        dataset.classes,
+        f"the network of {of.run.folder}",
+        by_position=on.by_position,
+        renamed=renamed(on.renamed),
+        remedy=OTHER_NAMES,
+    )
+    if matching.note is not None:
+        say(f"note: {matching.note}")
+    if split is None:
+        split = "test" if dataset.test else "val" if dataset.val is not None else "train"
+    images = _split(dataset, split)
+    return Shown(dataset, own, images, split, matching.order, distributed.pick_device(of.config.device))
+
+
+def own_images(of: Opened, say: Callable[[str], None]) -> Dataset | None:
+    """The images of the run, divided and normalised as they were; None if they are others, or not there."""
+    try:
+        dataset = _same(of.config, of.run.provenance.get("data_fingerprint"), say)
+    except FileNotFoundError:
+        return None
+    return None if dataset is None else _normalised(dataset, of.deployed)
+
+
+def _dataset(
+    config: Training, on: On, deployed: Deployed, trained_on: str | None, say: Callable[[str], None]
+) -> tuple[Dataset, bool]:
+    """Those of the run, divided as they were, and True; or others, whole, normalised as the run's were."""
+    from ..data.sets import SETS
+    from ..data.sources import sets_in
+    from .images import read_data
+
+    moved: dict[str, Any] = {"data": on.data, "data_root": on.data_root}
+    moved = {key: value for key, value in moved.items() if value is not None}
+    moved |= {"skip_unreadable": True, "check": True} if on.skip_unreadable else {}
+    config = config.model_copy(update=moved)
+    dataset = _same(config, trained_on, say)
+    own = dataset is not None
+    if dataset is None:
+        path = Path(config.data).expanduser()
+        folder = config.data not in SETS and path.is_dir() and not sets_in(path)
+        side = {"image_size": deployed.shape[1]} if folder else {}
+        whole = {"val_fraction": 0.0, "train_images": None, **side}
+        dataset = read_data(config.model_copy(update=whole))
+        say(f"note: {config.data} does not hold the images that the run was trained on, or no longer")
+        for note in dataset.notes:
+            say(f"note: {note}")
+    if dataset.shape != deployed.shape:
+        sizes = (" x ".join(map(str, shape)) for shape in (dataset.shape, deployed.shape))
+        raise ValueError("images of {} are {}, the network is made for {}".format(config.data, *sizes))
+    return _normalised(dataset, deployed), own
+
+
+def _normalised(dataset: Dataset, deployed: Deployed) -> Dataset:
+    """The data set, normalised as the images were that the network learned from."""
+    from dataclasses import replace
+
+    statistics: dict[str, Any] = dict(zip(("mean", "std"), map(tuple, deployed.statistics), strict=True))
+    return replace(dataset, **statistics)
+
+
+def _same(config: Training, trained_on: str | None, say: Callable[[str], None]) -> Dataset | None:
+    """The images of the run, if they are still the same; None if they are others."""
+    from ..data.dataset import fingerprint
+    from .images import extra_images, read_data, without_check
+
+    try:
+        dataset = read_data(without_check(config))
+    except ValueError:
+        # Other images may be too few to be divided like the run's; whole, they are read again.
+        return None
+    try:
+        extra, _ = extra_images(dataset, config)
+    except (ValueError, FileNotFoundError):
+        say("note: the run's unlabelled images are not there, so nothing says whether its data has changed")
+        return dataset
+    return dataset if trained_on in (None, fingerprint(dataset, extra)) else None
+
+
+def _split(dataset: Dataset, split: Part) -> Split:
+    if split == "train":
+        return dataset.train
+    images = dataset.val if split == "val" else dataset.test() if dataset.test else None
+    if images is None:
+        held_out = "; a run holds its own out of its training images, other images have none"
+        raise ValueError(f"{dataset.name} has no {split} split{held_out if split == 'val' else ''}")
+    return images

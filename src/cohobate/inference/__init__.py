@@ -1,0 +1,1 @@
+"""Predicting with no more of several networks than an image needs."""
