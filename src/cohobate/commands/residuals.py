@@ -58,7 +58,9 @@ def main(arguments: list[str]) -> None:
     """Measure and draw how far each student of the sum that RUN deploys is from the teacher."""
     command = parsed_alone("cohobate residuals", arguments, Command, ABOUT)
     if command.out is None and len(command.runs) > 1:
-        raise ValueError(f"{count(len(command.runs), 'run')} have no folder in common: say where, --out FILE.png")
+        raise ValueError(
+            f"{count(len(command.runs), 'run')} have no folder in common: say where, --out FILE.png"
+        )
     from ..report.tables.residuals import definition, to_rich
     from .gaps import gaps_of_runs, write_gaps
     from .looking import check_picture
