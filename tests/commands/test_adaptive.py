@@ -182,7 +182,7 @@ def test_everything_is_written_and_shown(capsys: pytest.CaptureFixture[str]) -> 
     exits = " / ".join(f"{100 * share:.1f}" for share in row.exits)
     assert re.search(rf"adaptive .*{row.accuracy:.2f} .*{row.percent_of_sum:.1f} .*{exits}", printed)
     assert "leave after S_0 / S_1 / S_2 %" in printed
-    assert "teacher (resnet8)" in printed
+    assert "the teacher is resnet8" in " ".join(printed.split())
     assert "S_2, full sum" in printed
     assert "200 training images, which the networks were trained on, so that the accuracy there is" in printed
     assert "cpu, 1 thread, fp32, in batches of 120; median of 1 round over 120 images" in printed

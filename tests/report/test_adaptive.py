@@ -149,11 +149,11 @@ def test_the_rows_of_the_table() -> None:
     rows = adaptive_rows(adaptive())
     exits = "leave after S_0 / S_1 / S_2, %"
     assert [each["network"] for each in rows] == [
-        "S_0 (resnet20)",
+        "S_0",
         "S_1",
         "S_2, full sum",
         "adaptive",
-        "teacher (resnet110)",
+        "teacher",
     ]
     assert rows[3] == {
         "network": "adaptive",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...config.words import count
 from ...runs.adaptive import Adaptive, Row, to_record
@@ -24,7 +24,7 @@ def adaptive_rows(adaptive: Adaptive) -> list[dict[str, str]]:
     stages = " / ".join(f"S_{i}" for i in range(len(adaptive.members)))
     return [
         {
-            "network": label(adaptive, row),
+            "network": named(adaptive, row),
             "accuracy, %": f"{row.accuracy:.2f}",
             "error, %": f"{row.error:.2f}",
             "MACs": millions_of(row.macs, 2),
@@ -37,12 +37,15 @@ def adaptive_rows(adaptive: Adaptive) -> list[dict[str, str]]:
     ]
 
 
+def named(adaptive: Adaptive, row: Row) -> str:
+    """S_0; S_1, full sum; adaptive; teacher."""
+    return f"{row.name}, full sum" if row.name == f"S_{len(adaptive.members) - 1}" else row.name
+
+
 def label(adaptive: Adaptive, row: Row) -> str:
-    """S_0 (resnet14); S_1, full sum; adaptive; teacher (resnet56)."""
+    """The same with its model where it is a single network: S_0 (resnet14)."""
     models = {member.name: member.model for member in adaptive.networks}
-    if row.name == f"S_{len(adaptive.members) - 1}":
-        return f"{row.name}, full sum"
-    return f"{row.name} ({models[row.name]})" if row.name in models else row.name
+    return f"{row.name} ({models[row.name]})" if row.name in models else named(adaptive, row)
 
 
 def threshold_text(threshold: float) -> str:
@@ -65,7 +68,9 @@ def adaptive_notes(adaptive: Adaptive) -> list[str]:
 
 def _notes(adaptive: Adaptive) -> Iterator[str]:
     sums = " + ".join(f"{member.model} ({member.name})" for member in adaptive.members)
-    yield f"The networks are {sums}; S_i is the sum of the first ones up to R_i."
+    taught = [each.model for each in adaptive.networks if each not in adaptive.members]
+    by = f"; the teacher is {taught[0]}" if taught else ""
+    yield f"The networks are {sums}; S_i is the sum of the first ones up to R_i{by}."
     yield (
         f"Threshold {threshold_text(adaptive.threshold)}: {adaptive.rule}. An image leaves once "
         f"{READINGS[adaptive.energy]} is above it."
@@ -113,8 +118,8 @@ def to_rich(adaptive: Adaptive, run: str) -> Table:
     rows = adaptive_rows(adaptive)
     table = Table(title=Text(f"{run}, {title(adaptive)}"))
     for heading in rows[0]:
-        named = heading == "network"
-        table.add_column(heading.replace(", %", " %"), justify="left" if named else "right", overflow="fold")
+        side: Any = "left" if heading == "network" else "right"
+        table.add_column(heading.replace(", %", " %"), justify=side, overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row.values()))
     return table
