@@ -18,6 +18,7 @@ from cohobate.methods.dkd import DKD
 from cohobate.methods.fitnet import FitNet
 from cohobate.methods.hard_label import HardLabel
 from cohobate.methods.kd import KD
+from cohobate.methods.l2 import L2
 from cohobate.methods.logit_standardisation import Standardised
 from cohobate.methods.ofd import OFD
 from cohobate.methods.reviewkd import ReviewKD
@@ -65,6 +66,7 @@ class Networks(NamedTuple):
 
 TERMS: dict[str, Callable[[Between], Term]] = {
     "kd": KD.between,
+    "l2": L2.between,
     "standardised kd": Standardised.between,
     "dkd": DKD.between,
     "dist": DIST.between,
@@ -118,8 +120,8 @@ def passed(request: pytest.FixtureRequest) -> Passed:
 
 def test_the_tables_are_whole() -> None:
     assert len(set(PAIRS)) == 11
-    # All that the library has: 132 steps.
-    assert len(TERMS) == len(terms.TERMS) == 12
+    # All that the library has: 143 steps.
+    assert len(TERMS) == len(terms.TERMS) == 13
 
 
 @pytest.mark.parametrize("name", TERMS)

@@ -330,7 +330,7 @@ def test_via_dml_is_the_naive_one_in_both_directions(loss: str, compare: str, nu
     method = mutual(number, TERMS[loss](), compare=compare)
     found = method(DATA)
     ce, kd = naive(method, loss, compare, "sum")
-    assert found.keys() == {"ce", "kd", "peer_ce", "peer_kd"}
+    assert found.keys() == {"ce", "kd", "ce_peer", "kd_peer"}
     assert close(found["ce"], ce)
     assert close(found["kd"], kd)
     own, peer, earlier = logits_of(method)
@@ -344,8 +344,8 @@ def test_via_dml_is_the_naive_one_in_both_directions(loss: str, compare: str, nu
         else:
             left = [t - s for t, s in zip(peer[image], so_far, strict=True)]
             peer_kd += distance(loss, left, own[image])
-    assert close(found["peer_ce"], (1 - TAU) * peer_ce / len(own))
-    assert close(found["peer_kd"], TAU * peer_kd / len(own))
+    assert close(found["ce_peer"], (1 - TAU) * peer_ce / len(own))
+    assert close(found["kd_peer"], TAU * peer_kd / len(own))
 
 
 class Undetached(Term):
@@ -361,7 +361,7 @@ def test_via_dml_each_is_a_constant_for_the_other(compare: str, term: Any) -> No
     method = mutual(2, term(), compare=compare)
     found = method(DATA)
     own, peer = (list(network.parameters()) for network in (method.network, method.peer))
-    for names, learns, does_not in ((("ce", "kd"), own, peer), (("peer_ce", "peer_kd"), peer, own)):
+    for names, learns, does_not in ((("ce", "kd"), own, peer), (("ce_peer", "kd_peer"), peer, own)):
         for name in names:
             given = torch.autograd.grad(found[name], learns, retain_graph=True)
             assert all(g.abs().sum() > 0 for g in given)

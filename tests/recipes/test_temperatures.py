@@ -33,6 +33,10 @@ MORE: dict[str, dict[str, Any]] = {
     "okddip": {"branches": 3},
     "born_again": {"generations": 2},
     "deit": {"target": "soft"},
+    "l2": {"of": "probabilities"},
+    "reskd": {"loss": "kl", "stages": 1},
+    "ensemble": {"loss": "probabilities"},
+    "trained_together": {"loss": "kl"},
 }
 CASES: list[tuple[str, dict[str, Any]]] = [(name, MORE.get(name, {})) for name in SOFTENED]
 CASES += [("slkd", {"form": form, "fuse": "probabilities"}) for form in ("sequential", "per_step")]

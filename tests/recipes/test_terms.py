@@ -31,6 +31,8 @@ RISE = 20 / 240
 # Options of the public CIFAR-100 benchmark.
 REFERENCE: dict[str, dict[str, Any]] = {
     "kd": {"weight": 0.9, "temperature": 4.0, "ce_weight": 0.1},
+    # Not of the benchmark: ResKD's eq. 3 with its tau and t as decided, for the paper prints none.
+    "l2": {"of": "logits", "reduction": None, "temperature": 4.0, "weight": 0.9, "ce_weight": 0.1},
     "standardised_kd": {"weight": 9.0, "temperature": 2.0, "ce_weight": 0.1},
     "dkd": {"weight": 1.0, "alpha": 1.0, "beta": 8.0, "temperature": 4.0, "ramp": RISE, "ce_weight": 1.0},
     "dist": {"weight": 1.0, "inter": 2.0, "intra": 2.0, "temperature": 4.0, "ce_weight": 1.0},
@@ -50,6 +52,7 @@ REFERENCE: dict[str, dict[str, Any]] = {
 # Option -> attribute of the term, where the term holds it in one of its parts; None: in its weights only.
 CALLED: dict[str, dict[str, str | None]] = {
     "crd": {"dim": "student_embedding.out_features"},
+    "l2": {"reduction": None},
     "reviewkd": {"mid_channels": None},
     "standardised_kd": {"temperature": "term.temperature"},
 }
@@ -57,6 +60,7 @@ CALLED: dict[str, dict[str, str | None]] = {
 # Values that no default has, for a few options of every term.
 OTHERS: dict[str, dict[str, Any]] = {
     "kd": {"weight": 0.3, "temperature": 3.0},
+    "l2": {"of": "probabilities", "reduction": "mean", "temperature": 3.0, "weight": 0.3},
     "standardised_kd": {"weight": 4.0, "temperature": 3.0},
     "dkd": {"weight": 0.5, "alpha": 2.0, "beta": 6.0, "temperature": 2.0, "ramp": 0.25},
     "hard": {"weight": 0.25},

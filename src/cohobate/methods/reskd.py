@@ -207,8 +207,8 @@ class MutualResKD(Method):
         return {
             "ce": self.ce_weight * cross_entropy(labelled, batch.y),
             "kd": self.term.weight * self.term(student, other.detach(), batch),
-            "peer_ce": self.ce_weight * cross_entropy(peer.logits, batch.y),
-            "peer_kd": self.term.weight * self.term(other, student.detach(), batch),
+            "ce_peer": self.ce_weight * cross_entropy(peer.logits, batch.y),
+            "kd_peer": self.term.weight * self.term(other, student.detach(), batch),
         }
 
     @property
