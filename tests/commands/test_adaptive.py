@@ -392,6 +392,7 @@ def test_wrong_options(options: str, message: str, capsys: pytest.CaptureFixture
         (Wish(threshold=1.5), r"--threshold is a number from 0 to 1, got 1.5"),
         (Wish(threshold=math.nan), r"--threshold is a number from 0 to 1, got nan"),
         (Wish(accuracy=-1), r"--accuracy is a number from 0 to 100, got -1"),
+        (Wish(accuracy=0.93), r"--accuracy is in percent: write 93, not 0\.93"),
         (Wish(accuracy_drop=101), r"--accuracy-drop is a number from 0 to 100, got 101"),
         (Wish(max_macs=0), r"--max-macs is a number above 0, got 0"),
         (Wish(threshold=0, accuracy=0), r"got --threshold and --accuracy"),

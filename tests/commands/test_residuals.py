@@ -252,8 +252,17 @@ def test_several_runs_share_teacher_and_s_0() -> None:
         "resnet8 + resnet14",
     ]
     assert cloud.about == "2 runs on digits, S_0 resnet8"
-    again, _ = gaps_of_runs([Path("two"), Path("two")], gi_images=0)
-    assert len(again.lines) == 4
+
+
+def test_several_runs_are_drawn_in_the_folder_that_holds_them(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    for name in ("two", "other", "teacher"):
+        shutil.copytree(name, tmp_path / "runs" / name)
+    main(["residuals", *(str(tmp_path / "runs" / name) for name in ("two", "other")), "--gi-images", "0"])
+    assert {path.name for path in (tmp_path / "runs").iterdir() if path.is_file()} == {
+        "residuals.png",
+        "residuals.csv",
+    }
 
 
 def test_runs_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
@@ -371,7 +380,7 @@ def test_a_single_network_is_refused(capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["two", "other"], "2 runs have no folder in common: say where, --out FILE.png"),
+        (["two", "other", "two"], "two is named twice"),
         (["two", "--out", "figure.svg"], "its name ends in .png; got figure.svg"),
         (["two", "--gi-images", "-1"], "greater than or equal to 0"),
         (["nowhere"], "the folder nowhere does not exist"),

@@ -51,6 +51,14 @@ def test_it_returns_logits_and_its_features_are_an_output(loaded: nn.Module) -> 
     assert cohobate.adapt(loaded, shape=SHAPE) is loaded.network
 
 
+def test_it_is_made_of_plain_weights_in_inference_mode_too(loaded: nn.Module) -> None:
+    x = torch.randn(2, *SHAPE)
+    with torch.inference_mode():
+        network = cohobate.load("deployed.safetensors", ["cat", "ant", "bee"])
+        torch.testing.assert_close(network(x), loaded(x)[:, [2, 0, 1]])
+    assert not any(p.is_inference() for p in network.parameters())
+
+
 def test_fx_traces_it(loaded: nn.Module) -> None:
     x = torch.randn(2, *SHAPE)
     torch.testing.assert_close(torch.fx.symbolic_trace(loaded)(x), loaded(x))

@@ -186,7 +186,7 @@ def test_the_notes_say_what_the_table_cannot() -> None:
     )
     assert "D_v: 1 validation image, held out" in other
     assert "Threshold never" in other
-    assert "the energies of the networks, added up" in other
+    assert "the sum of the energies of the networks" in other
     assert "1 image left elsewhere" in other
     assert "D_v is among the images measured here" in other
     assert "The run has no teacher." in other

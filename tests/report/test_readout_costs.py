@@ -16,6 +16,7 @@ from cohobate.report.files import comparison_files
 from cohobate.report.tables.comparison import Comparison, compare
 from cohobate.report.tables.found import found_lines, found_notes
 from cohobate.report.tables.readout_table import readout_caption, readout_rows, readouts_csv
+from cohobate.report.tables.readouts import reporting
 from cohobate.report.tables.table import rows_of, to_json, to_markdown
 from cohobate.report.tables.terminal import result_table
 from cohobate.runs.reading import Run
@@ -236,6 +237,17 @@ def test_a_comparison_says_why_each_seed_ended(comparison: Comparison, runs: lis
     assert expected in check(comparison_page(comparison, runs)).text
     assert found_notes([runs[3], runs[2]]) == [expected]  # in the order of the seeds
     assert found_notes(runs[:2]) == []
+
+
+def test_a_reported_read_out_stands_with_its_own_cost(runs: list[Run]) -> None:
+    """S_0 in the place of the deployed sum; a method without it keeps its own, and a note says so."""
+    shown = compare(reporting(runs, "S_0"), "baseline")
+    entry = next(entry for entry in shown.entries if entry.method == "reskd")
+    costs = [run.outcome["readouts"]["S_0"] for run in runs if run.outcome["method"] == "reskd"]
+    assert entry.macs.mean == pytest.approx(sum(cost["macs"] for cost in costs) / len(costs))
+    assert entry.parameters_deployed.mean == pytest.approx(costs[0]["parameters"])
+    assert entry.macs.mean < runs[2].outcome["macs"]
+    assert any("are those of its read-out S_0, its size and cost too; deployed is" in n for n in shown.notes)
 
 
 def test_seeds_that_ended_alike_are_said_once(make_run: MakeRun) -> None:

@@ -60,6 +60,9 @@ class Wish(NamedTuple):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= most:
                 raise ValueError(f"{flag(name)} is a number from 0 to {most:g}, got {value}")
+        if self.accuracy is not None and 0 < self.accuracy <= 1:
+            percent = 100 * self.accuracy
+            raise ValueError(f"--accuracy is in percent: write {percent:g}, not {self.accuracy:g}")
         if self.max_macs is not None and not self.max_macs > 0:
             raise ValueError(f"--max-macs is a number above 0, got {self.max_macs}")
 

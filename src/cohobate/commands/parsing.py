@@ -146,7 +146,8 @@ def several(annotation: Any, *, split: bool) -> PrimitiveConstructorSpec[Any]:
     def read(texts: list[str]) -> Any:
         if may_be_none and [text.lower() for text in texts] == ["none"]:
             return None
-        return tuple(part for text in texts for part in (text.split(",") if split else [text]))
+        parts = (part for text in texts for part in (text.split(",") if split else [text]))
+        return tuple(part.strip() for part in parts)
 
     def write(value: Any) -> list[str]:
         texts = ["none"] if value is None else [str(part) for part in value]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,7 +10,6 @@ import tyro
 from pydantic import Field
 
 from ..config.groups import Group
-from ..config.words import count
 from .console import show
 from .parsing import parsed_alone
 
@@ -50,23 +50,23 @@ class Command(Group):
         description="Teacher to compare with, as --teacher of `cohobate train`; by default that of the run.",
     )
     out: Path | None = Field(
-        None, description="Picture to write, a .png; by default residuals.png in the run's folder."
+        None,
+        description="Picture to write, a .png; by default residuals.png in the run's folder, or in the one "
+        "that holds all runs.",
     )
 
 
 def main(arguments: list[str]) -> None:
     """Measure and draw how far each student of the sum that RUN deploys is from the teacher."""
     command = parsed_alone("cohobate residuals", arguments, Command, ABOUT)
-    if command.out is None and len(command.runs) > 1:
-        raise ValueError(
-            f"{count(len(command.runs), 'run')} have no folder in common: say where, --out FILE.png"
-        )
     from ..report.tables.residuals import definition, to_rich
     from .gaps import gaps_of_runs, write_gaps
     from .looking import check_picture
 
-    if command.out is not None:
-        check_picture(command.out)
+    # One run's own folder, or the one that holds all of them.
+    folders = [run.absolute() for run in command.runs]
+    picture = command.out or Path(os.path.commonpath(folders) if folders else ".") / "residuals.png"
+    check_picture(picture)
     residuals, cloud = gaps_of_runs(
         command.runs,
         split=command.split,
@@ -75,7 +75,7 @@ def main(arguments: list[str]) -> None:
         teacher=command.teacher,
         say=print,
     )
-    written = write_gaps(residuals, cloud, command.out or command.runs[0] / "residuals.png")
+    written = write_gaps(residuals, cloud, picture)
     for table in to_rich(residuals):
         show(table)
         print()

@@ -121,6 +121,8 @@ def summed(folders: Sequence[Path], split: Literal["test", "val"], teacher: str 
     """
     if not folders:
         raise ValueError("name the folder of a run of reskd, ensemble or trained_together, or of several")
+    if twice := [folder for i, folder in enumerate(folders) if folder in folders[:i]]:
+        raise ValueError(f"{twice[0]} is named twice")
     deployed = [_deployed(folder, teacher) for folder in folders]
     subjects = tuple(_subject(*each, teacher, say) for each in zip(folders, deployed, strict=True))
     first = subjects[0]

@@ -34,6 +34,7 @@ class Display:
         self.bar: Progress | None = None
         self.task = TaskID(0)
         self.seen = 0.0
+        self.phases: list[str] = []
 
     def say(self, message: str) -> None:
         """Print a line."""
@@ -53,6 +54,7 @@ class Display:
 
     def begin(self, phase: str, steps: int, done: int) -> None:
         """Start the bar of a phase of ``steps`` updates, ``done`` of which are finished."""
+        self.phases.append(phase)
         self.bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
@@ -93,8 +95,10 @@ class Display:
             for split in ("train", "val", "test")
             if record.get(split)
         )
+        # The line of a first phase needs no name: there may be no other.
+        phase = f"{self.phases[-1]} " if len(self.phases) > 1 else ""
         self.say(
-            f"epoch {record['epoch']}/{epochs}  {_terms(record['losses'])}{measured}  "
+            f"{phase}epoch {record['epoch']}/{epochs}  {_terms(record['losses'])}{measured}  "
             f"{record['images_per_s']:,.0f} images/s{left}"
         )
 

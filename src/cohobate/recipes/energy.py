@@ -97,13 +97,18 @@ class Energies:
         logits = self.job.logits(network, self.images)
         if logits is not None:
             self._logits = [*self._logits, logits]
-            self.values[f"S_{len(self._logits) - 1}"] = self._agreed(running_sums(self._logits)[-1])
+            name = f"S_{len(self._logits) - 1}"
+            self.values[name] = self._agreed(running_sums(self._logits)[-1])
+            self.job.say(f"energy on D_v: {name} {self.values[name]:.4f}{self._beside_teacher()}")
         return network
 
     @property
     def last(self) -> float | None:
         """That of the sum of all networks so far."""
         return self.values.get(f"S_{len(self._logits) - 1}")
+
+    def _beside_teacher(self) -> str:
+        return f", T {self.values['T']:.4f}" if "T" in self.values else ""
 
     def found(self) -> dict[str, object]:
         """The energies, D_v, and the threshold of eq. 10, for the records of the run."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
+import torch
 from torch import nn
 
 from ..config.grammar import without
@@ -64,7 +65,11 @@ def _of_user(name: str, classes: int, channels: int, options: dict[str, Any]) ->
     try:
         signature.bind(classes, **options)
     except TypeError as error:
-        raise ValueError(f"{name} cannot be called with {classes} and {options}: {error}") from error
+        given = "".join(f", {key}={value!r}" for key, value in options.items())
+        raise ValueError(
+            f"{name} cannot be called with the number of classes, ({classes}{given}): {error}; write it as "
+            "def make(classes), with a parameter for each option"
+        ) from error
     network = make(classes, **options)
     if not isinstance(network, nn.Module):
         raise ValueError(f"{name} returned {type(network).__name__}, not a torch.nn.Module")
@@ -115,9 +120,13 @@ def load(
     """
     if threshold is not None and not adaptive:
         raise ValueError(f"threshold {threshold} is that of a cascade: give adaptive=True, or leave it out")
-    deployed = read_deployed(path)
-    if adaptive:
-        return _cascade(deployed, classes, threshold)
+    # Weights that were made in inference mode could not be trained, nor looked at, outside of it.
+    with torch.inference_mode(False):
+        deployed = read_deployed(path)
+        return _cascade(deployed, classes, threshold) if adaptive else _classifier(deployed, classes)
+
+
+def _classifier(deployed: Deployed, classes: int | Sequence[str] | None) -> Classifier:
     if classes is None or isinstance(classes, int):
         return Classifier(rebuilt(deployed, classes), class_names=deployed.classes).eval()
     order = match_classes(deployed.classes, classes, str(deployed.path)).order

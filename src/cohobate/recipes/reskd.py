@@ -55,6 +55,15 @@ Networks = Annotated[
 ]
 Via = Literal["kd", "dml", "rkd"]
 
+TAU = 0.9
+"""tau of eq. 3; the paper prints none."""
+
+MUTUAL_TAU = 0.5
+"""The same where the teacher learns, too: as much from labels as from each other, as in DML.
+
+With 0.9 two networks soon agree on a constant, and the labels are too weak to part them.
+"""
+
 RES_STUDENTS = 3
 """How many res-students are trained at most where nothing says how many."""
 
@@ -73,6 +82,7 @@ def reskd(
     stop_share: Annotated[
         float | None,
         Gt(0),
+        Le(1),
         Doc("Stop once the energy of S_i on D_v exceeds this share of the teacher's; none: never."),
     ] = 0.9,
     max_macs: Annotated[
@@ -87,7 +97,15 @@ def reskd(
     ] = "kd",
     loss: LossOption = "l2",
     reduction: Reduced = None,
-    tau: Tau = 0.9,
+    tau: Annotated[
+        float | None,
+        Ge(0),
+        Le(1),
+        Doc(
+            "tau of eq. 3, weight of the distillation loss; the cross-entropy has 1 - tau. By default 0.9, "
+            "with --via dml 0.5."
+        ),
+    ] = None,
     temperature: Temperature = 4.0,
     peer: Annotated[
         Literal["teacher", "untrained"],
@@ -112,7 +130,8 @@ def reskd(
     names = _names(job.training.model, res_students, stages)
     energies = Energies(job, energy_split, energy_share)
     teacher = job.teacher()
-    term, ce_weight = _distance(loss, reduction, tau, temperature), 1 - tau
+    share = (MUTUAL_TAU if via == "dml" else TAU) if tau is None else tau
+    term, ce_weight = _distance(loss, reduction, share, temperature), 1 - share
     if via == "rkd":
         rkd = RKD(**own(RKD, options))
         term, ce_weight = OfLogits(rkd) if rkd_of == "logits" else rkd, 1.0
@@ -152,7 +171,7 @@ def ensemble(
     energy_share: ShareOption = SHARE,
     loss: LossOption = "l2",
     reduction: Reduced = None,
-    tau: Tau = 0.9,
+    tau: Tau = TAU,
     temperature: Temperature = 4.0,
 ) -> Plan:
     """Networks are trained each for itself, and their logits added: a baseline of ResKD (Li et al., 2021)."""
@@ -177,7 +196,7 @@ def trained_together(
     energy_share: ShareOption = SHARE,
     loss: LossOption = "l2",
     reduction: Reduced = None,
-    tau: Tau = 0.9,
+    tau: Tau = TAU,
     temperature: Temperature = 4.0,
 ) -> Plan:
     """Networks whose logits add up are trained as one network: a baseline of ResKD (Li et al., 2021)."""

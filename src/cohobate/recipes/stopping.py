@@ -23,12 +23,12 @@ class Stop:
     def __init__(self, energies: Energies, share: float | None, max_macs: float | None, stages: int) -> None:
         self.energies, self.share, self.max_macs = energies, share, max_macs
         self.by = "stages"
-        self.reason = f"{count(stages, 'stage')} after S_0 were asked for"
+        self.reason = f"no stage is left after {count(stages, 'res-student')}"
 
     def say_if_close(self, job: Job) -> None:
         """Algorithm 1 looks at the energy after a res-student only: say so where S_0 would have done."""
         if self._close():
-            job.say(f"note: {self._compared(0)} already; algorithm 1 trains one res-student all the same")
+            job.say(f"note: {self._compared(0)} already; algorithm 1 trains one res-student at least")
 
     def close_enough(self, number: int) -> bool:
         """Whether S_i is as sure as the share of the teacher's energy demands (the end of algorithm 1)."""

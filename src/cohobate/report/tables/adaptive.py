@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 READINGS = {
     "sum": "the energy of the summed logits",
-    "added": "the energies of the networks, added up",
+    "added": "the sum of the energies of the networks",
 }
 
 

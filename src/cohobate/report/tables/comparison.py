@@ -186,6 +186,8 @@ def _seeds(runs: Sequence[Run], split: str) -> tuple[Seed, ...]:
 def _seed(run: Run, split: str) -> Seed:
     result = run.outcome
     best = result["best"]
+    whole = {"parameters": result["parameters_deployed"], "macs": result["macs"]}
+    cost = result.get("readouts", {}).get(run.readout, whole)
     return Seed(
         seed=result["seed"],
         folder=str(run.folder),
@@ -195,8 +197,8 @@ def _seed(run: Run, split: str) -> Seed:
         best=run.measured(best, split) if best else None,
         train_seconds=result["train_seconds"],
         parameters_trained=result["parameters_trained"],
-        parameters_deployed=result["parameters_deployed"],
-        macs=result["macs"],
+        parameters_deployed=cost["parameters"],
+        macs=cost["macs"],
     )
 
 

@@ -83,9 +83,14 @@ def reported_notes(runs: Sequence[Run]) -> list[str]:
     """A sentence for each method of finished runs whose reported read-out is not the deployed one."""
     others = {run.name: run for run in runs if run.readout != run.predictor}
     return [
-        f"The numbers of {name} are those of its read-out {run.readout}; deployed is {run.predictor}."
+        f"The numbers of {name} are those of its read-out {run.readout}{_cost_too(run)}; deployed is "
+        f"{run.predictor}."
         for name, run in others.items()
     ]
+
+
+def _cost_too(run: Run) -> str:
+    return ", its size and cost too" if run.readout in run.outcome.get("readouts", {}) else ""
 
 
 def _read_out(run: Run, name: str, measured: Sequence[Mapping[str, Any]]) -> ReadOut:
