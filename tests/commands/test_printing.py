@@ -154,6 +154,8 @@ class Interrupts:
         if name == "tyro":
             os.kill(os.getpid(), signal.SIGINT)
 
+# A shell lets what it runs in the background ignore the signal.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.meta_path.insert(0, Interrupts())
 sys.argv = ["cohobate", "train", "baseline"]
 runpy.run_module("cohobate.cli", run_name="__main__")
@@ -162,7 +164,11 @@ runpy.run_module("cohobate.cli", run_name="__main__")
 
 def test_ctrl_c_while_python_still_imports() -> None:
     process = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", INTERRUPTED],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert process.stderr == "interrupted\n"
     assert process.returncode == 128 + signal.SIGINT
