@@ -20,7 +20,7 @@ TESTS_OWN = {"turns"}
 """Cases of the zoo that are no method of a paper."""
 
 MADE_OF_OTHERS = {"ensemble", "trained_together"}
-"""Baselines whose phases are made of the classes of other methods; no option of theirs is passed on."""
+"""Baselines whose phases are made of the classes of other methods; no option of theirs goes to a class."""
 
 PUBLIC = {getattr(cohobate, name) for name in cohobate.__all__}
 

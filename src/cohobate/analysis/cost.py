@@ -12,7 +12,7 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..core import Shape, as_output
+from ..core import Shape, as_output, mode
 from .needed import Dependencies, storage
 
 
@@ -102,15 +102,9 @@ def readout_costs(predictors: Mapping[str, nn.Module], shape: Shape) -> dict[str
 @contextmanager
 def _one_image(network: nn.Module, shape: Shape) -> Iterator[Callable[[], object]]:
     """A function that runs the network on one image, in evaluation mode and without gradients."""
-    modes = {module: module.training for module in network.modules()}
     like = next(network.parameters(), torch.zeros(()))
     # FlopCounterMode fails on a parameter with requires_grad that is an argument of a module.
     detached = {name: p.detach() for name, p in network.named_parameters()}
     image = torch.zeros(1, *shape, device=like.device, dtype=like.dtype)
-    try:
-        network.eval()
-        with torch.no_grad():
-            yield lambda: functional_call(network, detached, (image,))
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+    with mode(network, training=False), torch.no_grad():
+        yield lambda: functional_call(network, detached, (image,))

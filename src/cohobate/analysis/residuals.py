@@ -31,8 +31,7 @@ Choices:
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple
 
 import torch
@@ -40,7 +39,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from ..config.words import count
-from ..core import as_output, float32
+from ..core import as_output, float32, mode
 
 CHUNK = 32
 """Images whose gradients are computed at once, at most."""
@@ -174,7 +173,7 @@ def gradient_norms(
             of_image = loss(leaves, image, target)
         return _lengths(torch.autograd.grad(of_image, list(leaves.values()), materialize_grads=True))
 
-    with _evaluating(network):
+    with mode(network, training=False):
         with torch.no_grad():
             _check_pair(as_output(network(x[:1])).logits, teacher_logits[:1])
         several = vmap(vmapped, in_dims=(None, 0, 0), chunk_size=max(1, min(CHUNK, GRADIENTS // size)))
@@ -195,18 +194,6 @@ def gradient_norms(
 def _lengths(gradients: Iterable[Tensor]) -> Tensor:
     """The L2 norm of each tensor."""
     return torch.stack([g.square().sum() for g in gradients]).sqrt()
-
-
-@contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; every submodule gets its own mode back."""
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def _check_pair(student_logits: Tensor, teacher_logits: Tensor) -> None:

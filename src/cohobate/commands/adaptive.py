@@ -24,12 +24,12 @@ from ..inference.search import Point
 from ..inference.thresholds import curve, point
 from ..recipes.networks import rebuilt, require_sum
 from ..report.files import run_files
-from ..runs.adaptive import Adaptive, Member, Row, Timing, TradeOff, write_adaptive
+from ..runs.adaptive import Adaptive, Member, Reading, Row, Timing, TradeOff, write_adaptive
 from ..runs.deployed import BY_PLAN, StoredThreshold, store_threshold
 from ..runs.folder import write_files
 from ..runs.reading import read_run
 from .cascading import left
-from .choice import Chosen, Reading, Wish, check_choice, choose
+from .choice import Chosen, Wish, check_choice, choose
 from .feeds import split_loader
 from .prefixes import Seen, dv_of, members, ordered, predicted
 from .run_teacher import RunTeacher, teacher_of

@@ -14,6 +14,7 @@ from ..engine.errors import RunError
 from ..engine.evaluate import autocast
 from ..inference.cascade import Cascade
 from ..inference.thresholds import exits_at
+from .prefixes import ordered
 
 NEAR = {"fp32": 1e-4, "bf16": 0.05}
 """How far rounding takes an energy from the threshold, and logits, as a share of the largest one."""
@@ -66,7 +67,7 @@ def left(
     for batch in loader.epoch(0):
         with autocast(device, precision):
             found = cascade.exits(batch.x)
-        logits.append((found.logits if order is None else found.logits[:, list(order)]).cpu())
+        logits.append(ordered(found.logits, order).cpu())
         exits.append(found.exits.cpu())
     ran = Left(torch.cat(logits), torch.cat(exits), len(cascade.networks))
     return ran._replace(moved=_moved(cascade, ran, sums, NEAR[precision]))

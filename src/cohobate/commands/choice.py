@@ -6,10 +6,11 @@ ResKD (Li et al., 2021), section III-C. The rules themselves are in :mod:`cohoba
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..config.grammar import flag
 from ..config.words import count
+from ..runs.adaptive import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..runs.deployed import StoredThreshold
-
-Reading = Literal["sum", "added"]
 
 ROUNDING = 1e-9
 """Percent that an accuracy may lack of a difference of two, which were rounded."""

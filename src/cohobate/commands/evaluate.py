@@ -13,6 +13,7 @@ from ..config.grammar import flag
 from ..config.groups import Group
 from ..config.words import count
 from ..engine.errors import RunError
+from ..runs.adaptive import Reading
 from .choice import Wish
 from .console import show
 from .parsing import parsed_alone
@@ -134,7 +135,7 @@ class Command(Group):
         description="The best accuracy on D_v within this mean number of multiply-accumulates an image.",
     )
     by_energy: bool = Field(False, description="The mean energy of the full sum on D_v (ResKD, eq. 10).")
-    energy: Literal["sum", "added"] | None = Field(
+    energy: Reading | None = Field(
         None,
         description="Energy that is compared with the threshold: sum, that of the summed logits; added, the "
         "energies of the networks added up (ResKD's algorithm 2 as printed). By default that of the stored "

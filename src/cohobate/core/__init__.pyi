@@ -28,6 +28,7 @@ from .method import Term as Term
 from .method import with_cross_entropy as with_cross_entropy
 from .metrics import TOP1_ERROR as TOP1_ERROR
 from .metrics import Metric as Metric
+from .modes import mode as mode
 from .networks import Classifier as Classifier
 from .networks import Frozen as Frozen
 from .networks import Group as Group

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from ..core import Loader, Method, Metric
+from ..core import Loader, Method, Metric, mode
 
 Readouts = Callable[[Tensor], dict[str, Tensor]]
 """Images (B, C, H, W) -> name -> logits, (B, K) or (B, K, H, W)."""
@@ -62,14 +62,8 @@ class Measures(NamedTuple):
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Evaluation mode and no gradient inside; every submodule gets its own mode back."""
-    modes = {m: m.training for m in module.modules()}
-    module.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for m, mode in modes.items():
-            m.training = mode
+    with mode(module, training=False), torch.no_grad():
+        yield
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -40,19 +40,13 @@ Reduced = Annotated[
         "sum for probabilities."
     ),
 ]
-Tau = Annotated[
-    float, Ge(0), Le(1), Doc("tau of eq. 3, weight of the distillation loss; the cross-entropy has 1 - tau.")
-]
-Learn = Annotated[
-    Literal["kd", "labels"],
-    Doc("What the networks learn from: teacher and labels (eq. 3), or the labels alone."),
-]
 Members = Annotated[
     tuple[str, ...], Doc("Models of the networks beside --model; by default one more like --model.")
 ]
 Networks = Annotated[
     int | None, Ge(2), Doc("Number of networks; by default 2, or one more than --members names.")
 ]
+LearnedOptions = Annotated[Any, PassedOn("recipes.reskd:learned")]
 Via = Literal["kd", "dml", "rkd"]
 
 TAU = 0.9
@@ -166,22 +160,18 @@ def ensemble(
     *,
     networks: Networks = None,
     members: Members = (),
-    learn: Learn = "kd",
     energy_split: SplitOption = "train",
     energy_share: ShareOption = SHARE,
-    loss: LossOption = "l2",
-    reduction: Reduced = None,
-    tau: Tau = TAU,
-    temperature: Temperature = 4.0,
+    **options: LearnedOptions,
 ) -> Plan:
     """Networks are trained each for itself, and their logits added: a baseline of ResKD (Li et al., 2021)."""
     specs = _members(job.training.model, members, networks)
     energies = Energies(job, energy_split, energy_share)
-    learned = _Learned(job, learn, _distance(loss, reduction, tau, temperature), 1 - tau)
+    method = learned(job, **options)
     finished: list[Frozen] = []
     for number, spec in enumerate(specs, 1):
         network = job.build(spec) if finished else job.network()
-        yield Phase(f"member-{number}", EnsembleMember(learned.method(network), finished))
+        yield Phase(f"member-{number}", EnsembleMember(method(network), finished))
         finished.append(energies.add(Frozen(network)))
     return Ending(specs, energies.found())
 
@@ -191,20 +181,16 @@ def trained_together(
     *,
     networks: Networks = None,
     members: Members = (),
-    learn: Learn = "kd",
     energy_split: SplitOption = "train",
     energy_share: ShareOption = SHARE,
-    loss: LossOption = "l2",
-    reduction: Reduced = None,
-    tau: Tau = TAU,
-    temperature: Temperature = 4.0,
+    **options: LearnedOptions,
 ) -> Plan:
     """Networks whose logits add up are trained as one network: a baseline of ResKD (Li et al., 2021)."""
     specs = _members(job.training.model, members, networks)
     energies = Energies(job, energy_split, energy_share)
-    learned = _Learned(job, learn, _distance(loss, reduction, tau, temperature), 1 - tau)
+    method = learned(job, **options)
     together = [job.network(), *map(job.build, specs[1:])]
-    yield Phase("train", learned.method(Sum(together)))
+    yield Phase("train", method(Sum(together)))
     for network in together:
         energies.add(network)
     return Ending(specs, energies.found())
@@ -272,16 +258,27 @@ class _Stage:
         return MutualResKD(network, other, self.term, earlier, **self.options)
 
 
-class _Learned:
-    """What a network of a baseline learns from: eq. 3, or the labels alone."""
-
-    def __init__(self, job: Job, learn: Literal["kd", "labels"], term: Term, ce_weight: float) -> None:
-        self.teacher = job.teacher() if learn == "kd" else None
-        if learn == "labels" and job.training.teacher:
+def learned(
+    job: Job,
+    *,
+    learn: Annotated[
+        Literal["kd", "labels"],
+        Doc("What the networks learn from: teacher and labels (eq. 3), or the labels alone."),
+    ] = "kd",
+    loss: LossOption = "l2",
+    reduction: Reduced = None,
+    tau: Annotated[
+        float,
+        Ge(0),
+        Le(1),
+        Doc("tau of eq. 3, weight of the distillation loss; the cross-entropy has 1 - tau."),
+    ] = TAU,
+    temperature: Temperature = 4.0,
+) -> Callable[[nn.Module], Method]:
+    """How a network of a baseline learns: a network -> the method that trains it."""
+    if learn == "labels":
+        if job.training.teacher:
             job.say("note: the networks learn from the labels alone; the teacher is not used")
-        self.term, self.ce_weight = term, ce_weight
-
-    def method(self, network: nn.Module) -> Method:
-        if self.teacher is None:
-            return Supervised(network)
-        return ResKD(network, self.teacher, self.term, ce_weight=self.ce_weight)
+        return Supervised
+    teacher, term = job.teacher(), _distance(loss, reduction, tau, temperature)
+    return lambda network: ResKD(network, teacher, term, ce_weight=1 - tau)

@@ -58,7 +58,9 @@ class Stop:
 
     def _close(self) -> bool:
         teacher, ours = self.energies.values.get("T"), self.energies.last
-        return None not in (self.share, teacher, ours) and ours > self.share * teacher  # type: ignore[operator]
+        if self.share is None or teacher is None or ours is None:
+            return False
+        return ours > self.share * teacher
 
     def _compared(self, number: int) -> str:
         ours, teacher = self.energies.last or 0.0, self.energies.values["T"]

@@ -11,6 +11,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, Va
 
 from .layout import RunFolder
 
+Reading = Literal["sum", "added"]
+"""What is compared with the threshold: the energy of the summed logits, or the energies added up."""
+
 NEVER = "never"
 """Stands for a threshold that no energy exceeds, math.inf, which JSON cannot represent."""
 
@@ -135,7 +138,7 @@ class Adaptive(Record):
     images: int
     threshold: Threshold
     rule: str
-    energy: Literal["sum", "added"]
+    energy: Reading
     chosen_on: ChosenOn | None
     networks: tuple[Member, ...]
     no_teacher: str

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from torch import Tensor
 
 from ..core import Shape
 from ..engine.checkpoint import State, read_state, write_state
 from ..engine.errors import RunError
-from .adaptive import from_record, to_record
+from .adaptive import Reading, from_record, to_record
 from .layout import weights_file
 
-READINGS = ("sum", "added")
-"""What may be compared with the threshold of a cascade."""
+READINGS = get_args(Reading)
 
 
 class StoredThreshold(NamedTuple):

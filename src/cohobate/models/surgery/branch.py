@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ...core import Group, Output, Shape
+from ...core import Group, Output, Shape, mode
 from ..backbones.resnet import initialise
 from .cutting import cut, fill, stage_names, tensors
-from .probe import mode, noise
+from .probe import noise
 
 Fresh = bool | Callable[[nn.Module], object]
 """Whether tails get new weights; a function initialises a whole network in place."""

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...core import Gate, Shape, fold, run
-from .probe import Pass, enliven, look, mode, noise, same_memory
+from ...core import Gate, Shape, fold, mode, run
+from .probe import Pass, enliven, look, noise, same_memory
 
 DROPPED = ("DropPath", "StochasticDepth")
 """Classes of timm and torchvision that end a residual branch."""

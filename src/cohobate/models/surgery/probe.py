@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ...core import Output, Shape, as_output, refuse_wrapped
+from ...core import Output, Shape, as_output, mode, refuse_wrapped
 
 
 class WrongImagesError(ValueError):
@@ -138,15 +136,3 @@ def enliven(network: nn.Module) -> None:
     for parameter in network.parameters():
         if parameter.numel() and (parameter.dim() < 2 or parameter.min() == parameter.max()):
             parameter.copy_(0.5 + torch.rand(parameter.shape, generator=generator))
-
-
-@contextmanager
-def mode(network: nn.Module, training: bool) -> Iterator[None]:
-    """The whole network in training or evaluation mode; every module gets its own mode back."""
-    modes = {module: module.training for module in network.modules()}
-    network.train(training)
-    try:
-        yield
-    finally:
-        for module, was in modes.items():
-            module.training = was

@@ -15,9 +15,9 @@ from typing import Any
 from torch import Tensor, fx, nn
 from torch.fx.proxy import TraceError
 
-from ...core import Output, Shape
+from ...core import Output, Shape, mode
 from .adapt import Adapted, Tap
-from .probe import look, mode
+from .probe import look
 
 
 def own(network: nn.Module, path: str) -> str:
