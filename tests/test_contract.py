@@ -259,8 +259,8 @@ def test_soft_labels_are_taken_or_refused_by_name(case: Case) -> None:
 
 
 @pytest.fixture(scope="module")
-def processes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, object]]:
-    """What two processes found, for every method, eager and compiled (``two_processes.py``).
+def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of what two processes found, with every method, eager and compiled (``two_processes.py``).
 
     They run once, whichever of pytest's workers asks first.
     """
@@ -270,7 +270,7 @@ def processes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, o
     with FileLock(folder / "lock"):
         if not (folder / "found.json").exists():
             _run_two_processes(folder)
-    return dict(json.loads((folder / "found.json").read_text()))
+    return folder
 
 
 def _run_two_processes(folder: Path) -> None:
@@ -287,9 +287,14 @@ BOTH = [(name, "eager") for name in ZOO] + [(name, "compiled") for name in COMPI
 
 
 @pytest.mark.parametrize(("name", "how"), BOTH)
-def test_two_processes_stay_in_sync(name: str, how: str, processes: dict[str, dict[str, object]]) -> None:
-    found = processes[f"{name} {how}"]
+def test_two_processes_stay_in_sync(name: str, how: str, two_processes: Path) -> None:
+    found = json.loads((two_processes / "found.json").read_text())[f"{name} {how}"]
     assert found["world"] == 2
     assert found["moved"], "nothing was trained"
     assert found["differing"] == []
     assert found["idle_kept"]
+
+
+def test_no_thread_of_the_process_group_outlives_it(two_processes: Path) -> None:
+    """One that meets the end of the interpreter can abort a process whose training is done."""
+    assert json.loads((two_processes / "threads.json").read_text()) == []

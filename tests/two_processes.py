@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from threads import group_threads
 from zoo import ZOO, Case, seeded, trainer
 
 from cohobate.engine.distributed import process_group
@@ -58,8 +59,10 @@ def main(folder: Path) -> None:
             for number, (name, case) in enumerate(ZOO.items())
             for how in (("eager", "compiled") if name in COMPILED else ("eager",))
         }
-        if dist.get_rank() == 0:
-            (folder / "found.json").write_text(json.dumps(found))
+        rank = dist.get_rank()
+    if rank == 0:
+        (folder / "threads.json").write_text(json.dumps(group_threads()))
+        (folder / "found.json").write_text(json.dumps(found))
 
 
 if __name__ == "__main__":

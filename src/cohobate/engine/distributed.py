@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,10 +43,17 @@ def pick_device(name: str) -> torch.device:
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
-    """Join the group that ``torchrun`` set up, if it did; leave it at the end."""
+    """Join the group that ``torchrun`` set up, if it did; leave it at the end.
+
+    Nothing may hold the group after that: its threads would run into the end of the interpreter, where
+    they can abort a process that has done all its work. Functions of ``torch.distributed.nn`` have the
+    group of the moment of their import as a default argument, and ``torch.compile`` imports them; so
+    they are imported while there is none.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield
         return
+    importlib.import_module("torch.distributed.nn")
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield
