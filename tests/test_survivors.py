@@ -93,7 +93,6 @@ def test_what_declares_ranges_checks_them() -> None:
 PLAIN = {
     "cl_ilr.rescaled",
     "crd.draw_negatives",
-    "crd.of_all_ranks",
     "ddgsd.features",
     "deit.two_heads",
     "fitnet.to_common_size",
@@ -101,6 +100,7 @@ PLAIN = {
     "group.summed_cross_entropy",
     "hard_label.hard_label_loss",
     "hard_label.teacher_labels",
+    "ranks.of_all_ranks",
     "sla.joint_labels",
     "sla.rotations",
     "slkd.sl_losses",

@@ -115,7 +115,7 @@ def test_a_signal_saves_and_says_so(number: signal.Signals, tmp_path: Path) -> N
     process = start(*TRAIN, "6", "--out", str(cut))
     wait_for(process, "epoch 1/6")
     process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 128 + number
     assert f"stopped ({number.name}) in epoch" in err
     assert "run the same command again to go on" in err

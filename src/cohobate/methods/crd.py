@@ -32,7 +32,6 @@ import math
 from typing import Annotated, Any, Self
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -40,6 +39,7 @@ from ..core import Batch, Between, Output, Term, float32
 from ..core.courses import Course, now
 from ..core.options import Changing, Doc, Ge, Gt, Lt, Weight, checked
 from .matching import Pair, pooled_pair
+from .ranks import of_all_ranks
 
 EXACT = 2**18
 """Rows up to which float32 draws each with equal probability, to 2 percent; above, float64 draws."""
@@ -277,26 +277,3 @@ class CRD(Term):
         for bank, new in zip((self.student_bank, self.teacher_bank), embeddings, strict=True):
             mean = moved(bank[rows], of_all_ranks(new), self.memory_momentum)
             bank.index_copy_(0, rows, mean.to(bank.dtype))
-
-
-def of_all_ranks(own: Tensor) -> Tensor:
-    """The rows of all processes, concatenated: (B, ...) -> (world x B, ...), without a gradient."""
-    own = own.detach().contiguous()
-    if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
-        return own
-    rows: Tensor = torch.ops.cohobate.gathered_rows(own)
-    return rows
-
-
-# An operator of its own, since a compiled graph that sees the collective keeps the process group alive
-# to the interpreter's end, where Gloo's threads can abort the process (SIGABRT after a finished run).
-@torch.library.custom_op("cohobate::gathered_rows", mutates_args=())
-def _gathered_rows(own: Tensor) -> Tensor:
-    ranks = [torch.empty_like(own) for _ in range(dist.get_world_size())]
-    dist.all_gather(ranks, own)
-    return torch.cat(ranks)
-
-
-@_gathered_rows.register_fake
-def _(own: Tensor) -> Tensor:
-    return own.new_empty(dist.get_world_size() * own.shape[0], *own.shape[1:])
