@@ -297,4 +297,6 @@ def test_two_processes_stay_in_sync(name: str, how: str, two_processes: Path) ->
 
 def test_no_thread_of_the_process_group_outlives_it(two_processes: Path) -> None:
     """One that meets the end of the interpreter can abort a process whose training is done."""
-    assert json.loads((two_processes / "threads.json").read_text()) == []
+    threads = json.loads((two_processes / "threads.json").read_text())
+    assert threads["inside"] or sys.platform != "linux", "its threads have other names now"
+    assert threads["after"] == []

@@ -59,9 +59,9 @@ def main(folder: Path) -> None:
             for number, (name, case) in enumerate(ZOO.items())
             for how in (("eager", "compiled") if name in COMPILED else ("eager",))
         }
-        rank = dist.get_rank()
+        rank, inside = dist.get_rank(), group_threads()
     if rank == 0:
-        (folder / "threads.json").write_text(json.dumps(group_threads()))
+        (folder / "threads.json").write_text(json.dumps({"inside": inside, "after": group_threads()}))
         (folder / "found.json").write_text(json.dumps(found))
 
 
