@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ..analysis.cost import cost
+from ..config.extras import install_command
 from ..config.grammar import without
 from ..core import Shape, gate_names
 from ..models.build import build
@@ -43,7 +44,7 @@ def libraries() -> dict[str, str]:
         try:
             versions[library] = f"{library} {version(library)}"
         except PackageNotFoundError:
-            versions[library] = f"not installed: pip install 'cohobate[{library}]'"
+            versions[library] = f"not installed: {install_command(library)}"
     return versions
 
 

@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from ..config.extras import missing
 from ..core import Shape
 from .surgery.adapt import adapt, made_for
 from .surgery.probe import look
@@ -85,9 +86,7 @@ def _imported(library: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name != library:
             raise
-        raise ImportError(
-            f"{library}:NAME needs {library}; install it: pip install 'cohobate[{library}]'"
-        ) from error
+        raise ImportError(missing(library, f"{library}:NAME")) from error
     except (ImportError, OSError, RuntimeError) as error:
         # A torchvision that was built for another torch raises RuntimeError here.
         raise ImportError(

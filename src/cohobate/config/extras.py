@@ -1,0 +1,47 @@
+"""The optional libraries: by which extra each is installed, and what it adds. No torch here."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Extra(NamedTuple):
+    """An extra of the package, ``pip install 'cohobate[NAME]'``.
+
+    Attributes:
+        modules: what it installs, under the names by which Python imports it.
+        adds: what one can do with it, in a line.
+    """
+
+    modules: tuple[str, ...]
+    adds: str
+
+
+EXTRAS: dict[str, Extra] = {
+    "timm": Extra(("timm",), "networks and pretrained weights of timm: --model timm:NAME"),
+    "torchvision": Extra(
+        ("torchvision",), "networks and pretrained weights of torchvision: --model torchvision:NAME"
+    ),
+    "export": Extra(("onnx", "onnxruntime", "onnxscript"), "ONNX files, also in int8: cohobate export"),
+    "tensorboard": Extra(("tensorboard",), "a run's curves in TensorBoard: --track tensorboard"),
+    "wandb": Extra(("wandb",), "a run's curves in Weights & Biases: --track wandb"),
+    "mlflow": Extra(("mlflow",), "a run's curves in MLflow: --track mlflow"),
+}
+"""Name of an extra -> what it installs and adds. The versions stand in pyproject.toml."""
+
+
+def missing(extra: str, needed_for: str) -> str:
+    """The message where an extra is not there: ``timm:NAME needs timm; install it: pip install ...``.
+
+    Args:
+        extra: one of :data:`EXTRAS`.
+        needed_for: what was asked for, as the user knows it: ``--format onnx``.
+    """
+    *others, last = EXTRAS[extra].modules
+    needed = f"{', '.join(others)} and {last}" if others else last
+    return f"{needed_for} needs {needed}; install {'them' if others else 'it'}: {install_command(extra)}"
+
+
+def install_command(extra: str) -> str:
+    """The command that installs an extra."""
+    return f"pip install 'cohobate[{extra}]'"
