@@ -27,6 +27,8 @@ class Asked(NamedTuple):
         values: that the images have which the files take.
         opset: of an ONNX file; None: :data:`cohobate.config.forms.OPSET`.
         on: where the images lie on which the files are checked, if not where the run had them.
+        int8: whether an ONNX file in 8-bit integers is wanted too.
+        calibration_images: that set the ranges of its activations; None: 500.
     """
 
     run: Path
@@ -37,6 +39,8 @@ class Asked(NamedTuple):
     values: Values = "0-255"
     opset: int | None = None
     on: On = On()
+    int8: bool = False
+    calibration_images: int | None = None
 
     @property
     def folder(self) -> Path:
@@ -55,10 +59,12 @@ class Asked(NamedTuple):
         self._check_names()
         self._check_run()
         self._check_folder()
+        if self.int8:
+            require("export", "--int8")
         if "onnx" in self.forms:
             require_onnx()
-            if self.opset is not None:
-                check_opset(self.opset)
+        if self.opset is not None:
+            check_opset(self.opset)
 
     def _check_names(self) -> None:
         for what, given, kind in (
@@ -74,8 +80,12 @@ class Asked(NamedTuple):
                 )
         if not self.forms:
             raise ValueError(f"no format is given; there are {', '.join(get_args(Form))}")
-        if self.opset is not None and "onnx" not in self.forms:
+        if self.opset is not None and "onnx" not in self.forms and not self.int8:
             raise ValueError("--opset has no effect without --format onnx: give it, or leave it out")
+        if self.calibration_images is not None and not self.int8:
+            raise ValueError("--calibration-images has no effect without --int8: give it, or leave it out")
+        if self.calibration_images is not None and self.calibration_images < 1:
+            raise ValueError(f"--calibration-images must be 1 or more, got {self.calibration_images}")
 
     def _check_run(self) -> None:
         from ..runs.reading import read_run, require_finished

@@ -48,6 +48,8 @@ def export(
     opset: int | None = None,
     data: str | None = None,
     data_root: Path | str | None = None,
+    int8: bool = False,
+    calibration_images: int | None = None,
     say: Callable[[str], None] = lambda message: None,
 ) -> list[Written]:
     """Write the network of a finished run in each form; each file is compared with the network first.
@@ -62,6 +64,9 @@ def export(
         opset: of an ONNX file.
         data: images to check the files on, as ``--data``; by default those of the run.
         data_root: where they are now, if they have moved.
+        int8: write ``model.int8.onnx`` too, an ONNX file in 8-bit integers, measured beside the one in
+            floats.
+        calibration_images: of the validation split, which set the ranges of its activations; by default 500.
         say: prints a note.
 
     Raises:
@@ -73,7 +78,10 @@ def export(
     """
     on = On(data, None if data_root is None else Path(data_root))
     where = None if out is None else Path(out)
-    return run_export(Asked(Path(run), tuple(forms), where, weights, readout, values, opset, on), say)
+    asked = Asked(
+        Path(run), tuple(forms), where, weights, readout, values, opset, on, int8, calibration_images
+    )
+    return run_export(asked, say)
 
 
 def run_export(asked: Asked, say: Callable[[str], None] = lambda message: None) -> list[Written]:
@@ -141,6 +149,14 @@ class Command(Group):
     data_root: Path | None = Field(
         None, description="Folder with the files of the named data sets; by default that of the run."
     )
+    int8: bool = Field(
+        False,
+        description="Write model.int8.onnx too: 8-bit integers, calibrated on validation images; its error "
+        "is measured beside that of the ONNX file in floats.",
+    )
+    calibration_images: int | None = Field(
+        None, ge=1, description="Images that calibrate --int8, evenly spaced; by default 500."
+    )
 
     @property
     def asked(self) -> Asked:
@@ -154,6 +170,8 @@ class Command(Group):
             self.values,
             self.opset,
             On(self.data, self.data_root),
+            self.int8,
+            self.calibration_images,
         )
 
 

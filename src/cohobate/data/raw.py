@@ -13,6 +13,11 @@ from .pictures import decode
 from .views import whole
 
 
+def spread(split: Split, images: int) -> list[int]:
+    """Rows of a split, evenly spaced from its first to its last: so many, or all if there are fewer."""
+    return torch.linspace(0, len(split) - 1, min(images, len(split))).round().long().tolist()
+
+
 def pixels(split: Split, rows: Sequence[int]) -> Tensor:
     """Some images of a split, uint8 (N, C, H, W), in the memory that evaluation has: channels_last.
 
