@@ -235,7 +235,7 @@ def test_a_user_without_a_name_or_a_home(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr("getpass.getuser", unknown)
     monkeypatch.setenv("HOME", "/")
-    assert Private().hidden("/usr/lib/root") == "/usr/lib/root"
+    assert Private().hidden("/usr/lib, /: 3 GiB free") == "/usr/lib, /: 3 GiB free"
 
 
 def test_no_secret_of_the_environment(

@@ -121,6 +121,13 @@ GROUPS = [
         None,
         id="version 1 without a limit",
     ),
+    pytest.param(
+        {"sys__fs__cgroup__a__cpu.max": "300000 100000", "sys__fs__cgroup__cpu.max": "200000 100000"},
+        "0::/a\n",
+        2.0,
+        id="the narrowest",
+    ),
+    pytest.param({"sys__fs__cgroup__cpu.max": "100000 0"}, "0::/\n", None, id="no period"),
     pytest.param({"sys__fs__cgroup__cpu.max": "rubbish"}, "0::/\nrubbish\n", None, id="rubbish"),
 ]
 

@@ -45,7 +45,8 @@ def dependencies() -> dict[str, str]:
     Raises:
         PackageNotFoundError: cohobate itself is not installed, so that nothing says what it needs.
     """
-    needed = [text for text in requires("cohobate") or [] if ";" not in text]
+    # What an extra needs has a condition behind a semicolon, which REQUIREMENT does not take.
+    needed = requires("cohobate") or []
     return {match["name"]: _version(match["name"], needed) for match in map(_parsed, needed) if match}
 
 
