@@ -204,13 +204,13 @@ def test_compilers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("sys.platform", "linux")
     assert examined._compilers()["C++"] == "none: looked for g++"
     assert examined._compilers()["C"].startswith("none")
-    assert examined.facts(tmp_path).cxx == ("g++", False)
+    assert examined.facts().cxx == ("g++", False)
     for name in ("g++-14", "clang"):
         (tmp_path / name).touch(0o755)
     monkeypatch.setenv("CXX", "g++-14")
     assert examined._compilers()["C++"] == str(tmp_path / "g++-14")
     assert examined._compilers()["C"] == str(tmp_path / "clang")
-    assert (examined.facts(tmp_path).cxx, examined.facts(tmp_path).c) == (("g++-14", True), True)
+    assert (examined.facts().cxx, examined.facts(tmp_path).c) == (("g++-14", True), True)
 
 
 # ---------------------------------------------------------------- what a report may show

@@ -55,11 +55,11 @@ def sections(data_root: Path) -> dict[str, Callable[[], Rows]]:
         "data sets": lambda: _data(data_root),
         "disk": lambda: _disk(data_root),
         f"a training step measured here ({TRIAL}, {TRIAL_IMAGES} images of 32 x 32)": _measured,
-        "advice": lambda: advice(facts(data_root)),
+        "advice": lambda: advice(facts()),
     }
 
 
-def facts(data_root: Path) -> Facts:
+def facts() -> Facts:
     """What the advice depends on."""
     import torch
 
