@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import NamedTuple
 
 
@@ -55,3 +56,22 @@ def missing(extra: str, needed_for: str) -> str:
 def install_command(extra: str) -> str:
     """The command that installs an extra."""
     return f"pip install 'cohobate[{extra}]'"
+
+
+def require(extra: str, needed_for: str) -> None:
+    """Import the libraries of an extra.
+
+    Args:
+        extra: one of :data:`EXTRAS`.
+        needed_for: what was asked for, as the user knows it: ``--format onnx``.
+
+    Raises:
+        ImportError: one is not installed; the message names the extra.
+    """
+    for module in EXTRAS[extra].modules:
+        try:
+            import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name != module:
+                raise
+            raise ImportError(missing(extra, needed_for)) from error

@@ -142,7 +142,8 @@ def _check(networks: Sequence[nn.Module], what: str) -> None:
 def check_shapes(logits: Sequence[Tensor], what: str) -> None:
     """Raise a ValueError if the networks of a sum or a mean predict logits of different shapes."""
     shapes = [tuple(each.shape) for each in logits]
-    if len(set(shapes)) > 1:
+    # Compared one by one: a size that is a symbol, while torch.export captures the network, has no hash.
+    if any(shape != shapes[0] for shape in shapes):
         raise ValueError(f"the networks of a {what} predict logits of different shapes: {shapes}")
 
 

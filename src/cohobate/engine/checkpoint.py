@@ -70,8 +70,13 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_state(path: Path, state: State) -> None:
+    write_bytes(path, state_bytes(state))
+
+
+def state_bytes(state: State) -> bytes:
+    """The content of a file of a state."""
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in state.tensors.items()}
-    write_bytes(path, save(tensors, {"facts": json.dumps(state.facts)}))
+    return save(tensors, {"facts": json.dumps(state.facts)})
 
 
 def read_state(path: Path) -> State:

@@ -69,7 +69,8 @@ def stack_logits(outputs: Sequence[Output]) -> Tensor:
     """
     logits = [output.logits for output in outputs]
     shapes = [tuple(each.shape) for each in logits]
-    if len(set(shapes)) > 1:
+    # Compared one by one: a size that is a symbol, while torch.export captures the network, has no hash.
+    if any(shape != shapes[0] for shape in shapes):
         raise ValueError(f"networks that learn from one another must predict the same classes, got {shapes}")
     return torch.stack(logits)
 

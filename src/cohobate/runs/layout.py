@@ -56,6 +56,11 @@ class RunFolder(NamedTuple):
         return self.path / "adaptive.json"
 
     @property
+    def export(self) -> Path:
+        """The folder of the files that ``cohobate export`` writes, unless it is told another."""
+        return self.path / "export"
+
+    @property
     def report(self) -> Path:
         """The page of the run."""
         return self.path / "report.html"

@@ -1,0 +1,64 @@
+"""Whether two forms of one network predict the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+TIE = 1e-4
+"""Two logits that are closer are a tie: which is larger may be decided by rounding."""
+ROUNDING = 1e-3
+"""Largest difference of logits, over the largest logit, that rounding explains."""
+
+
+class Agreement(NamedTuple):
+    """Logits of two forms of a network on the same images.
+
+    Attributes:
+        images: how many.
+        difference: the largest between two logits.
+        largest: the largest absolute logit of the first.
+        other_labels: images for which they predict different labels.
+        ties: those of them whose two best logits are closer than 1e-4.
+    """
+
+    images: int
+    difference: float
+    largest: float
+    other_labels: int
+    ties: int
+
+    @property
+    def same(self) -> bool:
+        """Whether they are the same network, up to rounding."""
+        near = self.difference <= ROUNDING * max(1.0, self.largest)
+        return near and self.other_labels == self.ties
+
+    def __str__(self) -> str:
+        labels = "all labels equal" if not self.other_labels else f"{self.other_labels} other labels"
+        tied = f" ({self.ties} of them ties)" if self.other_labels else ""
+        return f"{self.images} images, largest difference of a logit {self.difference:.1e}, {labels}{tied}"
+
+
+def agreement(one: Tensor, two: Tensor) -> Agreement:
+    """Of logits (N, K) each; an infinite difference where one of them is not finite."""
+    difference = (one.double() - two.double()).abs().nan_to_num(nan=torch.inf)
+    other = one.argmax(dim=1) != two.argmax(dim=1)
+    best = one.topk(min(2, one.shape[1]), dim=1).values
+    tied = (best[:, 0] - best[:, -1]).abs() < TIE
+    return Agreement(
+        len(one),
+        float(difference.max()),
+        float(one.abs().max()),
+        int(other.sum()),
+        int((other & tied).sum()),
+    )
+
+
+def all_of(network: Callable[[Tensor], Tensor], images: Tensor, batch_size: int = 100) -> Tensor:
+    """The logits of images, (N, C, H, W) -> (N, K), float32 on the CPU, batch by batch."""
+    with torch.no_grad():
+        return torch.cat([network(batch).float().cpu() for batch in images.split(batch_size)])

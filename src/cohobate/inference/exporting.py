@@ -1,0 +1,129 @@
+"""Networks as files that need no training code: ONNX, and the ExportedProgram of torch (.pt2)."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.export import Dim, ExportedProgram
+
+from ..config.extras import require
+from .deployable import Deployable
+
+INPUT, OUTPUT = "images", "logits"
+"""Names of what an ONNX file takes and gives."""
+OLDEST_OPSET, OPSET = 18, 18
+"""The oldest opset that torch's exporter writes, and the one that is written by default."""
+METADATA = "cohobate.json"
+"""Name of the metadata in a .pt2 file."""
+EXAMPLES = 4
+"""Images of the batch with which a network is captured."""
+
+
+def captured(network: Deployable, shape: Sequence[int]) -> ExportedProgram:
+    """The network as a graph, for any number of images.
+
+    Args:
+        network: in evaluation mode, on the CPU.
+        shape: (C, H, W) of an image.
+
+    Raises:
+        ValueError: it cannot be captured, or only for a fixed number of images.
+    """
+    example = network.example(EXAMPLES, shape)
+    shapes = ({0: Dim("batch", min=1)},)
+    with _quiet(), torch.no_grad():
+        try:
+            return torch.export.export(network, (example,), dynamic_shapes=shapes)
+        except Exception:
+            # A network that calls len(x) is bound to that number; read as source code it is not.
+            try:
+                return torch.export.export(network, (example,), dynamic_shapes=shapes, strict=True)
+            except Exception as error:
+                raise ValueError(
+                    f"{type(network.network).__name__} cannot be captured by torch.export for any number of "
+                    f"images: {_first_line(error)}; what depends on the values of the images, or on their "
+                    "number as a Python number (len(x), int(x.shape[0])), must go"
+                ) from error
+
+
+def onnx_bytes(program: ExportedProgram, metadata: Mapping[str, str], opset: int = OPSET) -> bytes:
+    """An ONNX file: ``images`` (batch, C, H, W) -> ``logits`` (batch, K).
+
+    Args:
+        program: of :func:`captured`.
+        metadata: of the file.
+        opset: version of the operators.
+
+    Raises:
+        ImportError: onnx or onnxscript is missing; the message names the extra.
+        ValueError: an opset that cannot be written.
+    """
+    require("export", "an ONNX file")
+    check_opset(opset)
+    with _quiet():
+        written = torch.onnx.export(
+            program,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            opset_version=opset,
+            dynamo=True,
+            verbose=False,
+        )
+    if written is None:
+        raise ValueError("torch.onnx.export gave no program")
+    model: Any = written.model_proto
+    for key, value in metadata.items():
+        model.metadata_props.add(key=key, value=value)
+    return model.SerializeToString()  # type: ignore[no-any-return]
+
+
+def check_opset(opset: int) -> None:
+    """Raise a ValueError for an opset that cannot be written."""
+    import onnx
+
+    newest = onnx.defs.onnx_opset_version()
+    if not OLDEST_OPSET <= opset <= newest:
+        raise ValueError(
+            f"opset {opset} cannot be written: torch's exporter writes {OLDEST_OPSET} and newer, onnx "
+            f"{onnx.__version__} knows up to {newest}"
+        )
+
+
+def pt2_bytes(program: ExportedProgram, metadata: Mapping[str, str]) -> bytes:
+    """A .pt2 file: ``torch.export.load(file).module()(images)`` gives the logits.
+
+    Args:
+        program: of :func:`captured`.
+        metadata: of the file, read by ``extra_files={"cohobate.json": ""}``.
+    """
+    buffer = io.BytesIO()
+    with _quiet():
+        torch.export.save(program, buffer, extra_files={METADATA: json.dumps(dict(metadata))})
+    return buffer.getvalue()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warnings and log lines of exporters, which say nothing of the network."""
+    loggers = [logging.getLogger(name) for name in ("torch", "onnxscript", "onnx_ir")]
+    levels = [each.level for each in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for each in loggers:
+            each.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            for each, level in zip(loggers, levels, strict=True):
+                each.setLevel(level)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

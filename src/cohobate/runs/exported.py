@@ -1,0 +1,139 @@
+"""What an exported file says about itself, and the names of the files of an export."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..config.forms import Form, Values
+from ..engine.errors import RunError
+
+
+class About(BaseModel):
+    """What an exported network was made for and from: the metadata of its file.
+
+    Attributes:
+        classes: names, in the order of the logits.
+        shape: (C, H, W) of its images.
+        mean, std: of each channel, in units of 0 to 1.
+        values: that its images have: "0-255" (uint8), "0-1", or "normalised" by mean and std.
+        fit, background: how a picture of any size becomes such an image (:class:`cohobate.Reading`).
+        model: of the network, by which it can be built again; None: a network of the user's own.
+        members: of a sum, the models of its networks; else empty.
+        readout: the predictor of the method that this is.
+        method, label, seed: of the run.
+        weights, epoch: of which epoch; "last", or "best" on the validation split.
+        data, data_fingerprint: that it learned from.
+        errors: split -> measure -> value, of these weights.
+        parameters, macs: of one image.
+        precision: in which it was trained and measured: fp32 or bf16; the file itself computes in fp32.
+        cohobate, torch: versions that wrote it.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    classes: tuple[str, ...] = Field(min_length=1)
+    shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    values: Values
+    fit: Literal["crop", "pad", "squash"] = "crop"
+    background: str = "white"
+    model: str | None = None
+    members: tuple[str, ...] = ()
+    readout: str = ""
+    method: str = ""
+    label: str = ""
+    seed: int | None = None
+    weights: str = ""
+    epoch: float | None = None
+    data: str = ""
+    data_fingerprint: str = ""
+    errors: dict[str, dict[str, float]] = {}
+    parameters: int | None = None
+    macs: int | None = None
+    precision: str = "fp32"
+    cohobate: str = ""
+    torch: str = ""
+
+    def to_metadata(self) -> dict[str, str]:
+        """Name -> value: a text as it is, anything else as JSON."""
+        record = self.model_dump(mode="json")
+        return {key: value if isinstance(value, str) else json.dumps(value) for key, value in record.items()}
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str], path: Path | str) -> About:
+        """The inverse of :meth:`to_metadata`.
+
+        Args:
+            metadata: of a file.
+            path: of the file, for messages.
+
+        Raises:
+            RunError: the file was not exported by cohobate, or its metadata was changed.
+        """
+        texts = {name for name, field in cls.model_fields.items() if field.annotation in (str, str | None)}
+        # A plain text and JSON's null: the model of a network of one's own.
+        record = {
+            key: _value(text, key in texts) for key, text in metadata.items() if key in cls.model_fields
+        }
+        return cls.of(record, path)
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any], path: Path | str) -> About:
+        """Of values as they are.
+
+        Raises:
+            RunError: as :meth:`from_metadata`.
+        """
+        try:
+            about = cls.model_validate(record)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(map(str, first["loc"]))
+            raise RunError(
+                f"{path} does not say of itself what a file exported by cohobate says: {name}: {first['msg']}"
+            ) from error
+        channels = about.shape[0]
+        if not channels == len(about.mean) == len(about.std) or min(about.shape) < 1:
+            raise RunError(
+                f"{path} says shape {about.shape}, mean {about.mean}, std {about.std}: no image has these"
+            )
+        return about
+
+
+def _value(text: str, is_text: bool) -> Any:
+    if is_text:
+        return None if text == "null" else text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text  # refused by the check of its type
+
+
+class ExportFolder(NamedTuple):
+    """A folder with an exported network.
+
+    Attributes:
+        path: of the folder.
+    """
+
+    path: Path
+
+    def network(self, form: Form) -> Path:
+        """The network in this form."""
+        return self.path / f"model.{form}"
+
+    @property
+    def int8(self) -> Path:
+        """The ONNX file in int8."""
+        return self.path / "model.int8.onnx"
+
+    @property
+    def card(self) -> Path:
+        """The model card."""
+        return self.path / "README.md"
