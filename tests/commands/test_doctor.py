@@ -210,7 +210,7 @@ def test_compilers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CXX", "g++-14")
     assert examined._compilers()["C++"] == str(tmp_path / "g++-14")
     assert examined._compilers()["C"] == str(tmp_path / "clang")
-    assert (examined.facts().cxx, examined.facts(tmp_path).c) == (("g++-14", True), True)
+    assert (examined.facts().cxx, examined.facts().c) == (("g++-14", True), True)
 
 
 # ---------------------------------------------------------------- what a report may show
