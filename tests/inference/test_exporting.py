@@ -282,7 +282,8 @@ class OneByOne(nn.Module):
 
 @pytest.mark.parametrize("kind", [OfValues, OneByOne])
 def test_a_network_that_cannot_be_captured_is_named(kind: type[nn.Module]) -> None:
-    with pytest.raises(ValueError, match=rf"^{kind.__name__} cannot be captured .* the whole batch$") as error:
+    said = rf"^{kind.__name__} cannot be captured .* the whole batch$"
+    with pytest.raises(ValueError, match=said) as error:
         captured(deployable(kind()), SHAPE)
     assert "\n" not in str(error.value)
 

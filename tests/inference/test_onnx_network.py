@@ -23,9 +23,7 @@ def model(
     operation: str = "Flatten",
 ) -> onnx.ModelProto:
     """Flattens its first input."""
-    taken = [
-        helper.make_tensor_value_info(f"in_{i}", kind, shape) for i, (shape, kind) in enumerate(inputs)
-    ]
+    taken = [helper.make_tensor_value_info(f"in_{i}", kind, shape) for i, (shape, kind) in enumerate(inputs)]
     given = [helper.make_tensor_value_info("out", taken[0].type.tensor_type.elem_type, output)]
     node = helper.make_node(operation, ["in_0"], ["out"])
     graph = helper.make_graph([node], "graph", taken, given)
@@ -167,6 +165,6 @@ def test_nothing_is_printed_of_a_damaged_file(capfd: pytest.CaptureFixture[str])
     assert capfd.readouterr() == ("", "")
 
 
-def test_threads_are_those_asked_for() -> None:
-    images = torch.randn(4, 3, 2, 2)
-    assert torch.equal(OnnxNetwork(content(model()), threads=2)(images), OnnxNetwork(content(model()))(images))
+def test_the_number_of_threads_changes_no_logit() -> None:
+    images, data = torch.randn(4, 3, 2, 2), content(model())
+    assert torch.equal(OnnxNetwork(data, threads=2)(images), OnnxNetwork(data)(images))
