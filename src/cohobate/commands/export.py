@@ -177,8 +177,8 @@ class Command(Group):
             self.values,
             self.opset,
             On(self.data, self.data_root),
-            self.int8,
-            self.calibration_images,
+            int8=self.int8,
+            calibration_images=self.calibration_images,
         )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..config.objects import nearest
+from ..config.objects import nearest_file
 from ..config.text import shown
 from ..core import Classifier, as_output
 from ..data.pictures import EXTENSIONS
@@ -63,7 +63,7 @@ def opened_product(
     if path.is_dir():
         return _of_run(path, weights, device, adaptive)
     if not path.exists():
-        raise FileNotFoundError(f"{shown(path)} is not there{_nearest(path)}; give {EXPECTED}")
+        raise FileNotFoundError(f"{shown(path)} is not there{nearest_file(path)}; give {EXPECTED}")
     if weights != "last":
         raise ValueError(f"--weights {weights} is for the folder of a run; {shown(path)} holds one network")
     if path.suffix == ".safetensors":
@@ -165,14 +165,6 @@ def _require_run(path: Path) -> None:
     if found := [str(file) for file in files if file.is_file()]:
         raise FileNotFoundError(f"{shown(path)} holds exported files; give one of them: {', '.join(found)}")
     require_run(path)
-
-
-def _nearest(path: Path) -> str:
-    """What is there and has the most similar name."""
-    folder = path.parent
-    names = sorted(each.name for each in folder.iterdir()) if folder.is_dir() else []
-    near = nearest(path.name, names)
-    return f"; the nearest in {shown(folder)} are {shown(near)}" if near else ""
 
 
 def _refusal(path: Path) -> str:
