@@ -19,6 +19,7 @@ from ..inference.int8 import CHOICES, described, quantised
 from ..inference.onnx_network import OnnxNetwork
 from ..runs.exported import About, Int8
 from .exporting import Source
+from .producing import Export, Made
 
 CALIBRATED_ON = 500
 """Images that set the ranges of the activations, where nothing else is asked for."""
@@ -49,6 +50,19 @@ class Integers(NamedTuple):
             f"{self.share:.0%} of the size in floats, calibrated on {found.calibrated_on}, "
             f"{count(found.calibration_images, 'image')}"
         )
+
+
+def int8(export: Export) -> dict[str, Made]:
+    """The ONNX file in 8-bit integers, if it was asked for."""
+    asked = export.asked
+    if not asked.int8:
+        return {}
+    there = export.made.get(export.folder.network("onnx").name)
+    floats = export.forms.written("onnx") if there is None else there.data
+    if there is None:
+        export.forms.checked("onnx", floats, export.seen.images)
+    made = integers(export.source, floats, export.seen.dataset, asked.calibration_images, export.say)
+    return {export.folder.int8.name: Made(made.data, str(made))}
 
 
 def integers(

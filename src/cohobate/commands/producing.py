@@ -11,7 +11,6 @@ from .asked import Asked
 from .console import doing
 from .exporting import Seen, Source
 from .forms import Forms
-from .integers import integers
 
 
 class Made(NamedTuple):
@@ -68,20 +67,3 @@ def networks(export: Export) -> dict[str, Made]:
         said = "weights equal bit by bit" if agreed is None else str(agreed)
         made[export.folder.network(form).name] = Made(data, said, agreed)
     return made
-
-
-def int8(export: Export) -> dict[str, Made]:
-    """The ONNX file in 8-bit integers, if it was asked for."""
-    asked = export.asked
-    if not asked.int8:
-        return {}
-    there = export.made.get(export.folder.network("onnx").name)
-    floats = export.forms.written("onnx") if there is None else there.data
-    if there is None:
-        export.forms.checked("onnx", floats, export.seen.images)
-    made = integers(export.source, floats, export.seen.dataset, asked.calibration_images, export.say)
-    return {export.folder.int8.name: Made(made.data, str(made))}
-
-
-PRODUCERS: tuple[Producer, ...] = (networks, int8)
-"""In the order in which they are asked; each sees what was made before it."""
