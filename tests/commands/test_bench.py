@@ -19,7 +19,10 @@ from cohobate.commands import benching, measurable
 from cohobate.commands.benching import BATCH, bench, measured
 from cohobate.commands.export import export
 from cohobate.commands.measurable import Images, Measurable
+from cohobate.commands.products import opened_product
 from cohobate.config import extras
+from cohobate.inference.int8 import described
+from cohobate.inference.onnx_network import OnnxNetwork
 from cohobate.models.build import build
 from cohobate.report.tables.bench import bench_notes, bench_rows
 from cohobate.runs.bench import Bench, Row, Spread
@@ -121,8 +124,15 @@ def test_a_teacher_of_several_runs_has_one_row(monkeypatch: pytest.MonkeyPatch) 
 def test_a_run_in_half_precision_is_measured_in_both() -> None:
     shutil.copytree("run", "half")
     rewritten("half", teacher=[], precision="bf16")
-    found = bench([Path("half")], **QUICK)
-    assert [row.form for row in found.rows] == ["PyTorch bf16", "PyTorch fp32", "ONNX", "ONNX int8"]
+    found, images = measurable.opened(Path("half"), "cpu", measurable.On(), print)
+    assert [each.form for each in found] == ["PyTorch bf16", "PyTorch fp32", "ONNX", "ONNX int8"]
+    assert images is not None
+    half, single = (each.predict(images.pixels) for each in found[:2])
+    assert isinstance(half, Tensor)
+    assert isinstance(single, Tensor)
+    assert torch.equal(half, opened_product(Path("half")).logits(images.pixels))
+    assert torch.equal(single, opened_product(Path("run")).logits(images.pixels))
+    assert not torch.equal(half, single)
 
 
 def test_every_form_is_the_network_that_it_says() -> None:
@@ -171,6 +181,19 @@ def test_an_exported_file_of_another_network_or_cut_is_not_taken() -> None:
     assert found.rows[1].size > len(whole) // 2
     # The file of the user stays as it was.
     assert len(Path("other/export/model.onnx").read_bytes()) == len(whole) // 2
+
+
+def test_an_exported_file_of_another_read_out_is_not_taken() -> None:
+    data = Path("run/export/model.onnx")
+    said: list[str] = []
+    Path("readout").mkdir()
+    Path("readout/model.onnx").write_bytes(
+        described(data.read_bytes(), {**OnnxNetwork(data).metadata, "readout": "ensemble"})
+    )
+    product = opened_product(Path("run"))
+    assert measurable._exported(Path("readout/model.onnx"), product, said.append) is None
+    assert measurable._exported(data, product, said.append) is not None
+    assert said == ["note: readout/model.onnx is of the read-out ensemble, and the run deployed network"]
 
 
 # ---------------------------------------------------------------- times
