@@ -20,6 +20,7 @@ from cohobate.commands.benching import BATCH, bench, measured
 from cohobate.commands.export import export
 from cohobate.commands.measurable import Images, Measurable
 from cohobate.commands.products import opened_product
+from cohobate.commands.timing import Times
 from cohobate.config import extras
 from cohobate.inference.int8 import described
 from cohobate.inference.onnx_network import OnnxNetwork
@@ -193,7 +194,7 @@ def test_an_exported_file_of_another_read_out_is_not_taken() -> None:
     product = opened_product(Path("run"))
     assert measurable._exported(Path("readout/model.onnx"), product, said.append) is None
     assert measurable._exported(data, product, said.append) is not None
-    assert said == ["note: readout/model.onnx is of the read-out ensemble, and the run deployed network"]
+    assert said == ["note: readout/model.onnx is of the read-out ensemble, and the run deployed student"]
 
 
 # ---------------------------------------------------------------- times
@@ -224,6 +225,15 @@ def test_times_by_a_clock_that_only_the_networks_move(monkeypatch: pytest.Monkey
     large = measured([network], images, [BATCH], 0.0)
     assert large.milliseconds["0"] == pytest.approx(164 / 64)
     assert seen == [[i % 10 for i in range(64)]] * 4
+
+
+def test_a_row_has_the_median_and_the_quartiles() -> None:
+    network = Measurable("n", "f", 1, 2, 3, "cpu", (1, 1, 1), lambda images: images)
+    single, large = Times({"7": 2}, {"7": (1, 4)}, 3), Times({"7": 0.5}, {"7": (0.25, 1)}, 3)
+    row = benching._row("7", network, single, large)
+    assert row.latency == Spread(median=2, low=1, high=4)
+    assert row.throughput == Spread(median=2000, low=1000, high=4000)
+    assert (row.network, row.form, row.parameters, row.macs, row.size) == ("n", "f", 1, 2, 3)
 
 
 def test_milliseconds_become_images_a_second() -> None:
