@@ -64,7 +64,3 @@ def networks(export: Export) -> dict[str, Made]:
         said = "weights equal bit by bit" if agreed is None else str(agreed)
         made[export.folder.network(form).name] = Made(data, said, agreed)
     return made
-
-
-PRODUCERS: tuple[Producer, ...] = (networks,)
-"""In the order in which they are asked; each sees what was made before it."""

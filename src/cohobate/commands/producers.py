@@ -1,0 +1,9 @@
+"""Who makes the files of an export."""
+
+from __future__ import annotations
+
+from .card import model_card
+from .producing import Producer, networks
+
+PRODUCERS: tuple[Producer, ...] = (networks, model_card)
+"""In the order in which they are asked; each sees what was made before it, and the card describes all."""
