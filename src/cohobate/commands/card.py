@@ -105,5 +105,5 @@ def command_of(asked: Asked) -> str:
     words = ["cohobate", "export", str(asked.run), "--format", *asked.forms]
     for name, value in (*asked._asdict().items(), ("data", asked.on.data), ("data_root", asked.on.data_root)):
         if name not in ("run", "forms", "on") and value not in (None, Asked._field_defaults.get(name)):
-            words += [flag(name), str(value)]
+            words += [flag(name)] if value is True else [flag(name), str(value)]
     return shlex.join(words)

@@ -162,6 +162,8 @@ def _file_row(of: Subject, file: File) -> dict[str, str]:
     if about is not None:
         row["takes"] = TAKES["normalised" if ending == ".safetensors" else about.values]
         row["weights"] = _weights(of, about)
+        if ending == ".safetensors" and not _has_name(about):
+            row["what it is"] = "weights alone, for cohobate.load_weights and a network that has them"
     return {**row, "size": f"{file.size / 2**20:.2f} MiB", "checked": file.said}
 
 
@@ -179,17 +181,21 @@ def _same_run(of: Subject, about: About) -> bool:
 
 
 def _uses(of: Subject) -> list[tuple[str, Markdown]]:
-    """Title and code of each file that can be used alone."""
+    """Name and code of each file that is the whole network of this run."""
     uses = []
     for file in of.files:
-        form = file.name.rpartition(".")[2]
-        if file.about is None or form not in snippets.USES or not _same_run(of, file.about):
+        stem, _, form = file.name.rpartition(".")
+        if file.about is None or not stem.startswith("model") or form not in snippets.USES:
             continue
-        if form == "safetensors" and file.about.model is None and not file.about.members:
-            continue
-        kind: Form = form  # type: ignore[assignment]
-        uses.append((file.name, block(snippets.use(kind, file.about, file.name), "python")))
+        if _same_run(of, file.about) and (form != "safetensors" or _has_name(file.about)):
+            kind: Form = form  # type: ignore[assignment]
+            uses.append((file.name, block(snippets.use(kind, file.about, file.name), "python")))
     return uses
+
+
+def _has_name(about: About) -> bool:
+    """Whether the network can be built again by its name."""
+    return about.model is not None or bool(about.members)
 
 
 def _measures(of: Subject) -> Markdown:

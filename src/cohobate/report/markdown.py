@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 LEADING = re.compile(r"[#+\-=:\[]|\d+(?=[.)])")
 """What makes a heading, a list, a rule or the target of a link of a line that begins with it."""
-EMPHASIS = re.compile(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 
 
 class Markdown(str):
@@ -25,20 +24,12 @@ class Markdown(str):
     __slots__ = ()
 
 
-def inline(text: str) -> Markdown:
-    """A text that shows as it is within a line."""
-    safe = escaped(text)
-    for symbol in "~$":
-        safe = safe.replace(symbol, f"\\{symbol}")
-    return Markdown(EMPHASIS.sub(r"\\_", safe))
-
-
 def item(text: str) -> Markdown:
     """A text that shows as it is where it is all of an item of a list."""
-    safe = inline(text)
+    safe = escaped(text)
     found = LEADING.match(safe)
     if found is None:
-        return safe or Markdown("(empty)")
+        return Markdown(safe or "(empty)")
     # A backslash before a digit shows; before the point behind it, it does not.
     at = found.end() if found[0].isdigit() else 0
     return Markdown(f"{safe[:at]}\\{safe[at:]}")
@@ -80,7 +71,7 @@ def _longest_row(text: str) -> int:
 
 
 def _shown(value: object) -> object:
-    return value if isinstance(value, Markdown) else inline(str(value))
+    return value if isinstance(value, Markdown) else escaped(str(value))
 
 
 @cache
