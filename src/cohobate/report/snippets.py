@@ -30,11 +30,13 @@ def reading(about: About, larger: float) -> str:
         "from PIL import Image, ImageOps",
         "",
         f"height, width, background = {height}, {width}, {colour(about.background)}",
-        'picture = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGBA")  # 8 bits a channel',
+        'picture = ImageOps.exif_transpose(Image.open("photo.jpg"))',
+        'if picture.mode[0] in "IF":',
+        '    raise ValueError("16 or 32 bits a pixel: save it with 8 bits")',
         'below = Image.new("RGBA", picture.size, background)',
-        f'picture = Image.alpha_composite(below, picture).convert("RGB"){_grey(channels)}',
+        'picture = Image.alpha_composite(below, picture.convert("RGBA")).convert("RGB")' + _grey(channels),
         *FITS[about.fit],
-        f"pixels = np.asarray(picture).reshape(height, width, {channels}).transpose(2, 0, 1)[None]",
+        f"pixels = np.array(picture).reshape(height, width, {channels}).transpose(2, 0, 1)[None]",
     ]
     crop = {"HEIGHT": str(round(height * larger)), "WIDTH": str(round(width * larger))}
     text = "\n".join(lines).replace("MODE", f'"{mode}"')
