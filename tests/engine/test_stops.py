@@ -82,7 +82,7 @@ def test_full_disk_leaves_the_checkpoint_before(tmp_path: Path) -> None:
     ):
         again.run()
     assert (tmp_path / "train" / "last.safetensors").read_bytes() == before
-    (tmp_path / "train" / "next.safetensors.tmp").unlink()
+    (tmp_path / "train" / "next.safetensors.tmp").unlink(missing_ok=True)
     whole = trainer(seeded(baseline), tmp_path / "whole")
     whole.run()
     resumed = trainer(seeded(baseline), tmp_path)

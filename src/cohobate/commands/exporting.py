@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..analysis.cost import cost
-from ..config.forms import Values
+from ..config.words import count
 from ..core import Classifier
 from ..data.dataset import Dataset, Split
 from ..data.raw import pixels
 from ..engine.errors import RunError
+from ..inference.deployable import Deployable, Normalisation
 from ..recipes.networks import rebuilt
 from ..runs.exported import About
 from ..runs.kept import load_kept
-from ..runs.layout import RunFolder
-from ..runs.reading import Run
+from .asked import Asked
 from .rebuild import prepared_of, rebuild
-from .subject import Opened, Weights, opened, own_images
+from .subject import On, Opened, images_to_check, opened
 
 CHECKED = 256
 """Images on which a file is compared with its original, at most."""
@@ -43,35 +42,31 @@ class Source(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """Real images.
+    """Images on which files are checked.
 
     Attributes:
         images: uint8, (N, C, H, W).
         where: of which data and split, in words.
+        real: whether they are images; else noise.
     """
 
     images: Tensor
     where: str
+    real: bool = True
 
 
-def source_of(path: Path, weights: Weights, readout: str | None, values: Values) -> Source:
-    """A predictor of a finished run.
+def source_of(asked: Asked) -> Source:
+    """The predictor of a finished run that is asked for.
 
     Args:
-        path: the run's folder.
-        weights: of the last epoch, or of the best one on the validation split.
-        readout: name of a predictor of its method; by default the deployed one.
-        values: that the images of the file shall have.
+        asked: checked before.
 
     Raises:
-        FileNotFoundError: there is no such folder.
-        ValueError: not a run folder, or no such predictor (the message has those that there are).
-        RunError: the run has not finished, or was made from Python.
+        RunError: the run was made from Python, or its file of weights is damaged.
     """
-    of = opened(path, weights)
+    weights, readout = asked.weights, asked.readout
+    of = opened(asked.run, weights)
     epoch = of.run.outcome[weights]
-    if epoch is None:
-        raise RunError(f"{path} has no best weights, since it has no validation split; give --weights last")
     deployed = str(of.run.outcome["predictor"])
     plain = readout in (None, deployed)
     network = Classifier(rebuilt(of.deployed)) if plain else _predictor(of, str(readout), epoch["epoch"])
@@ -82,7 +77,7 @@ def source_of(path: Path, weights: Weights, readout: str | None, values: Values)
         shape=of.deployed.shape,
         mean=tuple(of.deployed.statistics[0]),
         std=tuple(of.deployed.statistics[1]),
-        values=values,
+        values=asked.values,
         fit=facts.get("fit", "crop"),
         background=facts.get("background", "white"),
         model=of.deployed.model if plain else None,
@@ -107,19 +102,12 @@ def source_of(path: Path, weights: Weights, readout: str | None, values: Values)
 
 def _predictor(of: Opened, name: str, epoch: int) -> nn.Module:
     """A predictor of the method that is not deployed, with its weights after an epoch."""
-    known = list(_readouts(of.run))
-    if name not in known:
-        raise ValueError(f"{of.run.folder} has no read-out {name!r}; it has {', '.join(known)}")
     again = rebuild(of.run.folder, prepared_of(of.run.folder))
     if epoch not in again.states:
         raise RunError(f"{of.run.folder} has no weights of the whole method after epoch {epoch} any more")
     load_kept(again.method, again.states[epoch])
     predictors = again.method.eval().predictors()
     return predictors[name]
-
-
-def _readouts(run: Run) -> dict[str, Any]:
-    return run.outcome.get("readouts", {run.outcome["predictor"]: None})  # type: ignore[no-any-return]
 
 
 def _errors(epoch: dict[str, Any], readout: str) -> dict[str, dict[str, float]]:
@@ -133,16 +121,19 @@ def _errors(epoch: dict[str, Any], readout: str) -> dict[str, dict[str, float]]:
     }
 
 
-def images_of(source: Source, say: Callable[[str], None], limit: int = CHECKED) -> Seen | None:
+def images_of(source: Source, on: On, say: Callable[[str], None], limit: int = CHECKED) -> Seen | None:
     """Images of the run's data, evenly spaced in a split that it was measured on; None if they are not there.
 
     Args:
         source: the network.
+        on: where they are now, or others.
         say: prints notes on the data.
         limit: how many at most.
 
+    Raises:
+        FileNotFoundError, ValueError: images that ``on`` names are not there, or of another size.
     """
-    dataset = own_images(source.of, say)
+    dataset = images_to_check(source.of, on, say)
     if dataset is None:
         return None
     name, split = measured_split(dataset)
@@ -150,13 +141,23 @@ def images_of(source: Source, say: Callable[[str], None], limit: int = CHECKED) 
     return Seen(pixels(split, rows), f"{dataset.name}, {name} split")
 
 
+def seen_by(source: Source, on: On, say: Callable[[str], None]) -> Seen:
+    """The images on which files are checked: real ones; noise, and a note, where there are none."""
+    about = source.about
+    seen = images_of(source, on, say)
+    if seen is not None:
+        say(f"checked on {seen.where}")
+        return seen
+    say(
+        f"note: the images of the run ({about.data}) are not there, or are others by now, so the files are "
+        f"checked on {count(CHECKED, 'image')} of noise; --data-root and --data say where there are images"
+    )
+    noise = Deployable(source.network, Normalisation(about.mean, about.std), "0-255")
+    return Seen(noise.example(CHECKED, about.shape), "noise", real=False)
+
+
 def measured_split(dataset: Dataset) -> tuple[str, Split]:
     """The validation split, else the test split, else the training split; and its name."""
     if dataset.val is not None:
         return "val", dataset.val
     return ("test", dataset.test()) if dataset.test is not None else ("train", dataset.train)
-
-
-def export_folder(path: Path, out: Path | None) -> Path:
-    """Where an export goes: by default the folder ``export`` of the run."""
-    return RunFolder(path).export if out is None else out

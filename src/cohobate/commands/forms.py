@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load
 from torch import Tensor
 
-from ..config.forms import Form
+from ..config.forms import OPSET, Form
 from ..engine.checkpoint import State, state_bytes
 from ..engine.errors import RunError
 from ..inference.agreement import Agreement, agreement, all_of
@@ -28,12 +28,12 @@ class Forms:
 
     Args:
         source: what is exported.
-        opset: of an ONNX file.
+        opset: of an ONNX file; None: :data:`cohobate.config.forms.OPSET`.
     """
 
-    def __init__(self, source: Source, opset: int) -> None:
+    def __init__(self, source: Source, opset: int | None = None) -> None:
         about = source.about
-        self.source, self.opset = source, opset
+        self.source, self.opset = source, opset or OPSET
         self.deployable = Deployable(
             source.network, Normalisation(about.mean, about.std), about.values
         ).eval()

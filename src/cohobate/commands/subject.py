@@ -142,6 +142,25 @@ def own_images(of: Opened, say: Callable[[str], None]) -> Dataset | None:
     return None if dataset is None else _normalised(dataset, of.deployed)
 
 
+def images_to_check(of: Opened, on: On, say: Callable[[str], None]) -> Dataset | None:
+    """Images that the run's network takes: its own, wherever they are now, or others; None if they are gone.
+
+    Args:
+        of: the run.
+        on: other images, or where those of the run are now.
+        say: prints a note on images that are not the run's.
+
+    Raises:
+        FileNotFoundError: the images that ``on`` names are not there.
+        ValueError: they are damaged, or of another size.
+    """
+    if on == On():
+        return own_images(of, say)
+    trained_on = of.run.provenance.get("data_fingerprint")
+    dataset, _ = _dataset(of.config, on, of.deployed, trained_on, say)
+    return dataset
+
+
 def _dataset(
     config: Training, on: On, deployed: Deployed, trained_on: str | None, say: Callable[[str], None]
 ) -> tuple[Dataset, bool]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,18 +40,36 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
         RunError: the disk is full, or the folder cannot be written; an older file stays as it is.
     """
-    temporary = path.with_name(path.name + ".tmp")
+    write_all({path: data})
+
+
+def write_all(files: Mapping[Path, bytes]) -> None:
+    """Write several files: all of them complete under temporary names before the first is renamed.
+
+    Raises:
+        RunError: as :func:`write_bytes`; then none of them is written.
+    """
+    if not files:
+        return
+    temporary = {path: path.with_name(path.name + ".tmp") for path in files}
+    path = next(iter(files))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
+        for path, data in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary[path].open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        for path in files:
+            temporary[path].replace(path)
+        for folder in dict.fromkeys(path.parent for path in files):
+            _sync_folder(folder)
     except OSError as error:
+        for each in temporary.values():
+            with suppress(OSError):
+                each.unlink()
         raise RunError(
-            f"cannot write {path} ({len(data) / 2**20:.1f} MiB): {error.strerror}; "
+            f"cannot write {path} ({len(files[path]) / 2**20:.1f} MiB): {error.strerror}; "
             "files saved before are intact: make room or make the folder writable, then run the same "
             "command again"
         ) from error

@@ -14,12 +14,11 @@ import torch
 from torch.export import Dim, ExportedProgram
 
 from ..config.extras import require
+from ..config.forms import OPSET, check_opset
 from .deployable import Deployable
 
 INPUT, OUTPUT = "images", "logits"
 """Names of what an ONNX file takes and gives."""
-OLDEST_OPSET, OPSET = 18, 18
-"""The oldest opset that torch's exporter writes, and the one that is written by default."""
 METADATA = "cohobate.json"
 """Name of the metadata in a .pt2 file."""
 EXAMPLES = 4
@@ -82,18 +81,6 @@ def onnx_bytes(program: ExportedProgram, metadata: Mapping[str, str], opset: int
     for key, value in metadata.items():
         model.metadata_props.add(key=key, value=value)
     return model.SerializeToString()  # type: ignore[no-any-return]
-
-
-def check_opset(opset: int) -> None:
-    """Raise a ValueError for an opset that cannot be written."""
-    import onnx
-
-    newest = onnx.defs.onnx_opset_version()
-    if not OLDEST_OPSET <= opset <= newest:
-        raise ValueError(
-            f"opset {opset} cannot be written: torch's exporter writes {OLDEST_OPSET} and newer, onnx "
-            f"{onnx.__version__} knows up to {newest}"
-        )
 
 
 def pt2_bytes(program: ExportedProgram, metadata: Mapping[str, str]) -> bytes:

@@ -58,7 +58,7 @@ class Deployed(NamedTuple):
     @property
     def members(self) -> list[str]:
         """Names of the networks of which the deployed one is the sum; of a plain network only its own."""
-        return list(self.facts.get("members", [self.model]))
+        return list(self.facts.get("members") or [self.model])
 
     @property
     def found(self) -> Mapping[str, Any]:

@@ -1,0 +1,112 @@
+"""What an export shall be, checked before anything slow. No torch here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+from ..config.extras import require
+from ..config.forms import Form, Values, check_opset
+from ..config.objects import nearest
+from ..engine.errors import RunError
+from ..runs.layout import RunFolder
+from .subject import On, Weights
+
+
+class Asked(NamedTuple):
+    """An export as it is asked for.
+
+    Attributes:
+        run: folder of a finished run.
+        forms: of files.
+        out: folder of the files; None: ``export`` in that of the run.
+        weights: of the last epoch, or of the best one on the validation split.
+        readout: a predictor of the method that is not deployed; None: the deployed one.
+        values: that the images have which the files take.
+        opset: of an ONNX file; None: :data:`cohobate.config.forms.OPSET`.
+        on: where the images lie on which the files are checked, if not where the run had them.
+    """
+
+    run: Path
+    forms: Sequence[Form] = ("onnx",)
+    out: Path | None = None
+    weights: Weights = "last"
+    readout: str | None = None
+    values: Values = "0-255"
+    opset: int | None = None
+    on: On = On()
+
+    @property
+    def folder(self) -> Path:
+        """Of the files."""
+        return RunFolder(self.run).export if self.out is None else self.out
+
+    def check(self) -> None:
+        """Refuse what cannot be.
+
+        Raises:
+            FileNotFoundError: there is no such folder.
+            ValueError: an unknown name or opset, or not a run folder.
+            ImportError: a library is missing; the message names the extra.
+            RunError: the run has not finished, or has no such weights; the folder of the files cannot be one.
+        """
+        self._check_names()
+        self._check_run()
+        self._check_folder()
+        if "onnx" in self.forms:
+            require_onnx()
+            if self.opset is not None:
+                check_opset(self.opset)
+
+    def _check_names(self) -> None:
+        for what, given, kind in (
+            *(("format", form, Form) for form in self.forms),
+            ("values", self.values, Values),
+            ("weights", self.weights, Weights),
+        ):
+            if given not in get_args(kind):
+                known = get_args(kind)
+                raise ValueError(
+                    f"unknown {what} {given!r}; there are {', '.join(known)}, the nearest is "
+                    f"{nearest(str(given), known).partition(',')[0]}"
+                )
+        if not self.forms:
+            raise ValueError(f"no format is given; there are {', '.join(get_args(Form))}")
+        if self.opset is not None and "onnx" not in self.forms:
+            raise ValueError("--opset has no effect without --format onnx: give it, or leave it out")
+
+    def _check_run(self) -> None:
+        from ..runs.reading import read_run, require_finished
+
+        require_finished(self.run)
+        run = read_run(self.run)
+        if run.outcome[self.weights] is None:
+            raise RunError(
+                f"{self.run} has no best weights, since it has no validation split; give --weights last"
+            )
+        known = readouts_of(run.outcome)
+        if self.readout is not None and self.readout not in known:
+            raise ValueError(f"{self.run} has no read-out {self.readout!r}; it has {', '.join(known)}")
+
+    def _check_folder(self) -> None:
+        there = next(each for each in (self.folder, *self.folder.absolute().parents) if each.exists())
+        if not there.is_dir():
+            raise RunError(f"{there} is a file, so the files of the export cannot lie in {self.folder}")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise RunError(f"{there} cannot be written, so nothing is exported to {self.folder}; see --out")
+
+
+def require_onnx() -> None:
+    """Import what an ONNX file needs, without torch.
+
+    Raises:
+        ImportError: a library is missing; the message names the extra.
+    """
+    require("export", "--format onnx")
+
+
+def readouts_of(outcome: dict[str, Any]) -> list[str]:
+    """The predictors that a finished run can hand out, the deployed one first; of old runs only that one."""
+    return list(outcome.get("readouts", [outcome["predictor"]]))
