@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -23,15 +22,11 @@ from ..inference.agreement import ROUNDING, all_of
 from ..inference.cascade import Cascade
 from ..inference.cascade_runner import FORMAT
 from ..inference.deployable import Normalisation
-from ..recipes.networks import cascade_of
 from ..runs.adaptive import to_record
-from ..runs.deployed import BY_PLAN
 from ..runs.exported import ExportFolder
 from .cascading import NEAR, elsewhere, shares
 from .exporting import Source
 from .forms import Forms
-
-GIVEN = "given by --threshold"
 
 
 class Run(NamedTuple):
@@ -58,27 +53,14 @@ class Run(NamedTuple):
         )
 
 
-def with_threshold(source: Source, threshold: float | None) -> Cascade:
-    """The cascade of a run, of the weights that are exported.
-
-    Args:
-        source: the deployed network of the run.
-        threshold: instead of the stored one.
-
-    Raises:
-        ValueError: no sum of networks, no threshold, or one that is no energy.
-    """
-    return cascade_of(source.of.deployed, threshold=threshold)
-
-
-def cascade_files(source: Source, cascade: Cascade, rule: str | None, opset: int) -> dict[str, bytes]:
+def cascade_files(source: Source, cascade: Cascade, rule: str, opset: int | None) -> dict[str, bytes]:
     """The files of a cascade: name -> content; cascade.json is the last.
 
     Args:
         source: the deployed network of the run.
         cascade: of it.
-        rule: by which its threshold was chosen, in words; None: by the plan of the run.
-        opset: of the ONNX files.
+        rule: by which its threshold was chosen, in words.
+        opset: of the ONNX files; None: the usual one.
 
     Raises:
         ImportError: a library is missing; the message names the extra.
@@ -95,7 +77,7 @@ def cascade_files(source: Source, cascade: Cascade, rule: str | None, opset: int
             {"file": name, "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()
         ],
         "threshold": to_record(cascade.threshold),
-        "threshold_rule": rule or BY_PLAN,
+        "threshold_rule": rule,
         "energy": cascade.energy,
         **source.about.model_dump(mode="json"),
     }
@@ -123,7 +105,7 @@ def stages(source: Source, cascade: Cascade) -> list[Source]:
 
 
 def checked(files: dict[str, bytes], source: Source, cascade: Cascade, images: Tensor) -> Run:
-    """Run the files by the runner itself, without a threshold and with theirs, and compare.
+    """Run the files by the runner itself, all networks and then as the threshold says, and compare.
 
     Args:
         files: of :func:`cascade_files`.
@@ -142,18 +124,12 @@ def checked(files: dict[str, bytes], source: Source, cascade: Cascade, images: T
         for name, data in files.items():
             write_bytes(Path(folder, name), data)
         runner = cascade_runner.Cascade(folder, torch.get_num_threads())
-    run = str(source.of.run.folder)
-    found = _compared(*_predicted(runner, shown), sums, cascade, run)
-    runner.threshold = math.inf
-    _near(_predicted(runner, shown)[0], sums[-1], sums, run)
-    return found
-
-
-def _predicted(runner: cascade_runner.Cascade, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits and exits."""
-    found = [runner.predict(batch.numpy()) for batch in images.split(100)]
+    run, batches = str(source.of.run.folder), [batch.numpy() for batch in shown.split(100)]
+    prefixes = torch.from_numpy(np.concatenate([runner.prefixes(batch) for batch in batches], axis=1))
+    _near(prefixes, sums, sums, run)
+    found = [runner.predict(batch) for batch in batches]
     logits, exits = (torch.from_numpy(np.concatenate(each)) for each in zip(*found, strict=True))
-    return logits, exits
+    return _compared(logits, exits, sums, cascade, run)
 
 
 def _sums(cascade: Cascade, images: Tensor) -> Tensor:

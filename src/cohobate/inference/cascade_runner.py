@@ -133,6 +133,18 @@ class Cascade:
                 rows, sums, running = rows[stay], sums[stay], running[stay]
         return Prediction(logits, exits)
 
+    def prefixes(self, images: Array) -> Array:
+        """The logits of the first network, of the sum of the first two ... of all, (stages, B, K) float32.
+
+        What a threshold of one's own is chosen from. The images are as for :meth:`predict`, one or more.
+
+        Raises:
+            ValueError: images of another shape or type.
+        """
+        images = self._checked(images)
+        sums: Array = np.cumsum(np.stack([network(images) for network in self._stages]), axis=0)
+        return sums
+
     def _checked(self, images: Array) -> Array:
         dtype = TYPES[self.values][0]
         right = isinstance(images, np.ndarray) and images.ndim == 4 and images.shape[1:] == self.shape
@@ -157,15 +169,20 @@ class Cascade:
                 f"{self.values} and gives {len(self.classes)} logits; the file has {found}; {AGAIN}"
             )
         name = takes[0].name
-        return lambda images: np.asarray(session.run(None, {name: images})[0], np.float32)
+
+        def logits(images: Array) -> Array:
+            return np.asarray(session.run(None, {name: images})[0], np.float32)
+
+        return logits
 
 
 def energy(logits: Array) -> Array:
     """The sum of the squared probabilities of each image in float64, (B, K) -> (B,), at most 1."""
     wide = logits.astype(np.float64)
     raised = np.exp(wide - wide.max(axis=1, keepdims=True))
-    shares: Array = raised / raised.sum(axis=1, keepdims=True)
-    return np.minimum(np.square(shares).sum(axis=1), 1.0)
+    shares = raised / raised.sum(axis=1, keepdims=True)
+    energies: Array = np.minimum(np.square(shares).sum(axis=1), 1.0)
+    return energies
 
 
 # ---------------------------------------------------------------- the files
