@@ -33,9 +33,10 @@ from numpy.typing import NDArray
 
 FORMAT = "cohobate cascade 1"
 """What cascade.json says it is."""
-RECORD = "cascade.json"
-NEVER = "never"
-"""Stands in the file for a threshold that no energy exceeds."""
+RECORD, NEVER = "cascade.json", "never"
+"""Its name; and what stands in it for a threshold that no energy exceeds."""
+BATCH = 100
+"""Images that the command line computes at once."""
 TYPES = {"0-255": ("uint8", "tensor(uint8)"), "0-1": ("float32", "tensor(float)")}
 TYPES["normalised"] = TYPES["0-1"]
 """Values of the images -> the type of NumPy, and of onnxruntime."""
@@ -88,7 +89,7 @@ class Cascade:
         self.shape: tuple[int, ...] = tuple(self.about["shape"])
         self.values: str = self.about["values"]
         self.energy: str = self.about["energy"]
-        self.threshold = _threshold(self.about["threshold"])
+        self.threshold = math.inf if self.about["threshold"] == NEVER else self.about["threshold"]
         self._stages = [self._stage(folder / each["file"], each, threads) for each in self.about["stages"]]
 
     @property
@@ -100,8 +101,7 @@ class Cascade:
     def threshold(self, threshold: float) -> None:
         if not _is_threshold(threshold):
             raise ValueError(
-                f"the threshold is an energy in [0, 1], or math.inf, with which no image leaves early; got "
-                f"{threshold!r}"
+                f"the threshold is an energy in [0, 1], or math.inf: no image leaves early; got {threshold!r}"
             )
         self._threshold = float(threshold)
 
@@ -161,12 +161,13 @@ class Cascade:
     def _stage(self, file: Path, said: Mapping[str, str], threads: int | None) -> Callable[[Array], Array]:
         session = _session(file, said["sha256"], threads)
         takes, gives = session.get_inputs(), session.get_outputs()
-        expected = [*self.shape], TYPES[self.values][1], len(self.classes)
-        if len(takes) != 1 or len(gives) != 1 or _kind(takes[0], gives[0]) != expected:
-            found = ", ".join(f"{each.name} {each.type} {each.shape}" for each in [*takes, *gives])
+        found = [(each.type, each.shape[1:]) for each in [*takes, *gives]]
+        expected = [(TYPES[self.values][1], [*self.shape]), ("tensor(float)", [len(self.classes)])]
+        if found != expected:
+            listed = ", ".join(f"{each.name} {each.type} {each.shape}" for each in [*takes, *gives])
             raise ValueError(
                 f"{file} is no network of this cascade, which takes images {self.shape} with values "
-                f"{self.values} and gives {len(self.classes)} logits; the file has {found}; {AGAIN}"
+                f"{self.values} and gives {len(self.classes)} logits; the file has {listed}; {AGAIN}"
             )
         name = takes[0].name
 
@@ -190,10 +191,6 @@ def energy(logits: Array) -> Array:
 
 def _is_threshold(value: object) -> bool:
     return isinstance(value, Real) and (0 <= float(value) <= 1 or float(value) == math.inf)
-
-
-def _threshold(stored: float | str) -> float:
-    return math.inf if stored == NEVER else float(stored)
 
 
 def _is_file(stage: object) -> bool:
@@ -259,11 +256,6 @@ def _session(file: Path, sha256: str, threads: int | None) -> Any:
         raise ValueError(f"{file} cannot be read by onnxruntime: {first}") from error
 
 
-def _kind(takes: Any, gives: Any) -> tuple[list[Any], str, Any]:
-    """Shape of an image, type of an array of images, and number of logits."""
-    return list(takes.shape[1:]), takes.type, gives.shape[-1] if len(gives.shape) == 2 else None
-
-
 # ---------------------------------------------------------------- command line
 
 
@@ -273,26 +265,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("images", type=Path, help="file of numpy.save, (N, C, H, W)")
     parser.add_argument("--folder", type=Path, help="that holds cascade.json; by default that of this file")
     parser.add_argument("--threshold", type=float, help="another than the stored one; inf: none leaves early")
-    parser.add_argument("--batch-size", type=int, default=100)
     parser.add_argument("--threads", type=int)
-    given = parser.parse_args(arguments)
     try:
-        _print_lines(given)
+        _print_lines(parser.parse_args(arguments))
     except (OSError, ValueError, ImportError) as error:
         parser.exit(2, f"error: {error}\n")
 
 
 def _print_lines(given: argparse.Namespace) -> None:
-    if given.batch_size < 1:
-        raise ValueError(f"--batch-size is 1 or more, got {given.batch_size}")
     cascade = Cascade(given.folder, given.threads)
     if given.threshold is not None:
         cascade.threshold = given.threshold
     images = _array(given.images)
     lines = csv.writer(sys.stdout)
     lines.writerow(["image", "label", "probability", "exit"])
-    for start in range(0, max(1, len(images)), given.batch_size):
-        logits, exits = cascade.predict(images[start : start + given.batch_size])
+    for start in range(0, max(1, len(images)), BATCH):
+        logits, exits = cascade.predict(images[start : start + BATCH])
         for i, row in enumerate(logits.astype(np.float64)):
             best = int(row.argmax())
             probability = 1 / np.exp(row - row[best]).sum()
@@ -300,12 +288,13 @@ def _print_lines(given: argparse.Namespace) -> None:
 
 
 def _array(path: Path) -> Array:
-    try:
-        held = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{path} is no file of numpy.save, or it is damaged ({error})") from error
+    with path.open("rb") as file:
+        try:
+            held = np.load(file, allow_pickle=False)
+        except Exception:  # bytes that are cut make NumPy raise almost anything
+            held = None
     if not isinstance(held, np.ndarray) or held.ndim == 0:
-        raise ValueError(f"{path} is no array of images; write it by numpy.save")
+        raise ValueError(f"{path} is no array of images as numpy.save writes it, or it is cut")
     return held
 
 
