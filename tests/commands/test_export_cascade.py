@@ -470,7 +470,7 @@ def test_files_that_predict_otherwise_are_not_written(
         (swapped, "the exported cascade does not predict what that of run predicts: the largest difference"),
         (bolder, "leave the exported cascade after another network than that of run, by more than rounding"),
     ):
-        monkeypatch.setattr("cohobate.commands.producing.cascade_files", fault)
+        monkeypatch.setattr("cohobate.commands.stages.cascade_files", fault)
         with pytest.raises(RunError, match=said):
             export(run, adaptive=True)
     assert {path: path.read_bytes() for path in (run / "export").iterdir()} == before

@@ -88,7 +88,8 @@ def run_export(asked: Asked, say: Callable[[str], None] = lambda message: None) 
     from ..engine.checkpoint import write_all
     from .exporting import seen_by, source_of
     from .forms import Forms
-    from .producing import PRODUCERS, Export
+    from .producers import PRODUCERS
+    from .producing import Export
 
     source = source_of(asked)
     export = Export(asked, source, Forms(source, asked.opset), seen_by(source, asked.on, say), {}, say)

@@ -6,14 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from ..inference.agreement import Agreement
-from ..recipes.networks import cascade_of
-from ..runs.adaptive import to_record
-from ..runs.deployed import BY_PLAN
 from ..runs.exported import ExportFolder
 from .asked import Asked
 from .exporting import Seen, Source
 from .forms import Forms
-from .stages import cascade_files, checked
 
 
 class Made(NamedTuple):
@@ -70,24 +66,3 @@ def networks(export: Export) -> dict[str, Made]:
         said = "weights equal bit by bit" if agreed is None else str(agreed)
         made[export.folder.network(form).name] = Made(data, said, agreed)
     return made
-
-
-def cascade(export: Export) -> dict[str, Made]:
-    """The networks of a deployed sum one by one, cascade.json, and the runner, which checks them."""
-    asked, source = export.asked, export.source
-    if not asked.adaptive:
-        return {}
-    as_cascade = cascade_of(source.of.deployed, threshold=asked.threshold)
-    stored = source.of.deployed.threshold
-    rule = "given by --threshold" if stored is None or asked.threshold is not None else stored.rule or BY_PLAN
-    files = cascade_files(source, as_cascade, rule, asked.opset)
-    ran = checked(files, source, as_cascade, export.seen.images)
-    said = {
-        export.folder.runner.name: "runs the networks; needs NumPy and onnxruntime",
-        export.folder.cascade.name: f"threshold {to_record(as_cascade.threshold)} ({rule}); {ran}",
-    }
-    return {name: Made(data, said.get(name, "a network of the cascade")) for name, data in files.items()}
-
-
-PRODUCERS: tuple[Producer, ...] = (networks, cascade)
-"""In the order in which they are asked; each sees what was made before it."""

@@ -22,11 +22,14 @@ from ..inference.agreement import ROUNDING, all_of
 from ..inference.cascade import Cascade
 from ..inference.cascade_runner import FORMAT
 from ..inference.deployable import Normalisation
+from ..recipes.networks import cascade_of
 from ..runs.adaptive import to_record
+from ..runs.deployed import BY_PLAN
 from ..runs.exported import ExportFolder
 from .cascading import NEAR, elsewhere, shares
 from .exporting import Source
 from .forms import Forms
+from .producing import Export, Made
 
 
 class Run(NamedTuple):
@@ -51,6 +54,24 @@ class Run(NamedTuple):
             f"{count(self.images, 'image')}, largest difference of a logit {self.difference:.1e}, share that "
             f"leaves after each network: {left}{moved}"
         )
+
+
+def cascade(export: Export) -> dict[str, Made]:
+    """The networks of a deployed sum one by one, cascade.json, and the runner, which checks them."""
+    asked, source = export.asked, export.source
+    if not asked.adaptive:
+        return {}
+    own = cascade_of(source.of.deployed, threshold=asked.threshold)
+    stored = source.of.deployed.threshold
+    given = "given by --threshold"
+    rule = given if stored is None or asked.threshold is not None else stored.rule or BY_PLAN
+    files = cascade_files(source, own, rule, asked.opset)
+    ran = checked(files, source, own, export.seen.images)
+    said = {
+        export.folder.runner.name: "runs the networks; needs NumPy and onnxruntime",
+        export.folder.cascade.name: f"threshold {to_record(own.threshold)} ({rule}); {ran}",
+    }
+    return {name: Made(data, said.get(name, "a network of the cascade")) for name, data in files.items()}
 
 
 def cascade_files(source: Source, cascade: Cascade, rule: str, opset: int | None) -> dict[str, bytes]:

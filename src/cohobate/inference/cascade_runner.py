@@ -186,9 +186,6 @@ def energy(logits: Array) -> Array:
     return energies
 
 
-# ---------------------------------------------------------------- the files
-
-
 def _is_threshold(value: object) -> bool:
     return isinstance(value, Real) and (0 <= float(value) <= 1 or float(value) == math.inf)
 
@@ -254,9 +251,6 @@ def _session(file: Path, sha256: str, threads: int | None) -> Any:
     except Exception as error:  # onnxruntime has a class of error for each thing that may be wrong
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{file} cannot be read by onnxruntime: {first}") from error
-
-
-# ---------------------------------------------------------------- command line
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
