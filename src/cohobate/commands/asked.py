@@ -27,6 +27,8 @@ class Asked(NamedTuple):
         values: that the images have which the files take.
         opset: of an ONNX file; None: :data:`cohobate.config.forms.OPSET`.
         on: where the images lie on which the files are checked, if not where the run had them.
+        adaptive: whether the deployed sum is written as a cascade: its networks, and what runs them.
+        threshold: of the cascade, an energy in [0, 1] or math.inf; None: the stored one.
     """
 
     run: Path
@@ -37,6 +39,8 @@ class Asked(NamedTuple):
     values: Values = "0-255"
     opset: int | None = None
     on: On = On()
+    adaptive: bool = False
+    threshold: float | None = None
 
     @property
     def folder(self) -> Path:
@@ -53,6 +57,7 @@ class Asked(NamedTuple):
             RunError: the run has not finished, or has no such weights; the folder of the files cannot be one.
         """
         self._check_names()
+        self._check_cascade()
         self._check_run()
         self._check_folder()
         if "onnx" in self.forms:
@@ -76,6 +81,22 @@ class Asked(NamedTuple):
             raise ValueError(f"no format is given; there are {', '.join(get_args(Form))}")
         if self.opset is not None and "onnx" not in self.forms:
             raise ValueError("--opset has no effect without --format onnx: give it, or leave it out")
+
+    def _check_cascade(self) -> None:
+        if self.threshold is not None and not self.adaptive:
+            raise ValueError("--threshold has no effect without --adaptive: give it, or leave it out")
+        if not self.adaptive:
+            return
+        if other := [form for form in self.forms if form != "onnx"]:
+            raise ValueError(
+                f"--adaptive writes ONNX files and what runs them, no {other[0]}: leave --format out, or "
+                f"give --format {other[0]} without --adaptive for the whole sum"
+            )
+        if self.readout is not None:
+            raise ValueError(
+                f"--adaptive is of the sum that the run deployed, and not of its read-out {self.readout}: "
+                "give one of the two"
+            )
 
     def _check_run(self) -> None:
         from ..runs.reading import read_run, require_finished

@@ -48,6 +48,8 @@ def export(
     opset: int | None = None,
     data: str | None = None,
     data_root: Path | str | None = None,
+    adaptive: bool = False,
+    threshold: float | None = None,
     say: Callable[[str], None] = lambda message: None,
 ) -> list[Written]:
     """Write the network of a finished run in each form; each file is compared with the network first.
@@ -62,6 +64,9 @@ def export(
         opset: of an ONNX file.
         data: images to check the files on, as ``--data``; by default those of the run.
         data_root: where they are now, if they have moved.
+        adaptive: whether the deployed sum is written as a cascade: its networks as ONNX files, and a runner
+            that needs NumPy and onnxruntime only.
+        threshold: of the cascade, an energy in [0, 1] or math.inf; by default the stored one.
         say: prints a note.
 
     Raises:
@@ -73,7 +78,8 @@ def export(
     """
     on = On(data, None if data_root is None else Path(data_root))
     where = None if out is None else Path(out)
-    return run_export(Asked(Path(run), tuple(forms), where, weights, readout, values, opset, on), say)
+    asked = Asked(Path(run), tuple(forms), where, weights, readout, values, opset, on, adaptive, threshold)
+    return run_export(asked, say)
 
 
 def run_export(asked: Asked, say: Callable[[str], None] = lambda message: None) -> list[Written]:
@@ -142,6 +148,19 @@ class Command(Group):
     data_root: Path | None = Field(
         None, description="Folder with the files of the named data sets; by default that of the run."
     )
+    adaptive: bool = Field(
+        False,
+        description="Write the deployed sum of networks (reskd, ensemble, trained_together) as a cascade, "
+        "which images leave early: a file for each network, and a runner that needs NumPy and onnxruntime "
+        "only.",
+    )
+    threshold: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Threshold of the cascade: an image leaves once its energy is above it; by default the "
+        "stored one.",
+    )
 
     @property
     def asked(self) -> Asked:
@@ -155,6 +174,8 @@ class Command(Group):
             self.values,
             self.opset,
             On(self.data, self.data_root),
+            self.adaptive,
+            self.threshold,
         )
 
 

@@ -57,7 +57,9 @@ Producer = Callable[[Export], Mapping[str, Made]]
 
 def networks(export: Export) -> dict[str, Made]:
     """The network in each form that was asked for."""
-    made = {}
+    made: dict[str, Made] = {}
+    if export.asked.adaptive:
+        return made
     for form in export.asked.forms:
         data = export.forms.written(form)
         agreed = export.forms.checked(form, data, export.seen.images)
