@@ -17,6 +17,7 @@ import pytest
 from marked import Seen, seen
 from PIL import Image
 
+import cohobate
 from cohobate.cli import main
 from cohobate.commands.abouts import about_in
 from cohobate.commands.asked import Asked
@@ -186,9 +187,8 @@ def test_another_read_out(tmp_path: Path) -> None:
     expected = result(tmp_path / "dml")["last"]["test"][other]["top1_error"]
     assert rows[1][2] == f"{expected:.2f}"
     files = next(table for table in page.tables if table[0][0] == "file")
-    assert files[1][1] == "weights alone, for cohobate.load_weights and a network that has them"
+    assert files[1][1] == "weights alone, for cohobate.load"
     assert files[1][3] == f"last epoch (1), read-out {other}"
-    assert [language for language, _ in page.code].count("python") == 1
 
 
 # ---------------------------------------------------------------- metadata
@@ -231,7 +231,7 @@ def archive_with(name: str, text: str) -> bytes:
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("a.onnx", b"nothing", "a.onnx cannot be read by onnxruntime"),
+        ("a.onnx", b"nothing", "a.onnx is cut, damaged, or no ONNX file"),
         ("a.pt2", b"nothing", "a.pt2 has no metadata of cohobate"),
         ("a.pt2", archive_with("x/extra/other.json", "{}"), "a.pt2 has no metadata of cohobate"),
         ("a.pt2", archive_with("x/extra/cohobate.json", "[]"), "a.pt2 has no metadata of cohobate"),
@@ -251,14 +251,37 @@ def test_files_without_metadata(name: str, data: bytes, message: str) -> None:
 
 
 def test_the_command_of_an_export() -> None:
-    assert command_of(Asked(Path("runs/a b"))) == "cohobate export 'runs/a b' --format onnx"
+    assert command_of(Asked(Path("runs/a b"))) == ("cohobate export 'runs/a b' --format onnx", "sh")
     asked = Asked(
         Path("r"), ("onnx", "pt2"), Path("o"), "best", "ensemble", "0-1", 20, On(None, Path("data"))
     )
-    assert command_of(asked) == (
+    assert command_of(asked)[0] == (
         "cohobate export r --format onnx pt2 --out o --weights best --readout ensemble --values 0-1 "
         "--opset 20 --data-root data"
     )
+    cascade = Asked(Path("r"), adaptive=True, threshold=0.5)
+    assert command_of(cascade)[0] == "cohobate export r --format onnx --adaptive --threshold 0.5"
+
+
+def test_the_call_of_an_export_from_python(tmp_path: Path) -> None:
+    """Of a network in memory, trained by `fit`."""
+    network = cohobate.build("resnet8", classes=4)
+    x, y = np.zeros((40, 16, 16, 3), np.uint8), np.arange(40) % 4
+    data = cohobate.arrays(x, y, test=(x, y))
+    method = cohobate.Supervised(network)
+    cohobate.fit(method, data, tmp_path / "run", epochs=1, batch_size=20, quiet=True, device="cpu")
+    cohobate.export(tmp_path / "run", "safetensors", network=network, data=data, weights="best")
+    page = card_in(tmp_path / "run" / "export")
+    text = (tmp_path / "run" / "export" / "README.md").read_text(encoding="utf-8")
+    run = tmp_path / "run"
+    call = f"cohobate.export('{run}', ('safetensors',), network=network, data=data, weights='best')"
+    assert page.code[-1] == ("python", f"{call}\n")
+    assert "The network was trained by the method `Supervised`." in text
+    assert "It was trained from Python, by this program:" in text
+    parameters = sum(each.numel() for each in network.parameters())
+    assert f"The network has {parameters:,} parameters." in text
+    files = next(table for table in page.tables if table[0][0] == "file")
+    assert files[1][1] == "weights alone, for cohobate.load_weights and a network that has them"
 
 
 def test_a_method_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,9 +48,8 @@ def about_of(run: Run, **changed: Any) -> About:
 def card_of(run: Run, about: About | None = None, files: list[File] | None = None) -> str:
     about = about or about_of(run)
     listed = [File("model.onnx", 2**20, about, "all labels equal")] if files is None else files
-    return card(
-        Subject(run, about, listed, siblings(run), baselines(run), KD, "cohobate export runs/kd/seed-0", 1.0)
-    )
+    command = "cohobate export runs/kd/seed-0", "sh"
+    return card(Subject(run, about, listed, siblings(run), baselines(run), KD, command, 1.0))
 
 
 def table_of(page: Seen, first: str) -> Table:

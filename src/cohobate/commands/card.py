@@ -16,6 +16,7 @@ from ..recipes.recipe import find
 from ..report.card import File, Subject, card, is_untouched
 from ..report.facts import Explained
 from ..runs.exported import About
+from ..runs.finding import made_from_python
 from ..runs.siblings import baselines, siblings
 from .abouts import about_in
 from .asked import Asked
@@ -89,7 +90,7 @@ def _about(name: str, data: bytes) -> tuple[About | None, str]:
 
 def explained(method: str) -> Explained:
     """A method in words; of a user's own nothing is known that would not run the user's code."""
-    if ":" in method:
+    if ":" in method or made_from_python(method):
         return Explained("", {}, {})
     declaration = find(method).declaration
     options = declaration.options.items()
@@ -100,10 +101,26 @@ def explained(method: str) -> Explained:
     )
 
 
-def command_of(asked: Asked) -> str:
-    """The command line of an export."""
-    words = ["cohobate", "export", str(asked.run), "--format", *asked.forms]
-    for name, value in (*asked._asdict().items(), ("data", asked.on.data), ("data_root", asked.on.data_root)):
-        if name not in ("run", "forms", "on") and value not in (None, Asked._field_defaults.get(name)):
-            words += [flag(name)] if value is True else [flag(name), str(value)]
-    return shlex.join(words)
+def command_of(asked: Asked) -> tuple[str, str]:
+    """What would export the same again, and its language: a line of a shell, or a call from Python."""
+    given = asked._asdict() | {"data": asked.on.data, "data_root": asked.on.data_root}
+    options = {
+        name: value
+        for name, value in given.items()
+        if name not in ("run", "forms", "on", "network") and value not in (None, False)
+        if value != Asked._field_defaults.get(name)
+    }
+    if asked.network is not None or asked.on.dataset is not None:
+        objects = {"network": asked.network, "data": asked.on.dataset}
+        words = [repr(str(asked.run)), repr(tuple(asked.forms))]
+        words += [f"{name}={name}" for name, value in objects.items() if value is not None]
+        words += [f"{name}={_plain(value)!r}" for name, value in options.items()]
+        return f"cohobate.export({', '.join(words)})", "python"
+    flags = ["cohobate", "export", str(asked.run), "--format", *asked.forms]
+    for name, value in options.items():
+        flags += [flag(name)] if value is True else [flag(name), str(value)]
+    return shlex.join(flags), "sh"
+
+
+def _plain(value: object) -> object:
+    return str(value) if isinstance(value, Path) else value

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from ..config.forms import Form
 from ..config.words import count
 from ..runs.exported import About
+from ..runs.finding import made_from_python
 from ..runs.reading import Run
 from ..runs.siblings import Beside
 from . import snippets
@@ -70,7 +71,7 @@ class Subject(NamedTuple):
         seeds: the run, and those of other seeds.
         baseline: runs of the baseline that were trained the same way.
         method: in words.
-        command: that exported it.
+        command: that exported it, and its language: sh or python.
         larger: how much larger than its central crop a picture is made, if it is cropped.
     """
 
@@ -80,7 +81,7 @@ class Subject(NamedTuple):
     seeds: Beside
     baseline: Beside
     method: Explained
-    command: str
+    command: tuple[str, str]
     larger: float
 
 
@@ -95,7 +96,9 @@ def card(of: Subject) -> str:
         run=of.run,
         outcome=outcome,
         method=of.method,
-        network=Markdown(" + ".join(map(code, about.members or (about.model or outcome["model"],)))),
+        title=", ".join(dict.fromkeys([f"{outcome['model']} on {about.data}", about.label])),
+        from_python=made_from_python(of.run.method),
+        network=Markdown(" + ".join(map(code, about.members or filter(None, [about.model])))),
         size=" x ".join(map(str, about.shape[1:])),
         parameters=f"{about.parameters:,}",
         classes=count(len(about.classes), "class"),
@@ -112,7 +115,7 @@ def card(of: Subject) -> str:
         options=_options(of),
         made=provenance_facts(of.run),
         trained_by=_command(of.run.provenance.get("command")),
-        exported_by=_command(of.command),
+        exported_by=block(*of.command),
         cost=table(cost_rows(of.run, about), ("what",)),
         listed=_classes(about.classes),
         folded=len(about.classes) > OPEN,
