@@ -60,7 +60,8 @@ class Forms:
 
     def _safetensors(self) -> bytes:
         facts: dict[str, Any] = {**self.source.of.deployed.facts, **self.source.about.model_dump(mode="json")}
-        return state_bytes(State(self.source.network.state_dict(), facts))
+        # "format" is what the libraries of the Hugging Face hub look for.
+        return state_bytes(State(self.source.network.state_dict(), facts), format="pt")
 
     def checked(self, form: Form, data: bytes, images: Tensor) -> Agreement | None:
         """The file, read back, compared with the network; None for weights, which are equal bit by bit.
