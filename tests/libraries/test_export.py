@@ -144,7 +144,7 @@ def test_config_has_the_fields_of_timms_own(tmp_path: Path) -> None:
 
 
 def test_grey_images(capsys: pytest.CaptureFixture[str]) -> None:
-    run = trained("timm:test_resnet", channels=1)
+    run = trained("timm:test_resnet", options=["--channels", "1"], channels=1)
     export(run, ["safetensors"])
     folder, x = run / "export", normalised(run, 1)
     same_bits(timm.create_model(f"local-dir:{folder}", pretrained=True), run, x)
@@ -160,8 +160,8 @@ def test_the_folder_is_fine_tuned_on_other_classes() -> None:
     export(run, ["safetensors"])
     network = timm.create_model(f"local-dir:{run / 'export'}", pretrained=True, num_classes=7)
     assert network(normalised(run)).shape == (24, 7)
-    stem = load_file(run / "export" / "model.safetensors")["conv1.weight"]
-    assert torch.equal(network.conv1.weight, stem)
+    stem = load_file(run / "export" / "model.safetensors")["conv1.0.weight"]
+    assert torch.equal(network.conv1[0].weight, stem)
 
 
 def test_what_said_where_the_first_weights_were_from_is_left_out() -> None:
@@ -225,7 +225,7 @@ def test_timms_transform_shows_what_the_run_was_shown(size: tuple[int, int], fit
         theirs = np.asarray(transform(picture), np.float64).transpose(1, 2, 0)
         assert theirs.shape == ours.shape
         difference = np.abs(ours - theirs).mean()
-        assert difference < (0.01 if fit == "squash" else 3), (width, height, difference)
+        assert difference < (0.01 if fit == "squash" else 5), (width, height, difference)
         if fit == "crop":  # were the whole picture shown, or a smaller part of it, they would not agree so
             other = create_transform(input_size=(3, *size), **{**shown, "crop_pct": 0.75}, normalize=False)
             assert difference < np.abs(ours - np.asarray(other(picture)).transpose(1, 2, 0)).mean() / 3
@@ -242,8 +242,8 @@ def test_crop_share_covers_as_many_pixels_at_every_size() -> None:
 def test_a_note_where_timm_shows_something_else(capsys: pytest.CaptureFixture[str]) -> None:
     about: Any = type("About", (), {"fit": "pad", "background": "white", "shape": (4, 8, 8)})
     assert library_files.notes(about) == [
-        "timm pads a picture with the mean colour, the run with white; its transform is otherwise that of the "
-        "run",
+        "timm pads a picture with the mean colour, the run with white; its transform is otherwise that of "
+        "the run",
         "timm reads no pictures of 4 channels; give it arrays",
     ]
 

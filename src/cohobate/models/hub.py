@@ -39,9 +39,8 @@ def hub_config(
         images: ``mean``, ``std``, ``interpolation``, ``crop_pct`` and ``crop_mode`` of timm.
     """
     own: Mapping[str, Any] = getattr(network, "pretrained_cfg", {})
-    fixed = bool(own.get("fixed_input_size", False))
     given = {key: value for key, value in options.items() if key not in INITIAL}
-    flexible = given.get("dynamic_img_size") or given.get("strict_img_size") is False
+    fixed = bool(own.get("fixed_input_size", False))
     # A network of a fixed size is made for that of its pretrained weights, unless told another.
     size = {"img_size": list(own["input_size"][1:])} if fixed else {}
     config: dict[str, Any] = {
@@ -54,7 +53,7 @@ def hub_config(
         "pretrained_cfg": {
             "custom_load": False,
             "input_size": list(shape),
-            "fixed_input_size": fixed and not flexible,
+            "fixed_input_size": fixed and not _takes_any_size(network),
             **images,
             "num_classes": len(labels),
             "pool_size": own.get("pool_size") if tuple(own.get("input_size", ())) == shape else None,
@@ -65,6 +64,12 @@ def hub_config(
         },
     }
     return {key: value for key, value in config.items() if value is not None}
+
+
+def _takes_any_size(network: Any) -> bool:
+    """Whether a transformer resizes its positions to the images, or does not look at their size."""
+    strict = getattr(getattr(network, "patch_embed", None), "strict_img_size", True)
+    return bool(getattr(network, "dynamic_img_size", False)) or not strict
 
 
 def _pools(network: Any) -> Iterator[str]:
