@@ -207,6 +207,7 @@ WITHOUT_TORCH = [
     (["export", "run", "--format", "pt2", "--opset", "18"], 2, "--format onnx"),
     (["export", "run", "--format", "onx"], 2, "onnx"),
     (["export", "run", "--values", "0-256"], 2, "0-255"),
+    (["export", "run", "--adaptive", "--format", "pt2"], 2, "without --adaptive"),
     (["export", "run"], 2, "does not exist"),
     (["report", "--help"], 0, "folder"),
     (["attention", "--help"], 0, "--epochs"),

@@ -25,6 +25,7 @@ from cohobate.commands.export import export
 from cohobate.commands.library_files import crop_share
 from cohobate.data.views import MARGIN, Reading, margin_of, whole
 from cohobate.engine.errors import RunError
+from cohobate.inference.cascade_runner import Cascade
 from cohobate.inference.deployable import Normalisation
 from cohobate.models.hub import hub_config
 from cohobate.models.registry import parse
@@ -127,7 +128,11 @@ def test_timm_loads_the_weights_and_the_folder(spec: str, capsys: pytest.Capture
 
 def test_config_has_the_fields_of_timms_own(tmp_path: Path) -> None:
     """Of the same network, saved by timm itself."""
-    for name, more in (("test_resnet", {}), ("test_vit", {"img_size": 32}), ("test_efficientnet", {})):
+    cases: tuple[tuple[str, dict[str, Any]], ...] = (
+        *(("test_resnet", {}), ("test_vit", {"img_size": 32}), ("test_efficientnet", {})),
+        *(("test_mambaout", {}), ("vit_tiny_patch16_224", {"img_size": 32, "patch_size": 8, "depth": 1})),
+    )
+    for name, more in cases:
         network = timm.create_model(name, num_classes=4, **more)
         save_config_for_hf(network, str(tmp_path / "theirs.json"), {"label_names": CLASSES})
         theirs = json.loads((tmp_path / "theirs.json").read_text())
@@ -139,8 +144,8 @@ def test_config_has_the_fields_of_timms_own(tmp_path: Path) -> None:
             assert ours[key] == theirs[key], key
         for key in ("first_conv", "classifier", "fixed_input_size", "num_classes", "custom_load"):
             assert ours["pretrained_cfg"][key] == theirs["pretrained_cfg"][key], key
-        if more:
-            assert ours["model_args"]["img_size"] == theirs["model_args"]["img_size"][0] == 32
+        size = theirs["model_args"].get("img_size")
+        assert ours["model_args"].get("img_size") == (size and size[0]) == more.get("img_size")
 
 
 def test_grey_images(capsys: pytest.CaptureFixture[str]) -> None:
@@ -260,4 +265,28 @@ def test_torchvision_loads_the_weights(name: str, capsys: pytest.CaptureFixture[
     plain = torchvision.models.get_model(name, num_classes=4)
     plain.load_state_dict(load_file(run / "export" / "model.safetensors"))
     same_bits(plain, run, normalised(run))
+    assert not (run / "export" / "config.json").exists()
+
+
+# ---------------------------------------------------------------- a sum of both
+
+
+def test_a_cascade_of_both_libraries() -> None:
+    member = "torchvision:shufflenet_v2_x0_5"
+    run = trained("timm:test_resnet", "ensemble", ["--members", member, "--learn", "labels"])
+    export(run, adaptive=True, threshold=0.5)
+    cascade, x = Cascade(run / "export"), images(24)
+    assert [stage["file"] for stage in cascade.about["stages"]] == ["stage-0.onnx", "stage-1.onnx"]
+    assert cascade.about["members"] == ["timm:test_resnet", member]
+    shown = Normalisation(cascade.about["mean"], cascade.about["std"]).of_bytes(x, "normalised")
+    with torch.no_grad():
+        theirs = cohobate.load(run, adaptive=True, threshold=0.5).exits(shown)
+        sums = cohobate.load(run).network.prefixes(shown)  # type: ignore[operator]
+    logits, exits = cascade.predict(x.numpy())
+    assert exits.tolist() == theirs.exits.tolist()
+    np.testing.assert_allclose(logits, theirs.logits, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(cascade.prefixes(x.numpy()), torch.stack(sums), rtol=1e-3, atol=1e-4)
+    with pytest.raises(ValueError, match="no safetensors: leave --format out"):
+        export(run, ["safetensors"], adaptive=True)
+    export(run, ["safetensors"])  # a sum is no network of a library
     assert not (run / "export" / "config.json").exists()

@@ -74,8 +74,9 @@ def _takes_any_size(network: Any) -> bool:
 
 def _pools(network: Any) -> Iterator[str]:
     """How the last feature maps are pooled: a name, where the network or its head says one."""
-    for part in (getattr(network, "head", None), network):
-        pool = getattr(part, "global_pool", None)
+    head = getattr(network, "head", None)
+    for part, name in ((head, "global_pool"), (head, "pool_type"), (network, "global_pool")):
+        pool = getattr(part, name, None)
         pool = getattr(pool, "pool_type", pool)
         if isinstance(pool, str) and pool:
             yield pool
