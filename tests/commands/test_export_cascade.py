@@ -194,6 +194,15 @@ def test_one_image_and_none_and_only_those_left_are_computed(
     assert seen == [len(images)]
 
 
+def test_an_energy_at_the_threshold_is_not_above_it(folder: Path) -> None:
+    cascade, images = Cascade(folder), digits().numpy()
+    at = cascade_runner.energy(cascade.prefixes(images)[0])
+    cascade.threshold = float(np.sort(at)[len(at) // 2])
+    _, exits = cascade.predict(images)
+    assert (exits[at <= cascade.threshold] > 0).all()
+    assert (exits[at > cascade.threshold] == 0).all()
+
+
 def test_the_energy_is_that_of_the_networks_to_the_last_digits() -> None:
     logits = torch.randn(64, 10, generator=torch.Generator().manual_seed(0)) * 20
     energies = cascade_runner.energy(logits.numpy())
