@@ -205,6 +205,36 @@ def test_front_matter(make_run: MakeRun) -> None:
     assert "license" not in front
 
 
+def test_a_folder_that_timm_loads(make_run: MakeRun) -> None:
+    run = make_run("kd/seed-0", method="kd")
+    about = about_of(run, model="timm:resnet18")
+    files = [File("config.json", 400, None, "of timm"), File("model.safetensors", 9, about, "equal")]
+    text = card_of(run, about, files)
+    front = yaml.safe_load(text.split("---\n")[1])
+    assert front["library_name"] == "timm"
+    assert {"timm", "cohobate", "safetensors"} <= set(front["tags"])
+    used = [code for language, code in seen(text).code if language == "python"]
+    assert 'timm.create_model("local-dir:.", pretrained=True).eval()' in used[1]
+    other = card_of(run, about_of(run), files)
+    assert yaml.safe_load(other.split("---\n")[1])["library_name"] == "cohobate"
+    assert "timm.create_model" not in other
+
+
+def test_a_cascade(make_run: MakeRun) -> None:
+    run = make_run("reskd/seed-0", method="reskd")
+    about = about_of(run, members=("resnet8", "resnet8"))
+    files = [
+        File("stage-0.onnx", 9, about, "a network of the cascade"),
+        File("cascade.json", 9, None, "threshold 0.5"),
+        File("cascade.py", 9, None, "runs the networks"),
+    ]
+    page = seen(card_of(run, about, files))
+    assert [row[1][:26] for row in table_of(page, "file")[1:]] == ["one network of the cascade", "", ""]
+    used = [code for language, code in page.code if language == "python"]
+    assert len(used) == 2
+    assert "logits, exits = cascade.predict(pixels)" in used[1]
+
+
 # ---------------------------------------------------------------- training
 
 

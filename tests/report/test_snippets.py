@@ -6,7 +6,7 @@ import io
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -127,6 +127,27 @@ def ran(code: str, about: About, pixels: Any) -> Any:
     names: dict[str, Any] = {"pixels": pixels, "np": np, "json": json, "metadata": about.to_metadata()}
     exec("\n".join(lines), names)
     return names.get("images", names["pixels"])
+
+
+@pytest.mark.parametrize("values", ["0-255", "0-1", "normalised"])
+def test_a_cascade_is_shown_what_it_takes(values: Any) -> None:
+    pixels = np.full((1, 2, 4, 4), 51, np.uint8)
+    about = about_of(2, (4, 4), values=values, mean=(0.5, 0.25), std=(0.5, 0.125))
+    shown: list[Any] = []
+
+    class Cascade:
+        about: ClassVar[dict[str, Any]] = {"mean": [0.5, 0.25], "std": [0.5, 0.125]}
+        classes = ("cat", "dog")
+
+        def predict(self, images: Any) -> tuple[Any, None]:
+            shown.append(images)
+            return np.array([[0.0, 1.0]]), None
+
+    code = snippets.cascade(about).replace("from cascade import Cascade\n", "")
+    exec(code, {"pixels": pixels, "np": np, "Cascade": Cascade})
+    expected = {"0-255": (51, 51), "0-1": (0.2, 0.2), "normalised": (-0.6, -0.4)}[values]
+    np.testing.assert_allclose(shown[0][0, :, 0, 0], expected, rtol=1e-6)
+    assert shown[0].dtype == (np.uint8 if values == "0-255" else np.float32)
 
 
 def test_weights_alone_take_normalised_images() -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from ..config.forms import Form
 from ..config.words import count
-from ..runs.exported import About
+from ..runs.exported import About, ExportFolder
 from ..runs.finding import made_from_python
 from ..runs.reading import Run
 from ..runs.siblings import Beside
@@ -33,6 +34,7 @@ IS = {
     ".pt2": "the network, for torch.export.load",
     ".safetensors": "weights alone, for cohobate.load",
 }
+STAGE = "one network of the cascade, whose logits are added up; alone it is not what was measured"
 FITS = {
     "crop": "it is resized until it covers them, and what sticks out on the longer side is cut off",
     "pad": "all of it is resized to fit in, on a background",
@@ -41,6 +43,8 @@ FITS = {
 """How a picture of another size becomes an image of the network."""
 
 
+CONFIG, RUNNER = ExportFolder(Path()).config.name, ExportFolder(Path()).runner.name
+"""With which timm builds the network, and what runs a cascade."""
 LEFT = ("file", "what it is", "takes", "weights", "checked")
 """Columns of text."""
 
@@ -148,26 +152,31 @@ def _digest(text: str) -> str:
 
 
 def _front(of: Subject) -> Markdown:
-    kinds = {file.name.rpartition(".")[2] for file in of.files}
-    tags = ["cohobate", "image-classification", "knowledge-distillation"]
-    return front_matter(
-        {
-            "library_name": "cohobate",
-            "pipeline_tag": "image-classification",
-            "tags": [*tags, *sorted(kinds & {"onnx", "safetensors"})],
-        }
-    )
+    names = {file.name for file in of.files}
+    kinds = {name.rpartition(".")[2] for name in names} & {"onnx", "safetensors"}
+    # A folder that timm loads by itself is known by its name on a hub.
+    library = "timm" if _is_of_timm(of) else "cohobate"
+    tags = ["image-classification", "knowledge-distillation", *sorted({library, "cohobate"}), *sorted(kinds)]
+    return front_matter({"library_name": library, "pipeline_tag": "image-classification", "tags": tags})
+
+
+def _is_of_timm(of: Subject) -> bool:
+    return CONFIG in {file.name for file in of.files} and str(of.about.model).startswith("timm:")
 
 
 def _file_row(of: Subject, file: File) -> dict[str, str]:
     about, ending = file.about, file.name[file.name.rfind(".") :]
-    row = {"file": file.name, "what it is": IS.get(ending, ""), "takes": "", "weights": ""}
+    row = {"file": file.name, "what it is": _what(file.name, ending), "takes": "", "weights": ""}
     if about is not None:
         row["takes"] = TAKES["normalised" if ending == ".safetensors" else about.values]
         row["weights"] = _weights(of, about)
         if ending == ".safetensors" and not _has_name(about):
             row["what it is"] = "weights alone, for cohobate.load_weights and a network that has them"
     return {**row, "size": f"{file.size / 2**20:.2f} MiB", "checked": file.said}
+
+
+def _what(name: str, ending: str) -> str:
+    return STAGE if name.startswith("stage-") else IS.get(ending, "")
 
 
 def _weights(of: Subject, about: About) -> str:
@@ -186,6 +195,10 @@ def _same_run(of: Subject, about: About) -> bool:
 def _uses(of: Subject) -> list[tuple[str, Markdown]]:
     """Name and code of each file that is the whole network of this run."""
     uses = []
+    if RUNNER in {file.name for file in of.files}:
+        uses.append((RUNNER, block(snippets.cascade(of.about), "python")))
+    if _is_of_timm(of):
+        uses.append((CONFIG, block(snippets.timm(of.about), "python")))
     for file in of.files:
         stem, _, form = file.name.rpartition(".")
         if file.about is None or not stem.startswith("model") or form not in snippets.USES:
