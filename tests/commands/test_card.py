@@ -149,6 +149,25 @@ def test_a_file_of_another_run_and_one_that_is_no_network(runs: Path, tmp_path: 
     assert rows[2][5] == "nothing is known of it: odd.safetensors has no metadata of cohobate"
 
 
+def test_a_cascade_of_an_earlier_export_and_files_of_ones_own(run: Path) -> None:
+    (run / "export").mkdir()
+    for name, text in {
+        "cascade.json": '{"format": "cohobate cascade 1"}',
+        "cascade.py": "",
+        "config.json": '{"mine": 1}',
+        "notes.txt": "",
+    }.items():
+        (run / "export" / name).write_text(text)
+    export(run, ["safetensors"])
+    rows = next(table for table in card_in(run / "export").tables if table[0][0] == "file")[1:]
+    assert [row[0] for row in rows] == ["model.safetensors", "cascade.json", "cascade.py"]
+    (run / "export" / "cascade.json").write_text("{}")
+    (run / "export" / "config.json").write_text('{"pretrained_cfg": {}}')
+    export(run, ["safetensors"])
+    rows = next(table for table in card_in(run / "export").tables if table[0][0] == "file")[1:]
+    assert [row[0] for row in rows] == ["model.safetensors", "config.json"]
+
+
 def test_the_card_is_written_anew(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(2):
         main(["export", str(run), "--format", "safetensors"])

@@ -229,10 +229,17 @@ def test_a_cascade(make_run: MakeRun) -> None:
         File("cascade.py", 9, None, "runs the networks"),
     ]
     page = seen(card_of(run, about, files))
-    assert [row[1][:26] for row in table_of(page, "file")[1:]] == ["one network of the cascade", "", ""]
+    assert [row[1] for row in table_of(page, "file")[1:]] == [
+        "one network of the cascade, whose logits are added up; alone it is not what was measured",
+        "the threshold of the cascade, its classes, and the digests of its networks",
+        "runs the networks",
+    ]
+    assert "As a cascade" in page.headings
     used = [code for language, code in page.code if language == "python"]
     assert len(used) == 2
     assert "logits, exits = cascade.predict(pixels)" in used[1]
+    assert "What this costs in errors and saves in time was not measured" in card_of(run, about, files)
+    assert "As a cascade" not in card_of(run)
 
 
 # ---------------------------------------------------------------- training
@@ -263,13 +270,13 @@ def test_teachers_with_their_errors(make_run: MakeRun, tmp_path: Any) -> None:
     }
     names = ["resnet56", str(given.folder), "vgg19:weights=gone.pth"]
     run = make_run("kd/seed-0", method="kd", teachers=[trained], config={"teacher": names})
-    items = [item for item in seen(card_of(run)).items if item.startswith("Teacher ")]
+    items = [item for item in seen(card_of(run)).items if item.startswith("Teacher")]
     assert items == [
         "Teacher resnet56 (shared, not in any train time): test top-1 error 6.25 %, 0.86 M parameters, "
         "trained in 60.0 s (40 epochs).",
-        f"Teacher {given.folder}: a run of resnet20, test top-1 error 7.50 % after 40 epochs, as its folder "
-        "says when this is written.",
-        "Teacher vgg19:weights=gone.pth: its error is not recorded with this run.",
+        f"Teacher, given as {given.folder}: a run of resnet20, test top-1 error 7.50 % after 40 epochs, as its "
+        "folder says when this is written.",
+        "Teacher, given as vgg19:weights=gone.pth: its error is not recorded with this run.",
     ]
 
 

@@ -12,10 +12,11 @@ from ..config.forms import Form
 from ..config.grammar import flag
 from ..data.views import margin_of
 from ..engine.errors import RunError
+from ..inference.cascade_runner import FORMAT
 from ..recipes.recipe import find
 from ..report.card import File, Subject, card, is_untouched
 from ..report.facts import Explained
-from ..runs.exported import About
+from ..runs.exported import About, ExportFolder
 from ..runs.finding import made_from_python
 from ..runs.siblings import baselines, siblings
 from .abouts import about_in
@@ -70,11 +71,27 @@ def _made_now(export: Export) -> Iterator[File]:
 
 
 def _from_before(folder: Path, made: Collection[str]) -> Iterator[File]:
-    """Networks that lie in the folder and are not written anew."""
+    """What an export before this one left in the folder."""
+    others = _others(ExportFolder(folder))
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.suffix in ENDINGS and path.name not in made and path.is_file():
+        if path.name in made or not path.is_file():
+            continue
+        if path.suffix in ENDINGS:
             about, why = _about(path.name, path.read_bytes())
             yield File(path.name, path.stat().st_size, about, why or BEFORE)
+        elif path in others:
+            yield File(path.name, path.stat().st_size, None, "of an export before this one")
+
+
+def _others(folder: ExportFolder) -> list[Path]:
+    """Files of an export that are no networks, told from those of the same names that are somebody's own."""
+    found = [folder.config] if b'"pretrained_cfg"' in _content(folder.config) else []
+    is_cascade = f'"format": "{FORMAT}"'.encode() in _content(folder.cascade)
+    return [*found, folder.cascade, folder.runner] if is_cascade else found
+
+
+def _content(path: Path) -> bytes:
+    return path.read_bytes() if path.is_file() else b""
 
 
 def _about(name: str, data: bytes) -> tuple[About | None, str]:

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..config.forms import Form
 from ..config.words import count
@@ -17,6 +17,7 @@ from ..runs.siblings import Beside
 from . import snippets
 from .facts import Explained, cost_rows, option_rows, provenance_facts, training_facts
 from .markdown import Markdown, block, code, front_matter, item, render, table
+from .tables import adaptive as adaptive_table
 from .tables.seeds import FIRST, Measured, error_notes, error_rows
 from .tables.text import heading, known_columns
 from .tables.told import given_teachers, run_lines
@@ -43,8 +44,9 @@ FITS = {
 """How a picture of another size becomes an image of the network."""
 
 
-CONFIG, RUNNER = ExportFolder(Path()).config.name, ExportFolder(Path()).runner.name
-"""With which timm builds the network, and what runs a cascade."""
+NAMES = ExportFolder(Path())
+CONFIG, RUNNER, CASCADE = NAMES.config.name, NAMES.runner.name, NAMES.cascade.name
+"""With which timm builds the network; what runs a cascade, and what it reads."""
 LEFT = ("file", "what it is", "takes", "weights", "checked")
 """Columns of text."""
 
@@ -124,6 +126,7 @@ def card(of: Subject) -> str:
         listed=_classes(about.classes),
         folded=len(about.classes) > OPEN,
         train_images=of.run.config.get("train_images"),
+        **_cascade(of),
     )
     return signed(text)
 
@@ -167,15 +170,23 @@ def _is_of_timm(of: Subject) -> bool:
 def _file_row(of: Subject, file: File) -> dict[str, str]:
     about, ending = file.about, file.name[file.name.rfind(".") :]
     row = {"file": file.name, "what it is": _what(file.name, ending), "takes": "", "weights": ""}
+    if not row["what it is"]:
+        return {**row, "what it is": file.said, "size": _size(file), "checked": ""}
     if about is not None:
         row["takes"] = TAKES["normalised" if ending == ".safetensors" else about.values]
         row["weights"] = _weights(of, about)
         if ending == ".safetensors" and not _has_name(about):
             row["what it is"] = "weights alone, for cohobate.load_weights and a network that has them"
-    return {**row, "size": f"{file.size / 2**20:.2f} MiB", "checked": file.said}
+    return {**row, "size": _size(file), "checked": file.said}
+
+
+def _size(file: File) -> str:
+    return f"{file.size / 2**20:.2f} MiB"
 
 
 def _what(name: str, ending: str) -> str:
+    if name == CASCADE:
+        return "the threshold of the cascade, its classes, and the digests of its networks"
     return STAGE if name.startswith("stage-") else IS.get(ending, "")
 
 
@@ -237,6 +248,19 @@ def _options(of: Subject) -> Markdown:
 
 def _command(text: str | None) -> Markdown:
     return block(text, "sh") if text else Markdown("")
+
+
+def _cascade(of: Subject) -> dict[str, Any]:
+    """What was measured of the networks as a cascade, if they lie there as one."""
+    adaptive, there = of.run.adaptive, RUNNER in {file.name for file in of.files}
+    if adaptive is None or not there:
+        return {"cascade": there, "cascade_rows": Markdown("")}
+    return {
+        "cascade": True,
+        "cascade_title": adaptive_table.title(adaptive),
+        "cascade_rows": table(adaptive_table.adaptive_rows(adaptive), ("network",)),
+        "cascade_notes": adaptive_table.adaptive_notes(adaptive),
+    }
 
 
 def _classes(names: Sequence[str]) -> Markdown:
