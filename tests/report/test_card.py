@@ -274,8 +274,8 @@ def test_teachers_with_their_errors(make_run: MakeRun, tmp_path: Any) -> None:
     assert items == [
         "Teacher resnet56 (shared, not in any train time): test top-1 error 6.25 %, 0.86 M parameters, "
         "trained in 60.0 s (40 epochs).",
-        f"Teacher, given as {given.folder}: a run of resnet20, test top-1 error 7.50 % after 40 epochs, as its "
-        "folder says when this is written.",
+        f"Teacher, given as {given.folder}: a run of resnet20, test top-1 error 7.50 % after 40 epochs, as "
+        "its folder says when this is written.",
         "Teacher, given as vgg19:weights=gone.pth: its error is not recorded with this run.",
     ]
 
