@@ -23,6 +23,7 @@ COMMANDS = {
     "residuals": "residuals",
     "inspect": "inspect",
     "list": "listing",
+    "doctor": "doctor",
 }
 """Command -> its file in ``commands/``, whose ``main`` takes what follows the command."""
 
@@ -38,6 +39,7 @@ USAGE = {
     "residuals": "RUN ...",
     "inspect": "MODEL",
     "list": "methods|models|data|setups",
+    "doctor": "[--data-root FOLDER]",
 }
 """Command -> what follows it."""
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from cohobate.cli import main
 from cohobate.commands.export import export_run
-from cohobate.commands.products import opened_product
+from cohobate.commands.products import Answers, Product, opened_product
 from cohobate.data.raw import pixels
 from cohobate.data.sources import load_data
 from cohobate.engine.checkpoint import State, read_state, state_bytes, write_state
@@ -110,6 +110,22 @@ def test_what_it_says_of_itself() -> None:
 def test_the_reading_is_that_of_the_training() -> None:
     product = opened_product(written("mine.safetensors", {"fit": "pad", "background": "#102030"}))
     assert (product.reading.fit, product.reading.colour) == ("pad", (16, 32, 48))
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"background": "mauve"}, r"mine\.safetensors: a colour is white, .* got 'mauve'"),
+        ({"shape": [2, 8, 8], "mean": [0, 0], "std": [1, 1]}, r"mine\.safetensors: .* in 3 channels"),
+    ],
+)
+def test_pictures_that_cannot_be_read_so(facts: dict[str, Any], message: str) -> None:
+    _changed("run/export/model.safetensors", **facts)
+    network = opened_product(Path("run")).network
+    about = About.of(read_state(Path("run/export/model.safetensors")).facts, "x")
+    product = Product(Path("mine.safetensors"), "onnx", about, Answers, torch.device("cpu"), "fp32", network)
+    with pytest.raises(ValueError, match=message):
+        _ = product.reading
 
 
 def test_images_leave_a_sum_early() -> None:

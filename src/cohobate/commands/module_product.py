@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..config.words import count
 from ..core import as_output, names_of
 from ..data.pictures import Reading
 from ..data.resident import Normalise
@@ -52,7 +53,8 @@ class Module:
 
     def __init__(self, network: nn.Module, known: Known) -> None:
         self.network, self.known = network, known
-        self.device = next((each.device for each in network.parameters()), torch.device("cpu"))
+        some = next(network.parameters(), torch.empty(0))
+        self.device, self.dtype = some.device, some.dtype
         self.name = type(network).__name__
         if (known.mean is None) != (known.std is None):
             raise ValueError(f"mean {known.mean} and std {known.std} go together: give both")
@@ -105,20 +107,21 @@ class Module:
         reading = self.known.reading or Reading(channels=self.channels)
         if reading.channels != self.channels:
             raise ValueError(
-                f"mean has {self.channels} numbers and the reading {reading.channels} channels; give as many"
+                f"mean has {count(self.channels, 'number')} and the reading "
+                f"{count(reading.channels, 'channel')}; give as many"
             )
         return reading
 
     def normalised(self, images: Tensor) -> Answers:
         """Normalised images, floating (B, C, H, W) -> what it says of them."""
-        return self._answers(images.to(self.device))
+        return self._answers(images.to(self.device, self.dtype))
 
     def answers_of_bytes(self, width: int) -> Callable[[Tensor], Answers]:
         """Images as bytes of this width, uint8 (B, C, H, W) -> what it says of them."""
         normalise = Normalise(self, width, self.device)
 
         def answers(pixels: Tensor) -> Answers:
-            return self._answers(normalise(pixels.to(self.device).permute(0, 2, 3, 1).contiguous()))
+            return self.normalised(normalise(pixels.to(self.device).permute(0, 2, 3, 1).contiguous()))
 
         return answers
 

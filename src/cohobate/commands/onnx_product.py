@@ -47,7 +47,7 @@ def product_of_onnx(path: Path, device: str | None, threads: int | None, adaptiv
     normalisation = Normalisation(about.mean, about.std)
 
     def answers(pixels: Tensor) -> Answers:
-        return Answers(network(normalisation.of_bytes(pixels, about.values)).float())
+        return Answers(network(normalisation.of_bytes(pixels.cpu(), about.values)).float())
 
     _check(network, about, answers)
     return Product(path, "onnx", about, answers, torch.device("cpu"), "fp32")

@@ -67,7 +67,10 @@ class Product:
         Raises:
             ValueError: its images have another number of channels than 1 or 3, or its background is none.
         """
-        return Reading(self.about.fit, self.about.background, self.about.shape[0])
+        try:
+            return Reading(self.about.fit, self.about.background, self.about.shape[0])
+        except ValueError as error:
+            raise ValueError(f"{self.name}: {error}") from error
 
     def logits(self, pixels: Tensor) -> Tensor:
         """Images as bytes, uint8 (B, C, H, W) in channels_last memory -> (B, K), float32, on the CPU."""

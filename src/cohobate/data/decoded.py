@@ -78,6 +78,8 @@ def chunks(
         workers: processes that decode them; none where there is one chunk. 0: this one does.
         reach: is told how many are decoded.
 
+    Raises:
+        ValueError: a worker has ended, killed for example where memory is short.
     """
     count = len(decoder.pictures)
     places = [list(range(first, min(first + CHUNK, count))) for first in range(0, count, CHUNK)]
@@ -93,6 +95,11 @@ def chunks(
         for place, chunk in zip(places, loader, strict=True):
             yield chunk
             reach(place[-1] + 1)
+    except RuntimeError as error:
+        first = str(error).splitlines()[0]
+        raise ValueError(
+            f"a process that decodes images has failed: {first}; give --workers 0, or a smaller --batch-size"
+        ) from None
     except Exception as error:
         # A traceback refers to the loader's frames and would keep its workers alive.
         raise error.with_traceback(None) from error.__cause__

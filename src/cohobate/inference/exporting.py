@@ -52,8 +52,8 @@ def captured(network: Deployable, shape: Sequence[int]) -> ExportedProgram:
             except Exception as error:
                 raise ValueError(
                     f"{type(network.network).__name__} cannot be captured by torch.export for any number of "
-                    f"images: {_first_sentence(error)}; what depends on the values of the images, or on "
-                    "their number as a Python number (len(x), int(x.shape[0])), must go"
+                    f"images: {_first_sentence(error)}; a branch on the values of the images, or a loop over "
+                    "the images of a batch, must be written as operations on the whole batch"
                 ) from error
     return _bare(program)
 
