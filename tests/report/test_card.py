@@ -14,7 +14,7 @@ from cohobate.core.metrics import Metric
 from cohobate.report.card import File, Subject, card, is_untouched
 from cohobate.report.facts import Explained
 from cohobate.report.markdown import block, code
-from cohobate.runs.exported import About
+from cohobate.runs.exported import About, Int8
 from cohobate.runs.reading import Run
 from cohobate.runs.siblings import baselines, siblings
 
@@ -203,6 +203,30 @@ def test_front_matter(make_run: MakeRun) -> None:
     assert front["pipeline_tag"] == "image-classification"
     assert front["tags"][-1] == "onnx"
     assert "license" not in front
+
+
+def test_a_file_in_8_bits(make_run: MakeRun) -> None:
+    run = make_run("kd/seed-0", method="kd")
+    found = Int8(
+        choices="per channel",
+        calibrated_on="cifar10, val split",
+        calibration_images=500,
+        measured_on="cifar10, test split",
+        images=10000,
+        error=8.25,
+        float_error=8.125,
+        other_labels=1,
+    )
+    files = [File("model.int8.onnx", 9, about_of(run, int8=found), "33% of the size")]
+    page = seen(card_of(run, files=files))
+    assert table_of(page, "file")[1][1] == "the network in 8-bit integers, for onnxruntime"
+    assert (
+        "model.int8.onnx: top-1 error 8.25 %, of the network in floats 8.12 % (cifar10, test split, "
+        "10,000 images; 1 other label); calibrated on 500 images (cifar10, val split); per channel."
+    ) in page.items
+    assert 'InferenceSession("model.int8.onnx")' in page.code[1][1]
+    assert "In 8-bit integers" in page.headings
+    assert "In 8-bit integers" not in seen(card_of(run)).headings
 
 
 def test_a_folder_that_timm_loads(make_run: MakeRun) -> None:

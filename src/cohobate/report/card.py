@@ -15,7 +15,14 @@ from ..runs.finding import made_from_python
 from ..runs.reading import Run
 from ..runs.siblings import Beside
 from . import snippets
-from .facts import Explained, cost_rows, option_rows, provenance_facts, training_facts
+from .facts import (
+    Explained,
+    cost_rows,
+    integers_line,
+    option_rows,
+    provenance_facts,
+    training_facts,
+)
 from .markdown import Markdown, block, code, front_matter, item, render, table
 from .tables import adaptive as adaptive_table
 from .tables.seeds import FIRST, Measured, error_notes, error_rows
@@ -35,6 +42,7 @@ IS = {
     ".pt2": "the network, for torch.export.load",
     ".safetensors": "weights alone, for cohobate.load",
 }
+INT8 = "the network in 8-bit integers, for onnxruntime"
 STAGE = "one network of the cascade, whose logits are added up; alone it is not what was measured"
 FITS = {
     "crop": "it is resized until it covers them, and what sticks out on the longer side is cut off",
@@ -47,6 +55,7 @@ FITS = {
 NAMES = ExportFolder(Path())
 CONFIG, RUNNER, CASCADE = NAMES.config.name, NAMES.runner.name, NAMES.cascade.name
 """With which timm builds the network; what runs a cascade, and what it reads."""
+INTEGERS = NAMES.int8.name
 LEFT = ("file", "what it is", "takes", "weights", "checked")
 """Columns of text."""
 
@@ -126,6 +135,11 @@ def card(of: Subject) -> str:
         listed=_classes(about.classes),
         folded=len(about.classes) > OPEN,
         train_images=of.run.config.get("train_images"),
+        integers=[
+            integers_line(file.name, file.about.int8)
+            for file in of.files
+            if file.about is not None and file.about.int8 is not None and _same_run(of, file.about)
+        ],
         **_cascade(of),
     )
     return signed(text)
@@ -185,6 +199,8 @@ def _size(file: File) -> str:
 
 
 def _what(name: str, ending: str) -> str:
+    if name == INTEGERS:
+        return INT8
     if name == CASCADE:
         return "the threshold of the cascade, its classes, and the digests of its networks"
     return STAGE if name.startswith("stage-") else IS.get(ending, "")
