@@ -120,10 +120,8 @@ def test_the_reading_is_that_of_the_training() -> None:
     ],
 )
 def test_pictures_that_cannot_be_read_so(facts: dict[str, Any], message: str) -> None:
-    _changed("run/export/model.safetensors", **facts)
-    network = opened_product(Path("run")).network
-    about = About.of(read_state(Path("run/export/model.safetensors")).facts, "x")
-    product = Product(Path("mine.safetensors"), "onnx", about, Answers, torch.device("cpu"), "fp32", network)
+    about = ABOUT.model_copy(update=facts)
+    product = Product(Path("mine.safetensors"), "safetensors", about, Answers, torch.device("cpu"), "fp32")
     with pytest.raises(ValueError, match=message):
         _ = product.reading
 
