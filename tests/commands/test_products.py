@@ -181,7 +181,7 @@ def _other_weights() -> None:
 
 DEPLOYED, WEIGHTS, ONNX = "run/deployed.safetensors", "run/export/model.safetensors", "run/export/model.onnx"
 REFUSED: list[tuple[Callable[[], Any], str, type[Exception], str]] = [
-    (lambda: None, "runn", FileNotFoundError, "runn is not there; the nearest in . are run"),
+    (lambda: None, "runn", FileNotFoundError, "runn is not there; the nearest in .: run"),
     (lambda: None, "run/export/model.onx", FileNotFoundError, "model.onnx"),
     (lambda: None, "away/further/run", FileNotFoundError, "away/further/run is not there; give the folder"),
     (lambda: None, "run/export", FileNotFoundError, f"give one of them: {ONNX}, {WEIGHTS}"),
