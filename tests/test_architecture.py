@@ -203,6 +203,8 @@ WITHOUT_TORCH = [
     (["list", "data"], 0, "cifar100"),
     (["list", "setups"], 0, "frskd/cifar100"),
     (["evaluate", "--help"], 0, "--split"),
+    (["predict", "--help"], 0, "--top-k"),
+    (["predict", "run", "a.png", "--out", "a.txt"], 2, "--format"),
     (["report", "--help"], 0, "folder"),
     (["attention", "--help"], 0, "--epochs"),
     (["residuals", "--help"], 0, "--gi-images"),

@@ -6,6 +6,8 @@ from .analysis.diversity import disagreement as disagreement
 from .analysis.diversity import interrater_agreement as interrater_agreement
 from .analysis.diversity import q_statistic as q_statistic
 from .commands.compare import compare as compare
+from .commands.predicting import Predictions as Predictions
+from .commands.predicting import predict as predict
 from .commands.result import Result as Result
 from .commands.sweeping import sweep as sweep
 from .commands.train import fit as fit

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+WIDTH = 120
+"""Columns of a file or a pipe, which has no width of its own."""
 
 
 def show(output: RenderableType) -> None:
@@ -14,5 +18,14 @@ def show(output: RenderableType) -> None:
 
     console = Console(markup=False, emoji=False)
     # A file or a pipe has no width of its own: nothing need be cut there.
-    console.width = console.width if console.is_terminal else max(console.width, 120)
+    console.width = console.width if console.is_terminal else max(console.width, WIDTH)
     console.print(output)
+
+
+def text_of(output: RenderableType) -> str:
+    """The same as text for a file."""
+    from rich.console import Console
+
+    console = Console(markup=False, emoji=False, file=io.StringIO(), width=WIDTH)
+    console.print(output)
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]

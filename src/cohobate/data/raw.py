@@ -6,11 +6,17 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from .dataset import Images, Split
-from .pictures import decode
+from .pictures import Reading, decode
 from .views import whole
+
+
+def image(picture: Image.Image, size: tuple[int, int], reading: Reading) -> Tensor:
+    """A picture of any size as it is evaluated, uint8 (H, W, C), of ``size`` (height, width)."""
+    return torch.from_numpy(np.array(whole(picture, size, reading))).view(*size, reading.channels)
 
 
 def pixels(split: Split, rows: Sequence[int]) -> Tensor:
@@ -21,7 +27,6 @@ def pixels(split: Split, rows: Sequence[int]) -> Tensor:
     """
     if isinstance(split, Images):
         return split.x[torch.tensor(rows, dtype=torch.int64)].permute(0, 3, 1, 2)
-    channels, height, width = split.shape
-    shown = (whole(decode(split.paths[row], split.reading), split.size, split.reading) for row in rows)
-    each = [torch.from_numpy(np.array(picture)).view(height, width, channels) for picture in shown]
+    size, reading = split.size, split.reading
+    each = [image(decode(split.paths[row], reading), size, reading) for row in rows]
     return torch.stack(each).permute(0, 3, 1, 2)
