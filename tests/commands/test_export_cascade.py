@@ -146,7 +146,7 @@ def test_it_predicts_what_the_cascade_of_the_run_predicts(run: Path, folder: Pat
     np.testing.assert_allclose(prefixes, torch.stack(sums), rtol=1e-4, atol=1e-5)
     energies = np.stack([cascade_runner.energy(each) for each in (prefixes, np.diff(prefixes, axis=0))[0]])
     used = set()
-    for threshold in (0.0, middle(run), 0.5, 0.9, math.inf):
+    for threshold in (0.0, middle(run), 0.5, 0.9, 1.0, math.inf):
         exported.threshold = own.threshold = threshold
         logits, exits = exported.predict(images)
         theirs = own.exits(x)
@@ -161,7 +161,9 @@ def test_it_predicts_what_the_cascade_of_the_run_predicts(run: Path, folder: Pat
         used |= set(exits.tolist())
         if threshold == 0:
             assert set(exits.tolist()) == {0}
-        if threshold == math.inf:
+        if threshold == 1 and energy == "added":
+            assert 1 in exits
+        elif threshold >= 1:
             assert set(exits.tolist()) == {2}
     assert used == {0, 1, 2}
 
