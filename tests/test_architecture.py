@@ -213,12 +213,14 @@ WITHOUT_TORCH = [
     (["attention", "--help"], 0, "--epochs"),
     (["residuals", "--help"], 0, "--gi-images"),
     (["inspect", "--help"], 0, "--classes"),
+    (["doctor", "--help"], 0, "--data-root"),
     (["train", "kd", "--temprature", "3"], 2, "--temperature"),
     (["train", "kd", "--temperature", "-1"], 2, "greater than 0"),
     (["train", "kd", "--temperature", "8..0"], 2, "both ends"),
     (["train", "kdd"], 2, "kd"),
     (["compare", "--lr", "-1"], 2, "greater than 0"),
     (["trian", "kd"], 2, "train"),
+    (["doctor", "--format", "xml"], 2, "json"),
 ]
 """Command line, its exit status, and a word of what it prints."""
 

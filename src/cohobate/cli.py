@@ -22,6 +22,7 @@ COMMANDS = {
     "residuals": "residuals",
     "inspect": "inspect",
     "list": "listing",
+    "doctor": "doctor",
 }
 """Command -> its file in ``commands/``, whose ``main`` takes what follows the command."""
 
@@ -36,6 +37,7 @@ USAGE = {
     "residuals": "RUN ...",
     "inspect": "MODEL",
     "list": "methods|models|data|setups",
+    "doctor": "[--data-root FOLDER]",
 }
 """Command -> what follows it."""
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from ..config.extras import missing
+from ..config.extras import ONE_RELEASE, missing
 from ..core import Shape
 from .surgery.adapt import adapt, made_for
 from .surgery.probe import look
@@ -98,8 +98,7 @@ def _imported(library: str) -> Any:
         # A torchvision that was built for another torch raises RuntimeError here.
         raise ImportError(
             f"{library} cannot be imported beside torch {torch.__version__} ({str(error).splitlines()[0]}): "
-            "torch and torchvision must be of one release; install a pair that belongs together: "
-            "pip install --upgrade torch torchvision"
+            f"{ONE_RELEASE}"
         ) from error
 
 
