@@ -430,6 +430,8 @@ def test_what_cannot_be_exported_so_is_refused(run: Path, capsys: pytest.Capture
         capsys, "export", "run", "--threshold", "0.5"
     )
     assert "less than or equal to 1" in refused(capsys, "export", "run", "--adaptive", "--threshold", "1.5")
+    with pytest.raises(ValueError, match="export your own without adaptive"):
+        export(run, adaptive=True, network=torch.nn.Linear(2, 2))
     with pytest.raises(ValueError, match=r"an energy in \[0, 1\].* got 1.5"):
         export(run, adaptive=True, threshold=1.5)
 

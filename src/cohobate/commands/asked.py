@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from ..config.extras import require
 from ..config.forms import Form, Values, check_opset
@@ -13,6 +13,9 @@ from ..config.objects import nearest
 from ..engine.errors import RunError
 from ..runs.layout import RunFolder
 from .subject import On, Weights
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class Asked(NamedTuple):
@@ -27,6 +30,7 @@ class Asked(NamedTuple):
         values: that the images have which the files take.
         opset: of an ONNX file; None: :data:`cohobate.config.forms.OPSET`.
         on: where the images lie on which the files are checked, if not where the run had them.
+        network: of a run from Python, as it was built for it; else None, or instead of the run's.
         adaptive: whether the deployed sum is written as a cascade: its networks, and what runs them.
         threshold: of the cascade, an energy in [0, 1] or math.inf; None: the stored one.
     """
@@ -39,6 +43,7 @@ class Asked(NamedTuple):
     values: Values = "0-255"
     opset: int | None = None
     on: On = On()
+    network: nn.Module | None = None
     adaptive: bool = False
     threshold: float | None = None
 
@@ -92,6 +97,11 @@ class Asked(NamedTuple):
                 f"--adaptive writes ONNX files and what runs them, no {other[0]}: leave --format out, or "
                 f"give --format {other[0]} without --adaptive for the whole sum"
             )
+        if self.network is not None:
+            raise ValueError(
+                "adaptive writes the networks of a run that was made by name; export your own without "
+                "adaptive"
+            )
         if self.readout is not None:
             raise ValueError(
                 f"--adaptive is of the sum that the run deployed, and not of its read-out {self.readout}: "
@@ -99,10 +109,17 @@ class Asked(NamedTuple):
             )
 
     def _check_run(self) -> None:
+        from ..runs.finding import made_from_python
         from ..runs.reading import read_run, require_finished
 
         require_finished(self.run)
         run = read_run(self.run)
+        method = str(run.config["method"])
+        if self.network is None and made_from_python(method):
+            raise RunError(
+                f"{self.run} was trained from Python (cohobate.fit with {method}), which cannot be built "
+                f"again from its name: build the network, then cohobate.export('{self.run}', network=network)"
+            )
         if run.outcome[self.weights] is None:
             raise RunError(
                 f"{self.run} has no best weights, since it has no validation split; give --weights last"
@@ -110,6 +127,11 @@ class Asked(NamedTuple):
         known = readouts_of(run.outcome)
         if self.readout is not None and self.readout not in known:
             raise ValueError(f"{self.run} has no read-out {self.readout!r}; it has {', '.join(known)}")
+        if self.network is not None and self.readout not in (None, known[0]):
+            raise ValueError(
+                f"network= gets the weights of {known[0]!r}; readout {self.readout!r} is another predictor: "
+                "leave one of them out"
+            )
 
     def _check_folder(self) -> None:
         there = next(each for each in (self.folder, *self.folder.absolute().parents) if each.exists())

@@ -12,10 +12,14 @@ from pydantic import Field
 from ..config.forms import Form, Values
 from ..config.groups import Group
 from .asked import Asked
+from .console import doing
 from .parsing import parsed_alone
 from .subject import On, Weights
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from ..data.dataset import Dataset
     from ..inference.agreement import Agreement
 
 
@@ -46,7 +50,8 @@ def export(
     readout: str | None = None,
     values: Values = "0-255",
     opset: int | None = None,
-    data: str | None = None,
+    network: nn.Module | None = None,
+    data: str | Dataset | None = None,
     data_root: Path | str | None = None,
     adaptive: bool = False,
     threshold: float | None = None,
@@ -62,7 +67,9 @@ def export(
         readout: a predictor of the method that is not deployed: ``ensemble``, ``peer_1`` ...
         values: that the images have which the file takes.
         opset: of an ONNX file.
-        data: images to check the files on, as ``--data``; by default those of the run.
+        network: of a run from Python (:func:`cohobate.fit`), as it was built for it: a copy gets the run's
+            weights and is exported. It may also stand for a network of a run that is built by name.
+        data: images to check the files on, as ``--data``, or in memory; by default those of the run.
         data_root: where they are now, if they have moved.
         adaptive: whether the deployed sum is written as a cascade: its networks as ONNX files, and a runner
             that needs NumPy and onnxruntime only.
@@ -76,9 +83,10 @@ def export(
         RunError: the run has not finished or was made from Python, a file predicts something else, or it
             cannot be written. Files that were there before are untouched then.
     """
-    on = On(data, None if data_root is None else Path(data_root))
-    where = None if out is None else Path(out)
-    asked = Asked(Path(run), tuple(forms), where, weights, readout, values, opset, on, adaptive, threshold)
+    named, given = (data, None) if isinstance(data, str) else (None, data)
+    on = On(named, None if data_root is None else Path(data_root), dataset=given)
+    where, each = None if out is None else Path(out), (forms,) if isinstance(forms, str) else tuple(forms)
+    asked = Asked(Path(run), each, where, weights, readout, values, opset, on, network, adaptive, threshold)  # type: ignore[arg-type]
     return run_export(asked, say)
 
 
@@ -91,7 +99,8 @@ def run_export(asked: Asked, say: Callable[[str], None] = lambda message: None) 
     from .producers import PRODUCERS
     from .producing import Export
 
-    source = source_of(asked)
+    with doing("reading the run"):
+        source = source_of(asked)
     export = Export(asked, source, Forms(source, asked.opset), seen_by(source, asked.on, say), {}, say)
     for producer in PRODUCERS:
         export.made.update(producer(export))
@@ -174,8 +183,8 @@ class Command(Group):
             self.values,
             self.opset,
             On(self.data, self.data_root),
-            self.adaptive,
-            self.threshold,
+            adaptive=self.adaptive,
+            threshold=self.threshold,
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
@@ -14,14 +14,12 @@ from ..config.words import count
 from ..core import Classifier
 from ..data.dataset import Dataset, Split
 from ..data.raw import pixels
-from ..engine.errors import RunError
 from ..inference.deployable import Deployable, Normalisation
 from ..recipes.networks import rebuilt
 from ..runs.exported import About
-from ..runs.kept import load_kept
 from .asked import Asked
-from .rebuild import prepared_of, rebuild
-from .subject import On, Opened, images_to_check, opened
+from .predictors import named, of_method, of_user
+from .subject import On, Opened, images_to_check, opened, opened_for
 
 CHECKED = 256
 """Images on which a file is compared with its original, at most."""
@@ -34,11 +32,13 @@ class Source(NamedTuple):
         network: normalised images (B, C, H, W) -> logits (B, K); in evaluation mode, on the CPU.
         about: the metadata of its files.
         of: the run.
+        found: what the plan of the run found out of this network, such as the threshold of a cascade.
     """
 
     network: nn.Module
     about: About
     of: Opened
+    found: Mapping[str, Any] = {}
 
 
 class Seen(NamedTuple):
@@ -62,17 +62,40 @@ def source_of(asked: Asked) -> Source:
         asked: checked before.
 
     Raises:
-        RunError: the run was made from Python, or its file of weights is damaged.
+        RunError: a file of weights is damaged, or gone.
+        FileNotFoundError: the images of the run are gone, and it is a predictor that is not deployed.
+        ValueError: the weights do not fit the user's network; or a predictor that is no network by name
+            shall be written as weights alone.
     """
-    weights, readout = asked.weights, asked.readout
-    of = opened(asked.run, weights)
-    epoch = of.run.outcome[weights]
-    deployed = str(of.run.outcome["predictor"])
-    plain = readout in (None, deployed)
-    network = Classifier(rebuilt(of.deployed)) if plain else _predictor(of, str(readout), epoch["epoch"])
-    spent = cost(network, of.deployed.shape)
-    facts = of.deployed.facts
-    about = About(
+    open_ = opened if asked.network is None else opened_for
+    of = open_(asked.run, asked.weights)
+    network, members = _network(asked, of)
+    if "safetensors" in asked.forms and not members and asked.network is None:
+        raise ValueError(
+            f"the read-out {asked.readout!r} of {asked.run} is no network that can be built again from its "
+            "name, so its weights alone (safetensors) would be of no use: export it as onnx or pt2"
+        )
+    about = _about(asked, of, network, members)
+    found = of.deployed.found if about.readout == of.run.outcome["predictor"] else {}
+    return Source(network, about, of, found)
+
+
+def _network(asked: Asked, of: Opened) -> tuple[nn.Module, tuple[str, ...]]:
+    """The predictor in evaluation mode, and the models of which it is the sum; none where it has no names."""
+    if asked.network is not None:
+        return of_user(asked.network, of.deployed).eval(), ()
+    if asked.readout in (None, of.run.outcome["predictor"]):
+        return Classifier(rebuilt(of.deployed)).eval(), tuple(of.deployed.members)
+    epoch = of.run.outcome[asked.weights]["epoch"]
+    network = of_method(of, str(asked.readout), epoch, asked.on).eval()
+    return network, named(network, of.deployed)
+
+
+def _about(asked: Asked, of: Opened, network: nn.Module, members: tuple[str, ...]) -> About:
+    epoch = of.run.outcome[asked.weights]
+    spent, facts = cost(network, of.deployed.shape), of.deployed.facts
+    readout = asked.readout or str(of.run.outcome["predictor"])
+    return About(
         classes=tuple(of.deployed.classes),
         shape=of.deployed.shape,
         mean=tuple(of.deployed.statistics[0]),
@@ -80,34 +103,23 @@ def source_of(asked: Asked) -> Source:
         values=asked.values,
         fit=facts.get("fit", "crop"),
         background=facts.get("background", "white"),
-        model=of.deployed.model if plain else None,
-        members=tuple(of.deployed.members) if plain and len(of.deployed.members) > 1 else (),
-        readout=readout or deployed,
+        model=members[0] if members else None,
+        members=members if len(members) > 1 else (),
+        readout=readout,
         method=of.run.method,
         label=of.run.name,
         seed=of.config.seed,
-        weights=weights,
+        weights=asked.weights,
         epoch=epoch["epoch"],
         data=of.config.data,
         data_fingerprint=of.run.provenance.get("data_fingerprint", ""),
-        errors=_errors(epoch, readout or deployed),
+        errors=_errors(epoch, readout),
         parameters=spent.parameters,
         macs=spent.macs,
         precision=of.config.precision,
         cohobate=version("cohobate"),
         torch=torch.__version__,
     )
-    return Source(network.eval(), about, of)
-
-
-def _predictor(of: Opened, name: str, epoch: int) -> nn.Module:
-    """A predictor of the method that is not deployed, with its weights after an epoch."""
-    again = rebuild(of.run.folder, prepared_of(of.run.folder))
-    if epoch not in again.states:
-        raise RunError(f"{of.run.folder} has no weights of the whole method after epoch {epoch} any more")
-    load_kept(again.method, again.states[epoch])
-    predictors = again.method.eval().predictors()
-    return predictors[name]
 
 
 def _errors(epoch: dict[str, Any], readout: str) -> dict[str, dict[str, float]]:

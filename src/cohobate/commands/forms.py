@@ -59,7 +59,10 @@ class Forms:
         return pt2_bytes(self.program, self.source.about.to_metadata())
 
     def _safetensors(self) -> bytes:
-        facts: dict[str, Any] = {**self.source.of.deployed.facts, **self.source.about.model_dump(mode="json")}
+        source = self.source
+        facts: dict[str, Any] = source.about.model_dump(mode="json")
+        if source.found:
+            facts["found"] = dict(source.found)
         # "format" is what the libraries of the Hugging Face hub look for.
         return state_bytes(State(self.source.network.state_dict(), facts), format="pt")
 

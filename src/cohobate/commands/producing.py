@@ -8,6 +8,7 @@ from typing import NamedTuple
 from ..inference.agreement import Agreement
 from ..runs.exported import ExportFolder
 from .asked import Asked
+from .console import doing
 from .exporting import Seen, Source
 from .forms import Forms
 
@@ -61,8 +62,10 @@ def networks(export: Export) -> dict[str, Made]:
     if export.asked.adaptive:
         return made
     for form in export.asked.forms:
-        data = export.forms.written(form)
-        agreed = export.forms.checked(form, data, export.seen.images)
+        with doing(f"writing the network as {form}"):
+            data = export.forms.written(form)
+        with doing(f"comparing the {form} file with the network"):
+            agreed = export.forms.checked(form, data, export.seen.images)
         said = "weights equal bit by bit" if agreed is None else str(agreed)
         made[export.folder.network(form).name] = Made(data, said, agreed)
     return made

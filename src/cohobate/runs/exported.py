@@ -34,7 +34,7 @@ class About(BaseModel):
         cohobate, torch: versions that wrote it.
     """
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
     classes: tuple[str, ...] = Field(min_length=1)
     shape: tuple[int, int, int]
@@ -63,7 +63,13 @@ class About(BaseModel):
     def to_metadata(self) -> dict[str, str]:
         """Name -> value: a text as it is, anything else as JSON."""
         record = self.model_dump(mode="json")
-        return {key: value if isinstance(value, str) else json.dumps(value) for key, value in record.items()}
+        return {
+            # A path may hold bytes that are no text.
+            key: value.encode("utf-8", "backslashreplace").decode()
+            if isinstance(value, str)
+            else json.dumps(value, allow_nan=False)
+            for key, value in record.items()
+        }
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str], path: Path | str) -> About:
@@ -76,10 +82,10 @@ class About(BaseModel):
         Raises:
             RunError: the file was not exported by cohobate, or its metadata was changed.
         """
-        texts = {name for name, field in cls.model_fields.items() if field.annotation in (str, str | None)}
-        # A plain text and JSON's null: the model of a network of one's own.
         record = {
-            key: _value(text, key in texts) for key, text in metadata.items() if key in cls.model_fields
+            key: _value(text, cls.model_fields[key].annotation)
+            for key, text in metadata.items()
+            if key in cls.model_fields
         }
         return cls.of(record, path)
 
@@ -99,20 +105,25 @@ class About(BaseModel):
                 f"{path} does not say of itself what a file exported by cohobate says: {name}: {first['msg']}"
             ) from error
         channels = about.shape[0]
-        if not channels == len(about.mean) == len(about.std) or min(about.shape) < 1:
+        wrong = not channels == len(about.mean) == len(about.std) or min(about.shape) < 1
+        if wrong or min(about.std) <= 0:
             raise RunError(
                 f"{path} says shape {about.shape}, mean {about.mean}, std {about.std}: no image has these"
             )
         return about
 
 
-def _value(text: str, is_text: bool) -> Any:
-    if is_text:
+def _value(text: str, kind: Any) -> Any:
+    """The inverse of :meth:`About.to_metadata`; what it cannot be is refused by the check of its type."""
+    if kind is str:
+        return text
+    if kind == (str | None):
+        # A plain text, and JSON's null: the model of a network of one's own.
         return None if text == "null" else text
     try:
         return json.loads(text)
-    except ValueError:
-        return text  # refused by the check of its type
+    except (ValueError, RecursionError):
+        return text
 
 
 class ExportFolder(NamedTuple):
