@@ -209,6 +209,8 @@ WITHOUT_TORCH = [
     (["export", "run", "--values", "0-256"], 2, "0-255"),
     (["export", "run", "--adaptive", "--format", "pt2"], 2, "without --adaptive"),
     (["export", "run"], 2, "does not exist"),
+    (["predict", "--help"], 0, "--top-k"),
+    (["predict", "run", "a.png", "--out", "a.txt"], 2, "--format"),
     (["report", "--help"], 0, "folder"),
     (["attention", "--help"], 0, "--epochs"),
     (["residuals", "--help"], 0, "--gi-images"),

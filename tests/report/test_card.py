@@ -14,7 +14,7 @@ from cohobate.core.metrics import Metric
 from cohobate.report.card import File, Subject, card, is_untouched
 from cohobate.report.facts import Explained
 from cohobate.report.markdown import block, code
-from cohobate.runs.exported import About
+from cohobate.runs.exported import About, Int8
 from cohobate.runs.reading import Run
 from cohobate.runs.siblings import baselines, siblings
 
@@ -48,9 +48,8 @@ def about_of(run: Run, **changed: Any) -> About:
 def card_of(run: Run, about: About | None = None, files: list[File] | None = None) -> str:
     about = about or about_of(run)
     listed = [File("model.onnx", 2**20, about, "all labels equal")] if files is None else files
-    return card(
-        Subject(run, about, listed, siblings(run), baselines(run), KD, "cohobate export runs/kd/seed-0", 1.0)
-    )
+    command = "cohobate export runs/kd/seed-0", "sh"
+    return card(Subject(run, about, listed, siblings(run), baselines(run), KD, command, 1.0))
 
 
 def table_of(page: Seen, first: str) -> Table:
@@ -206,6 +205,67 @@ def test_front_matter(make_run: MakeRun) -> None:
     assert "license" not in front
 
 
+def test_a_file_in_8_bits(make_run: MakeRun) -> None:
+    run = make_run("kd/seed-0", method="kd")
+    found = Int8(
+        choices="per channel",
+        calibrated_on="cifar10, val split",
+        calibration_images=500,
+        measured_on="cifar10, test split",
+        images=10000,
+        error=8.25,
+        float_error=8.125,
+        other_labels=1,
+    )
+    files = [File("model.int8.onnx", 9, about_of(run, int8=found), "33% of the size")]
+    page = seen(card_of(run, files=files))
+    assert table_of(page, "file")[1][1] == "the network in 8-bit integers, for onnxruntime"
+    assert (
+        "model.int8.onnx: top-1 error 8.25 %, of the network in floats 8.12 % (cifar10, test split, "
+        "10,000 images; 1 other label); calibrated on 500 images (cifar10, val split); per channel."
+    ) in page.items
+    assert 'InferenceSession("model.int8.onnx")' in page.code[1][1]
+    assert "In 8-bit integers" in page.headings
+    assert "In 8-bit integers" not in seen(card_of(run)).headings
+
+
+def test_a_folder_that_timm_loads(make_run: MakeRun) -> None:
+    run = make_run("kd/seed-0", method="kd")
+    about = about_of(run, model="timm:resnet18")
+    files = [File("config.json", 400, None, "of timm"), File("model.safetensors", 9, about, "equal")]
+    text = card_of(run, about, files)
+    front = yaml.safe_load(text.split("---\n")[1])
+    assert front["library_name"] == "timm"
+    assert {"timm", "cohobate", "safetensors"} <= set(front["tags"])
+    used = [code for language, code in seen(text).code if language == "python"]
+    assert 'timm.create_model("local-dir:.", pretrained=True).eval()' in used[1]
+    other = card_of(run, about_of(run), files)
+    assert yaml.safe_load(other.split("---\n")[1])["library_name"] == "cohobate"
+    assert "timm.create_model" not in other
+
+
+def test_a_cascade(make_run: MakeRun) -> None:
+    run = make_run("reskd/seed-0", method="reskd")
+    about = about_of(run, members=("resnet8", "resnet8"))
+    files = [
+        File("stage-0.onnx", 9, about, "a network of the cascade"),
+        File("cascade.json", 9, None, "threshold 0.5"),
+        File("cascade.py", 9, None, "runs the networks"),
+    ]
+    page = seen(card_of(run, about, files))
+    assert [row[1] for row in table_of(page, "file")[1:]] == [
+        "one network of the cascade, whose logits are added up; alone it is not what was measured",
+        "the threshold of the cascade, its classes, and the digests of its networks",
+        "runs the networks",
+    ]
+    assert "As a cascade" in page.headings
+    used = [code for language, code in page.code if language == "python"]
+    assert len(used) == 2
+    assert "logits, exits = cascade.predict(pixels)" in used[1]
+    assert "What this costs in errors and saves in time was not measured" in card_of(run, about, files)
+    assert "As a cascade" not in card_of(run)
+
+
 # ---------------------------------------------------------------- training
 
 
@@ -234,13 +294,13 @@ def test_teachers_with_their_errors(make_run: MakeRun, tmp_path: Any) -> None:
     }
     names = ["resnet56", str(given.folder), "vgg19:weights=gone.pth"]
     run = make_run("kd/seed-0", method="kd", teachers=[trained], config={"teacher": names})
-    items = [item for item in seen(card_of(run)).items if item.startswith("Teacher ")]
+    items = [item for item in seen(card_of(run)).items if item.startswith("Teacher")]
     assert items == [
         "Teacher resnet56 (shared, not in any train time): test top-1 error 6.25 %, 0.86 M parameters, "
         "trained in 60.0 s (40 epochs).",
-        f"Teacher {given.folder}: a run of resnet20, test top-1 error 7.50 % after 40 epochs, as its folder "
-        "says when this is written.",
-        "Teacher vgg19:weights=gone.pth: its error is not recorded with this run.",
+        f"Teacher, given as {given.folder}: a run of resnet20, test top-1 error 7.50 % after 40 epochs, as "
+        "its folder says when this is written.",
+        "Teacher, given as vgg19:weights=gone.pth: its error is not recorded with this run.",
     ]
 
 

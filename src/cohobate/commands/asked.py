@@ -34,6 +34,8 @@ class Asked(NamedTuple):
         network: of a run from Python, as it was built for it; else None, or instead of the run's.
         adaptive: whether the deployed sum is written as a cascade: its networks, and what runs them.
         threshold: of the cascade, an energy in [0, 1] or math.inf; None: the stored one.
+        int8: whether an ONNX file in 8-bit integers is wanted too.
+        calibration_images: that set the ranges of its activations; None: 500.
     """
 
     run: Path
@@ -47,6 +49,8 @@ class Asked(NamedTuple):
     network: nn.Module | None = None
     adaptive: bool = False
     threshold: float | None = None
+    int8: bool = False
+    calibration_images: int | None = None
 
     @property
     def folder(self) -> Path:
@@ -66,10 +70,12 @@ class Asked(NamedTuple):
         self._check_cascade()
         self._check_run()
         self._check_folder()
+        if self.int8:
+            require("export", "--int8")
         if "onnx" in self.forms:
             require_onnx()
-            if self.opset is not None:
-                check_opset(self.opset)
+        if self.opset is not None:
+            check_opset(self.opset)
 
     def _check_names(self) -> None:
         for what, given, kind in (
@@ -85,8 +91,12 @@ class Asked(NamedTuple):
                 )
         if not self.forms:
             raise ValueError(f"no format is given; there are {', '.join(get_args(Form))}")
-        if self.opset is not None and "onnx" not in self.forms:
+        if self.opset is not None and "onnx" not in self.forms and not self.int8:
             raise ValueError("--opset has no effect without --format onnx: give it, or leave it out")
+        if self.calibration_images is not None and not self.int8:
+            raise ValueError("--calibration-images has no effect without --int8: give it, or leave it out")
+        if self.calibration_images is not None and self.calibration_images < 1:
+            raise ValueError(f"--calibration-images must be 1 or more, got {self.calibration_images}")
 
     def _check_cascade(self) -> None:
         if self.threshold is not None and not self.adaptive:

@@ -12,10 +12,12 @@ from ..config.forms import Form
 from ..config.grammar import flag
 from ..data.views import margin_of
 from ..engine.errors import RunError
+from ..inference.cascade_runner import FORMAT
 from ..recipes.recipe import find
 from ..report.card import File, Subject, card, is_untouched
 from ..report.facts import Explained
-from ..runs.exported import About
+from ..runs.exported import About, ExportFolder
+from ..runs.finding import made_from_python
 from ..runs.siblings import baselines, siblings
 from .abouts import about_in
 from .asked import Asked
@@ -69,11 +71,27 @@ def _made_now(export: Export) -> Iterator[File]:
 
 
 def _from_before(folder: Path, made: Collection[str]) -> Iterator[File]:
-    """Networks that lie in the folder and are not written anew."""
+    """What an export before this one left in the folder."""
+    others = _others(ExportFolder(folder))
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.suffix in ENDINGS and path.name not in made and path.is_file():
+        if path.name in made or not path.is_file():
+            continue
+        if path.suffix in ENDINGS:
             about, why = _about(path.name, path.read_bytes())
             yield File(path.name, path.stat().st_size, about, why or BEFORE)
+        elif path in others:
+            yield File(path.name, path.stat().st_size, None, "of an export before this one")
+
+
+def _others(folder: ExportFolder) -> list[Path]:
+    """Files of an export that are no networks, told from those of the same names that are somebody's own."""
+    found = [folder.config] if b'"pretrained_cfg"' in _content(folder.config) else []
+    is_cascade = f'"format": "{FORMAT}"'.encode() in _content(folder.cascade)
+    return [*found, folder.cascade, folder.runner] if is_cascade else found
+
+
+def _content(path: Path) -> bytes:
+    return path.read_bytes() if path.is_file() else b""
 
 
 def _about(name: str, data: bytes) -> tuple[About | None, str]:
@@ -89,7 +107,7 @@ def _about(name: str, data: bytes) -> tuple[About | None, str]:
 
 def explained(method: str) -> Explained:
     """A method in words; of a user's own nothing is known that would not run the user's code."""
-    if ":" in method:
+    if ":" in method or made_from_python(method):
         return Explained("", {}, {})
     declaration = find(method).declaration
     options = declaration.options.items()
@@ -100,10 +118,26 @@ def explained(method: str) -> Explained:
     )
 
 
-def command_of(asked: Asked) -> str:
-    """The command line of an export."""
-    words = ["cohobate", "export", str(asked.run), "--format", *asked.forms]
-    for name, value in (*asked._asdict().items(), ("data", asked.on.data), ("data_root", asked.on.data_root)):
-        if name not in ("run", "forms", "on") and value not in (None, Asked._field_defaults.get(name)):
-            words += [flag(name)] if value is True else [flag(name), str(value)]
-    return shlex.join(words)
+def command_of(asked: Asked) -> tuple[str, str]:
+    """What would export the same again, and its language: a line of a shell, or a call from Python."""
+    given = asked._asdict() | {"data": asked.on.data, "data_root": asked.on.data_root}
+    options = {
+        name: value
+        for name, value in given.items()
+        if name not in ("run", "forms", "on", "network") and value not in (None, False)
+        if value != Asked._field_defaults.get(name)
+    }
+    if asked.network is not None or asked.on.dataset is not None:
+        objects = {"network": asked.network, "data": asked.on.dataset}
+        words = [repr(str(asked.run)), repr(tuple(asked.forms))]
+        words += [f"{name}={name}" for name, value in objects.items() if value is not None]
+        words += [f"{name}={_plain(value)!r}" for name, value in options.items()]
+        return f"cohobate.export({', '.join(words)})", "python"
+    flags = ["cohobate", "export", str(asked.run), "--format", *asked.forms]
+    for name, value in options.items():
+        flags += [flag(name)] if value is True else [flag(name), str(value)]
+    return shlex.join(flags), "sh"
+
+
+def _plain(value: object) -> object:
+    return str(value) if isinstance(value, Path) else value

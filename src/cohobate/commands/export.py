@@ -55,6 +55,8 @@ def export(
     data_root: Path | str | None = None,
     adaptive: bool = False,
     threshold: float | None = None,
+    int8: bool = False,
+    calibration_images: int | None = None,
     say: Callable[[str], None] = lambda message: None,
 ) -> list[Written]:
     """Write the network of a finished run in each form; each file is compared with the network first.
@@ -74,6 +76,9 @@ def export(
         adaptive: whether the deployed sum is written as a cascade: its networks as ONNX files, and a runner
             that needs NumPy and onnxruntime only.
         threshold: of the cascade, an energy in [0, 1] or math.inf; by default the stored one.
+        int8: write ``model.int8.onnx`` too, an ONNX file in 8-bit integers, measured beside the one in
+            floats.
+        calibration_images: of the validation split, which set the ranges of its activations; by default 500.
         say: prints a note.
 
     Raises:
@@ -86,8 +91,10 @@ def export(
     named, given = (data, None) if isinstance(data, str) else (None, data)
     on = On(named, None if data_root is None else Path(data_root), dataset=given)
     where, each = None if out is None else Path(out), (forms,) if isinstance(forms, str) else tuple(forms)
-    asked = Asked(Path(run), each, where, weights, readout, values, opset, on, network, adaptive, threshold)  # type: ignore[arg-type]
-    return run_export(asked, say)
+    asked = Asked(Path(run), each, where, weights, readout, values, opset, on, network)  # type: ignore[arg-type]
+    more = {"adaptive": adaptive, "threshold": threshold}
+    more |= {"int8": int8, "calibration_images": calibration_images}
+    return run_export(asked._replace(**more), say)  # type: ignore[arg-type]
 
 
 def run_export(asked: Asked, say: Callable[[str], None] = lambda message: None) -> list[Written]:
@@ -175,6 +182,14 @@ class Command(Group):
         description="Threshold of the cascade: an image leaves once its energy is above it; by default the "
         "stored one.",
     )
+    int8: bool = Field(
+        False,
+        description="Write model.int8.onnx too: 8-bit integers, calibrated on validation images; its error "
+        "is measured beside that of the ONNX file in floats.",
+    )
+    calibration_images: int | None = Field(
+        None, ge=1, description="Images that calibrate --int8, evenly spaced; by default 500."
+    )
 
     @property
     def asked(self) -> Asked:
@@ -190,6 +205,8 @@ class Command(Group):
             On(self.data, self.data_root),
             adaptive=self.adaptive,
             threshold=self.threshold,
+            int8=self.int8,
+            calibration_images=self.calibration_images,
         )
 
 

@@ -5,16 +5,26 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from ..config.forms import Form
 from ..config.words import count
-from ..runs.exported import About
+from ..runs.exported import About, ExportFolder
+from ..runs.finding import made_from_python
 from ..runs.reading import Run
 from ..runs.siblings import Beside
 from . import snippets
-from .facts import Explained, cost_rows, option_rows, provenance_facts, training_facts
+from .facts import (
+    Explained,
+    cost_rows,
+    integers_line,
+    option_rows,
+    provenance_facts,
+    training_facts,
+)
 from .markdown import Markdown, block, code, front_matter, item, render, table
+from .tables import adaptive as adaptive_table
 from .tables.seeds import FIRST, Measured, error_notes, error_rows
 from .tables.text import heading, known_columns
 from .tables.told import given_teachers, run_lines
@@ -32,6 +42,8 @@ IS = {
     ".pt2": "the network, for torch.export.load",
     ".safetensors": "weights alone, for cohobate.load",
 }
+INT8 = "the network in 8-bit integers, for onnxruntime"
+STAGE = "one network of the cascade, whose logits are added up; alone it is not what was measured"
 FITS = {
     "crop": "it is resized until it covers them, and what sticks out on the longer side is cut off",
     "pad": "all of it is resized to fit in, on a background",
@@ -40,6 +52,10 @@ FITS = {
 """How a picture of another size becomes an image of the network."""
 
 
+NAMES = ExportFolder(Path())
+CONFIG, RUNNER, CASCADE = NAMES.config.name, NAMES.runner.name, NAMES.cascade.name
+"""With which timm builds the network; what runs a cascade, and what it reads."""
+INTEGERS = NAMES.int8.name
 LEFT = ("file", "what it is", "takes", "weights", "checked")
 """Columns of text."""
 
@@ -70,7 +86,7 @@ class Subject(NamedTuple):
         seeds: the run, and those of other seeds.
         baseline: runs of the baseline that were trained the same way.
         method: in words.
-        command: that exported it.
+        command: that exported it, and its language: sh or python.
         larger: how much larger than its central crop a picture is made, if it is cropped.
     """
 
@@ -80,7 +96,7 @@ class Subject(NamedTuple):
     seeds: Beside
     baseline: Beside
     method: Explained
-    command: str
+    command: tuple[str, str]
     larger: float
 
 
@@ -95,7 +111,9 @@ def card(of: Subject) -> str:
         run=of.run,
         outcome=outcome,
         method=of.method,
-        network=Markdown(" + ".join(map(code, about.members or (about.model or outcome["model"],)))),
+        title=", ".join(dict.fromkeys([f"{outcome['model']} on {about.data}", about.label])),
+        from_python=made_from_python(of.run.method),
+        network=Markdown(" + ".join(map(code, about.members or filter(None, [about.model])))),
         size=" x ".join(map(str, about.shape[1:])),
         parameters=f"{about.parameters:,}",
         classes=count(len(about.classes), "class"),
@@ -112,11 +130,17 @@ def card(of: Subject) -> str:
         options=_options(of),
         made=provenance_facts(of.run),
         trained_by=_command(of.run.provenance.get("command")),
-        exported_by=_command(of.command),
+        exported_by=block(*of.command),
         cost=table(cost_rows(of.run, about), ("what",)),
         listed=_classes(about.classes),
         folded=len(about.classes) > OPEN,
         train_images=of.run.config.get("train_images"),
+        integers=[
+            integers_line(file.name, file.about.int8)
+            for file in of.files
+            if file.about is not None and file.about.int8 is not None and _same_run(of, file.about)
+        ],
+        **_cascade(of),
     )
     return signed(text)
 
@@ -145,26 +169,41 @@ def _digest(text: str) -> str:
 
 
 def _front(of: Subject) -> Markdown:
-    kinds = {file.name.rpartition(".")[2] for file in of.files}
-    tags = ["cohobate", "image-classification", "knowledge-distillation"]
-    return front_matter(
-        {
-            "library_name": "cohobate",
-            "pipeline_tag": "image-classification",
-            "tags": [*tags, *sorted(kinds & {"onnx", "safetensors"})],
-        }
-    )
+    names = {file.name for file in of.files}
+    kinds = {name.rpartition(".")[2] for name in names} & {"onnx", "safetensors"}
+    # A folder that timm loads by itself is known by its name on a hub.
+    library = "timm" if _is_of_timm(of) else "cohobate"
+    tags = ["image-classification", "knowledge-distillation", *sorted({library, "cohobate"}), *sorted(kinds)]
+    return front_matter({"library_name": library, "pipeline_tag": "image-classification", "tags": tags})
+
+
+def _is_of_timm(of: Subject) -> bool:
+    return CONFIG in {file.name for file in of.files} and str(of.about.model).startswith("timm:")
 
 
 def _file_row(of: Subject, file: File) -> dict[str, str]:
     about, ending = file.about, file.name[file.name.rfind(".") :]
-    row = {"file": file.name, "what it is": IS.get(ending, ""), "takes": "", "weights": ""}
+    row = {"file": file.name, "what it is": _what(file.name, ending), "takes": "", "weights": ""}
+    if not row["what it is"]:
+        return {**row, "what it is": file.said, "size": _size(file), "checked": ""}
     if about is not None:
         row["takes"] = TAKES["normalised" if ending == ".safetensors" else about.values]
         row["weights"] = _weights(of, about)
         if ending == ".safetensors" and not _has_name(about):
             row["what it is"] = "weights alone, for cohobate.load_weights and a network that has them"
-    return {**row, "size": f"{file.size / 2**20:.2f} MiB", "checked": file.said}
+    return {**row, "size": _size(file), "checked": file.said}
+
+
+def _size(file: File) -> str:
+    return f"{file.size / 2**20:.2f} MiB"
+
+
+def _what(name: str, ending: str) -> str:
+    if name == INTEGERS:
+        return INT8
+    if name == CASCADE:
+        return "the threshold of the cascade, its classes, and the digests of its networks"
+    return STAGE if name.startswith("stage-") else IS.get(ending, "")
 
 
 def _weights(of: Subject, about: About) -> str:
@@ -183,6 +222,10 @@ def _same_run(of: Subject, about: About) -> bool:
 def _uses(of: Subject) -> list[tuple[str, Markdown]]:
     """Name and code of each file that is the whole network of this run."""
     uses = []
+    if RUNNER in {file.name for file in of.files}:
+        uses.append((RUNNER, block(snippets.cascade(of.about), "python")))
+    if _is_of_timm(of):
+        uses.append((CONFIG, block(snippets.timm(of.about), "python")))
     for file in of.files:
         stem, _, form = file.name.rpartition(".")
         if file.about is None or not stem.startswith("model") or form not in snippets.USES:
@@ -221,6 +264,19 @@ def _options(of: Subject) -> Markdown:
 
 def _command(text: str | None) -> Markdown:
     return block(text, "sh") if text else Markdown("")
+
+
+def _cascade(of: Subject) -> dict[str, Any]:
+    """What was measured of the networks as a cascade, if they lie there as one."""
+    adaptive, there = of.run.adaptive, RUNNER in {file.name for file in of.files}
+    if adaptive is None or not there:
+        return {"cascade": there, "cascade_rows": Markdown("")}
+    return {
+        "cascade": True,
+        "cascade_title": adaptive_table.title(adaptive),
+        "cascade_rows": table(adaptive_table.adaptive_rows(adaptive), ("network",)),
+        "cascade_notes": adaptive_table.adaptive_notes(adaptive),
+    }
 
 
 def _classes(names: Sequence[str]) -> Markdown:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ..config.groups import Bookkeeping, Numerics, Training
 from ..config.words import count
-from ..runs.exported import About
+from ..runs.exported import About, Int8
 from ..runs.reading import Run
 from .tables.text import duration, millions_of
 
@@ -105,3 +105,12 @@ def cost_rows(run: Run, about: About) -> list[dict[str, str]]:
         "images shown in training": f"{outcome['image_passes']:,}" if "image_passes" in outcome else "",
     }
     return [{"what": name, "value": value} for name, value in facts.items() if value]
+
+
+def integers_line(name: str, found: Int8) -> str:
+    """What 8 bits cost, of the file of this name."""
+    return (
+        f"{name}: top-1 error {found.error:.2f} %, of the network in floats {found.float_error:.2f} % "
+        f"({found.measured_on}, {count(found.images, 'image')}; {count(found.other_labels, 'other label')}); "
+        f"calibrated on {count(found.calibration_images, 'image')} ({found.calibrated_on}); {found.choices}."
+    )

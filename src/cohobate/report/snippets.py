@@ -30,11 +30,13 @@ def reading(about: About, larger: float) -> str:
         "from PIL import Image, ImageOps",
         "",
         f"height, width, background = {height}, {width}, {colour(about.background)}",
-        'picture = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGBA")  # 8 bits a channel',
+        'picture = ImageOps.exif_transpose(Image.open("photo.jpg"))',
+        'if picture.mode[0] in "IF":',
+        '    raise ValueError("16 or 32 bits a pixel: save it with 8 bits")',
         'below = Image.new("RGBA", picture.size, background)',
-        f'picture = Image.alpha_composite(below, picture).convert("RGB"){_grey(channels)}',
+        'picture = Image.alpha_composite(below, picture.convert("RGBA")).convert("RGB")' + _grey(channels),
         *FITS[about.fit],
-        f"pixels = np.asarray(picture).reshape(height, width, {channels}).transpose(2, 0, 1)[None]",
+        f"pixels = np.array(picture).reshape(height, width, {channels}).transpose(2, 0, 1)[None]",
     ]
     crop = {"HEIGHT": str(round(height * larger)), "WIDTH": str(round(width * larger))}
     text = "\n".join(lines).replace("MODE", f'"{mode}"')
@@ -115,18 +117,41 @@ def _pt2(about: About, file: str) -> list[str]:
 
 
 def _safetensors(about: About, file: str) -> list[str]:
+    return _weights(about, "cohobate", f'cohobate.load("{file}")', "network.class_names")
+
+
+def timm(about: About) -> str:
+    """From ``pixels`` to a label, by timm, which builds the network of the folder."""
+    made = 'timm.create_model("local-dir:.", pretrained=True).eval()  # . is the folder of the files'
+    return "\n".join(_weights(about, "timm", made, 'network.pretrained_cfg["label_names"]'))
+
+
+def _weights(about: About, library: str, network: str, classes: str) -> list[str]:
     return [
+        f"import {library}",
         "import torch",
-        "",
-        "import cohobate",
         "",
         f"mean = torch.tensor({list(about.mean)}).view(-1, 1, 1)",
         f"std = torch.tensor({list(about.std)}).view(-1, 1, 1)",
-        f'network = cohobate.load("{file}")',
+        f"network = {network}",
         "with torch.no_grad():",
         "    logits = network((torch.from_numpy(pixels).float() / 255 - mean) / std)",
-        "print(network.class_names[int(logits[0].argmax())])",
+        f"print({classes}[int(logits[0].argmax())])",
     ]
+
+
+def cascade(about: About) -> str:
+    """From ``pixels`` to a label, by the runner of a cascade in the folder."""
+    return "\n".join(
+        [
+            "from cascade import Cascade",
+            "",
+            "cascade = Cascade()",
+            *(line.replace("json.loads(about[key])", "cascade.about[key]") for line in _images(about)),
+            f"logits, exits = cascade.predict({_shown(about)})  # exits: the network after which each left",
+            "print(cascade.classes[int(logits[0].argmax())])",
+        ]
+    )
 
 
 def _images(about: About) -> list[str]:

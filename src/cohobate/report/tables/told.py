@@ -39,7 +39,7 @@ def given_teachers(run: Run) -> Iterator[str]:
     trained = {teacher["model"] for teacher in run.outcome.get("teachers", [])}
     for spec in run.config.get("teacher") or ():
         if spec not in trained:
-            yield f"Teacher {spec}: {_now(Path(spec).expanduser())}."
+            yield f"Teacher, given as {spec}: {_now(Path(spec).expanduser())}."
 
 
 def _now(path: Path) -> str:
