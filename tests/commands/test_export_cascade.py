@@ -427,7 +427,7 @@ def test_what_cannot_be_exported_so_is_refused(run: Path, capsys: pytest.Capture
     said = refused(capsys, "export", "run", "--adaptive", "--readout", "S_0")
     assert "and not of its read-out S_0: give one of the two" in said
     said = refused(capsys, "export", "run", "--adaptive", "--int8")
-    assert "--adaptive writes networks in floats, --int8 the whole sum as one file: give one of the two" in said
+    assert "networks in floats, --int8 the whole sum as one file: give one of the two" in said
     assert "--threshold has no effect without --adaptive" in refused(
         capsys, "export", "run", "--threshold", "0.5"
     )
