@@ -6,6 +6,7 @@ from .analysis.diversity import disagreement as disagreement
 from .analysis.diversity import interrater_agreement as interrater_agreement
 from .analysis.diversity import q_statistic as q_statistic
 from .commands.compare import compare as compare
+from .commands.export import export as export
 from .commands.predicting import Predictions as Predictions
 from .commands.predicting import predict as predict
 from .commands.result import Result as Result

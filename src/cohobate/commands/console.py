@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,6 +22,26 @@ def show(output: RenderableType) -> None:
     # A file or a pipe has no width of its own: nothing need be cut there.
     console.width = console.width if console.is_terminal else max(console.width, WIDTH)
     console.print(output)
+
+
+@contextmanager
+def doing(what: str) -> Iterator[None]:
+    """Say on a terminal what takes its time, for as long as it does; elsewhere nothing.
+
+    Nothing is to be printed meanwhile.
+
+    Args:
+        what: the work, whose end cannot be foreseen: ``capturing the network``.
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(Text(f"{what} ...")):
+        yield
 
 
 def text_of(output: RenderableType) -> str:

@@ -11,14 +11,16 @@ from pydantic import Field
 
 from ..config.forms import Form, Values
 from ..config.groups import Group
+from .asked import Asked
+from .console import doing
 from .parsing import parsed_alone
-from .subject import Weights
+from .subject import On, Weights
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import nn
 
+    from ..data.dataset import Dataset
     from ..inference.agreement import Agreement
-    from .exporting import Source
 
 
 class Written(NamedTuple):
@@ -27,35 +29,56 @@ class Written(NamedTuple):
     Attributes:
         path: where it lies.
         size: in bytes.
-        agreement: of its predictions with those of the network; None for weights, compared bit by bit.
+        said: what its check found, or what it is, in a few words.
+        agreement: of its predictions with those of the network, where it predicts.
+        replaced: whether there was a file of this name before.
     """
 
     path: Path
     size: int
+    said: str
     agreement: Agreement | None
+    replaced: bool
 
 
-def export_run(
-    path: Path,
+def export(
+    run: Path | str,
     forms: Sequence[Form] = ("onnx",),
-    out: Path | None = None,
+    out: Path | str | None = None,
     *,
     weights: Weights = "last",
     readout: str | None = None,
     values: Values = "0-255",
     opset: int | None = None,
+    network: nn.Module | None = None,
+    data: str | Dataset | None = None,
+    data_root: Path | str | None = None,
+    adaptive: bool = False,
+    threshold: float | None = None,
+    int8: bool = False,
+    calibration_images: int | None = None,
     say: Callable[[str], None] = lambda message: None,
 ) -> list[Written]:
     """Write the network of a finished run in each form; each file is compared with the network first.
 
     Args:
-        path: the run's folder.
+        run: the run's folder.
         forms: of files.
         out: folder of the files; by default ``export`` in the run's folder.
         weights: of the last epoch, or of the best one on the validation split.
         readout: a predictor of the method that is not deployed: ``ensemble``, ``peer_1`` ...
         values: that the images have which the file takes.
         opset: of an ONNX file.
+        network: of a run from Python (:func:`cohobate.fit`), as it was built for it: a copy gets the run's
+            weights and is exported. It may also stand for a network of a run that is built by name.
+        data: images to check the files on, as ``--data``, or in memory; by default those of the run.
+        data_root: where they are now, if they have moved.
+        adaptive: whether the deployed sum is written as a cascade: its networks as ONNX files, and a runner
+            that needs NumPy and onnxruntime only.
+        threshold: of the cascade, an energy in [0, 1] or math.inf; by default the stored one.
+        int8: write ``model.int8.onnx`` too, an ONNX file in 8-bit integers, measured beside the one in
+            floats.
+        calibration_images: of the validation split, which set the ranges of its activations; by default 500.
         say: prints a note.
 
     Raises:
@@ -65,42 +88,41 @@ def export_run(
         RunError: the run has not finished or was made from Python, a file predicts something else, or it
             cannot be written. Files that were there before are untouched then.
     """
-    from ..engine.checkpoint import write_bytes
-    from ..inference.exporting import OPSET
-    from ..runs.exported import ExportFolder
-    from .exporting import export_folder, source_of
+    named, given = (data, None) if isinstance(data, str) else (None, data)
+    on = On(named, None if data_root is None else Path(data_root), dataset=given)
+    where, each = None if out is None else Path(out), (forms,) if isinstance(forms, str) else tuple(forms)
+    asked = Asked(Path(run), each, where, weights, readout, values, opset, on, network)  # type: ignore[arg-type]
+    more = {"adaptive": adaptive, "threshold": threshold}
+    more |= {"int8": int8, "calibration_images": calibration_images}
+    return run_export(asked._replace(**more), say)  # type: ignore[arg-type]
+
+
+def run_export(asked: Asked, say: Callable[[str], None] = lambda message: None) -> list[Written]:
+    """An export as it is asked for: everything is checked, made and checked again before it is written."""
+    asked.check()
+    from ..engine.checkpoint import write_all
+    from .exporting import seen_by, source_of
     from .forms import Forms
+    from .producers import PRODUCERS
+    from .producing import Export
 
-    source = source_of(path, weights, readout, values)
-    images = _images(source, say)
-    every = Forms(source, opset or OPSET)
-    made = {form: every.written(form) for form in forms}
-    agreed = {form: every.checked(form, data, images) for form, data in made.items()}
-    folder = ExportFolder(export_folder(path, out))
-    written = []
-    for form, data in made.items():
-        file = folder.network(form)
-        write_bytes(file, data)
-        written.append(Written(file, len(data), agreed[form]))
-    return written
-
-
-def _images(source: Source, say: Callable[[str], None]) -> Tensor:
-    """Real images, uint8; noise, and a note, where there are none."""
-    from ..inference.deployable import Deployable, Normalisation
-    from .exporting import CHECKED, images_of
-
-    about = source.about
-    seen = images_of(source, say)
-    if seen is not None:
-        say(f"checked on {seen.where}")
-        return seen.images
-    say(
-        f"note: the images of the run ({about.data}) are not there, or are others by now, so the files are "
-        f"checked on {CHECKED} images of noise"
-    )
-    noise = Deployable(source.network, Normalisation(about.mean, about.std), "0-255")
-    return noise.example(CHECKED, about.shape)
+    with doing("reading the run"):
+        source = source_of(asked)
+    notes: list[str] = []
+    with doing("looking for the images of the run"):
+        seen = seen_by(source, asked.on, notes.append)
+    for note in notes:
+        say(note)
+    export = Export(asked, source, Forms(source, asked.opset), seen, {}, say)
+    for producer in PRODUCERS:
+        export.made.update(producer(export))
+    files = {asked.folder / name: made for name, made in export.made.items()}
+    there = {path for path in files if path.exists()}
+    write_all({path: made.data for path, made in files.items()})
+    return [
+        Written(path, len(made.data), made.said, made.agreement, path in there)
+        for path, made in files.items()
+    ]
 
 
 # ---------------------------------------------------------------- command line
@@ -139,21 +161,58 @@ class Command(Group):
         "normalised, by mean and standard deviation, which then is done outside (float32).",
     )
     opset: int | None = Field(None, description="Version of the operators of an ONNX file; by default 18.")
+    data: str | None = Field(
+        None,
+        description="Images to check the files on, as --data of `cohobate train`; by default those of the "
+        "run.",
+    )
+    data_root: Path | None = Field(
+        None, description="Folder with the files of the named data sets; by default that of the run."
+    )
+    adaptive: bool = Field(
+        False,
+        description="Write the deployed sum of networks (reskd, ensemble, trained_together) as a cascade, "
+        "which images leave early: a file for each network, and a runner that needs NumPy and onnxruntime "
+        "only.",
+    )
+    threshold: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Threshold of the cascade: an image leaves once its energy is above it; by default the "
+        "stored one.",
+    )
+    int8: bool = Field(
+        False,
+        description="Write model.int8.onnx too: 8-bit integers, calibrated on validation images; its error "
+        "is measured beside that of the ONNX file in floats.",
+    )
+    calibration_images: int | None = Field(
+        None, ge=1, description="Images that calibrate --int8, evenly spaced; by default 500."
+    )
+
+    @property
+    def asked(self) -> Asked:
+        """What the export shall be."""
+        return Asked(
+            self.run,
+            self.format,
+            self.out,
+            self.weights,
+            self.readout,
+            self.values,
+            self.opset,
+            On(self.data, self.data_root),
+            adaptive=self.adaptive,
+            threshold=self.threshold,
+            int8=self.int8,
+            calibration_images=self.calibration_images,
+        )
 
 
 def main(arguments: list[str]) -> None:
     """Write the network of the finished run RUN as files that need no training code."""
     command = parsed_alone("cohobate export", arguments, Command, ABOUT)
-    written = export_run(
-        command.run,
-        command.format,
-        command.out,
-        weights=command.weights,
-        readout=command.readout,
-        values=command.values,
-        opset=command.opset,
-        say=print,
-    )
-    for each in written:
-        same = "weights equal bit by bit" if each.agreement is None else str(each.agreement)
-        print(f"{each.path}  {each.size / 2**20:.2f} MiB  {same}")
+    for each in run_export(command.asked, say=print):
+        replaced = ", replaced" if each.replaced else ""
+        print(f"{each.path}  {each.size / 2**20:.2f} MiB  {each.said}{replaced}")

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..analysis.cost import cost
-from ..config.forms import Values
+from ..config.words import count
 from ..core import Classifier
 from ..data.dataset import Dataset, Split
-from ..data.raw import pixels
-from ..engine.errors import RunError
+from ..data.raw import pixels, spread
+from ..inference.deployable import Deployable, Normalisation
 from ..recipes.networks import rebuilt
 from ..runs.exported import About
-from ..runs.kept import load_kept
-from ..runs.layout import RunFolder
-from ..runs.reading import Run
-from .rebuild import prepared_of, rebuild
-from .subject import Opened, Weights, opened, own_images
+from .asked import Asked
+from .predictors import named, of_method, of_user
+from .subject import On, Opened, images_to_check, opened, opened_for
 
 CHECKED = 256
 """Images on which a file is compared with its original, at most."""
@@ -35,91 +32,96 @@ class Source(NamedTuple):
         network: normalised images (B, C, H, W) -> logits (B, K); in evaluation mode, on the CPU.
         about: the metadata of its files.
         of: the run.
+        found: what the plan of the run found out of this network, such as the threshold of a cascade.
     """
 
     network: nn.Module
     about: About
     of: Opened
+    found: Mapping[str, Any] = {}
 
 
 class Seen(NamedTuple):
-    """Real images.
+    """Images on which files are checked.
 
     Attributes:
         images: uint8, (N, C, H, W).
         where: of which data and split, in words.
+        real: whether they are images; else noise.
+        dataset: that they are from; None of noise.
     """
 
     images: Tensor
     where: str
+    real: bool = True
+    dataset: Dataset | None = None
 
 
-def source_of(path: Path, weights: Weights, readout: str | None, values: Values) -> Source:
-    """A predictor of a finished run.
+def source_of(asked: Asked) -> Source:
+    """The predictor of a finished run that is asked for.
 
     Args:
-        path: the run's folder.
-        weights: of the last epoch, or of the best one on the validation split.
-        readout: name of a predictor of its method; by default the deployed one.
-        values: that the images of the file shall have.
+        asked: checked before.
 
     Raises:
-        FileNotFoundError: there is no such folder.
-        ValueError: not a run folder, or no such predictor (the message has those that there are).
-        RunError: the run has not finished, or was made from Python.
+        RunError: a file of weights is damaged, or gone.
+        FileNotFoundError: the images of the run are gone, and it is a predictor that is not deployed.
+        ValueError: the weights do not fit the user's network; or a predictor that is no network by name
+            shall be written as weights alone.
     """
-    of = opened(path, weights)
-    epoch = of.run.outcome[weights]
-    if epoch is None:
-        raise RunError(f"{path} has no best weights, since it has no validation split; give --weights last")
-    deployed = str(of.run.outcome["predictor"])
-    plain = readout in (None, deployed)
-    network = Classifier(rebuilt(of.deployed)) if plain else _predictor(of, str(readout), epoch["epoch"])
-    spent = cost(network, of.deployed.shape)
-    facts = of.deployed.facts
-    about = About(
+    open_ = opened if asked.network is None else opened_for
+    of = open_(asked.run, asked.weights)
+    network, members = _network(asked, of)
+    if "safetensors" in asked.forms and not members and asked.network is None:
+        raise ValueError(
+            f"the read-out {asked.readout!r} of {asked.run} is no network that can be built again from its "
+            "name, so its weights alone (safetensors) would be of no use: export it as onnx or pt2"
+        )
+    about = _about(asked, of, network, members)
+    found = of.deployed.found if about.readout == of.run.outcome["predictor"] else {}
+    return Source(network, about, of, found)
+
+
+def _network(asked: Asked, of: Opened) -> tuple[nn.Module, tuple[str, ...]]:
+    """The predictor in evaluation mode, and the models of which it is the sum; none where it has no names."""
+    if asked.network is not None:
+        return of_user(asked.network, of.deployed).eval(), ()
+    if asked.readout in (None, of.run.outcome["predictor"]):
+        return Classifier(rebuilt(of.deployed)).eval(), tuple(of.deployed.members)
+    epoch = of.run.outcome[asked.weights]["epoch"]
+    network = of_method(of, str(asked.readout), epoch, asked.on).eval()
+    return network, named(network, of.deployed)
+
+
+def _about(asked: Asked, of: Opened, network: nn.Module, members: tuple[str, ...]) -> About:
+    epoch = of.run.outcome[asked.weights]
+    spent, facts = cost(network, of.deployed.shape), of.deployed.facts
+    readout = asked.readout or str(of.run.outcome["predictor"])
+    return About(
         classes=tuple(of.deployed.classes),
         shape=of.deployed.shape,
         mean=tuple(of.deployed.statistics[0]),
         std=tuple(of.deployed.statistics[1]),
-        values=values,
+        values=asked.values,
         fit=facts.get("fit", "crop"),
         background=facts.get("background", "white"),
-        model=of.deployed.model if plain else None,
-        members=tuple(of.deployed.members) if plain and len(of.deployed.members) > 1 else (),
-        readout=readout or deployed,
+        model=members[0] if members else None,
+        members=members if len(members) > 1 else (),
+        readout=readout,
         method=of.run.method,
         label=of.run.name,
         seed=of.config.seed,
-        weights=weights,
+        weights=asked.weights,
         epoch=epoch["epoch"],
         data=of.config.data,
         data_fingerprint=of.run.provenance.get("data_fingerprint", ""),
-        errors=_errors(epoch, readout or deployed),
+        errors=_errors(epoch, readout),
         parameters=spent.parameters,
         macs=spent.macs,
         precision=of.config.precision,
         cohobate=version("cohobate"),
         torch=torch.__version__,
     )
-    return Source(network.eval(), about, of)
-
-
-def _predictor(of: Opened, name: str, epoch: int) -> nn.Module:
-    """A predictor of the method that is not deployed, with its weights after an epoch."""
-    known = list(_readouts(of.run))
-    if name not in known:
-        raise ValueError(f"{of.run.folder} has no read-out {name!r}; it has {', '.join(known)}")
-    again = rebuild(of.run.folder, prepared_of(of.run.folder))
-    if epoch not in again.states:
-        raise RunError(f"{of.run.folder} has no weights of the whole method after epoch {epoch} any more")
-    load_kept(again.method, again.states[epoch])
-    predictors = again.method.eval().predictors()
-    return predictors[name]
-
-
-def _readouts(run: Run) -> dict[str, Any]:
-    return run.outcome.get("readouts", {run.outcome["predictor"]: None})  # type: ignore[no-any-return]
 
 
 def _errors(epoch: dict[str, Any], readout: str) -> dict[str, dict[str, float]]:
@@ -133,21 +135,38 @@ def _errors(epoch: dict[str, Any], readout: str) -> dict[str, dict[str, float]]:
     }
 
 
-def images_of(source: Source, say: Callable[[str], None], limit: int = CHECKED) -> Seen | None:
+def images_of(source: Source, on: On, say: Callable[[str], None], limit: int = CHECKED) -> Seen | None:
     """Images of the run's data, evenly spaced in a split that it was measured on; None if they are not there.
 
     Args:
         source: the network.
+        on: where they are now, or others.
         say: prints notes on the data.
         limit: how many at most.
 
+    Raises:
+        FileNotFoundError, ValueError: images that ``on`` names are not there, or of another size.
     """
-    dataset = own_images(source.of, say)
+    dataset = images_to_check(source.of, on, say)
     if dataset is None:
         return None
     name, split = measured_split(dataset)
-    rows = torch.linspace(0, len(split) - 1, min(limit, len(split))).round().long().tolist()
-    return Seen(pixels(split, rows), f"{dataset.name}, {name} split")
+    return Seen(pixels(split, spread(split, limit)), f"{dataset.name}, {name} split", dataset=dataset)
+
+
+def seen_by(source: Source, on: On, say: Callable[[str], None]) -> Seen:
+    """The images on which files are checked: real ones; noise, and a note, where there are none."""
+    about = source.about
+    seen = images_of(source, on, say)
+    if seen is not None:
+        say(f"checked on {seen.where}")
+        return seen
+    say(
+        f"note: the images of the run ({about.data}) are not there, or are others by now, so the files are "
+        f"checked on {count(CHECKED, 'image')} of noise; --data-root and --data say where there are images"
+    )
+    noise = Deployable(source.network, Normalisation(about.mean, about.std), "0-255")
+    return Seen(noise.example(CHECKED, about.shape), "noise", real=False)
 
 
 def measured_split(dataset: Dataset) -> tuple[str, Split]:
@@ -155,8 +174,3 @@ def measured_split(dataset: Dataset) -> tuple[str, Split]:
     if dataset.val is not None:
         return "val", dataset.val
     return ("test", dataset.test()) if dataset.test is not None else ("train", dataset.train)
-
-
-def export_folder(path: Path, out: Path | None) -> Path:
-    """Where an export goes: by default the folder ``export`` of the run."""
-    return RunFolder(path).export if out is None else out

@@ -12,6 +12,7 @@ from safetensors.torch import load
 from torch import Tensor
 
 from ..config.forms import Form
+from ..config.opsets import OPSET
 from ..engine.checkpoint import State, state_bytes
 from ..engine.errors import RunError
 from ..inference.agreement import Agreement, agreement, all_of
@@ -28,12 +29,12 @@ class Forms:
 
     Args:
         source: what is exported.
-        opset: of an ONNX file.
+        opset: of an ONNX file; None: :data:`cohobate.config.opsets.OPSET`.
     """
 
-    def __init__(self, source: Source, opset: int) -> None:
+    def __init__(self, source: Source, opset: int | None = None) -> None:
         about = source.about
-        self.source, self.opset = source, opset
+        self.source, self.opset = source, opset or OPSET
         self.deployable = Deployable(
             source.network, Normalisation(about.mean, about.std), about.values
         ).eval()
@@ -59,8 +60,12 @@ class Forms:
         return pt2_bytes(self.program, self.source.about.to_metadata())
 
     def _safetensors(self) -> bytes:
-        facts: dict[str, Any] = {**self.source.of.deployed.facts, **self.source.about.model_dump(mode="json")}
-        return state_bytes(State(self.source.network.state_dict(), facts))
+        source = self.source
+        facts: dict[str, Any] = source.about.model_dump(mode="json")
+        if source.found:
+            facts["found"] = dict(source.found)
+        # "format" is what the libraries of the Hugging Face hub look for.
+        return state_bytes(State(self.source.network.state_dict(), facts), format="pt")
 
     def checked(self, form: Form, data: bytes, images: Tensor) -> Agreement | None:
         """The file, read back, compared with the network; None for weights, which are equal bit by bit.

@@ -44,8 +44,12 @@ class Rebuilt(NamedTuple):
     phases: int
 
 
-def prepared_of(folder: Path) -> Prepared:
+def prepared_of(folder: Path, **changed: Any) -> Prepared:
     """The prepared run of a folder, without the weights that its training began from.
+
+    Args:
+        folder: of the run.
+        **changed: options that are others by now: where its images are, the device.
 
     Raises:
         FileNotFoundError: not a run folder.
@@ -66,7 +70,7 @@ def prepared_of(folder: Path) -> Prepared:
     config = without_check(recorded_options(method, recorded))
     # The initial weights are not needed, as the trained ones are loaded; their file may be gone.
     model, _ = without(config.model, "weights", "pretrained")
-    return prepare(method, config.model_copy(update={"init": None, "model": model}))
+    return prepare(method, config.model_copy(update={"init": None, "model": model, **changed}))
 
 
 def rebuild(folder: Path, prepared: Prepared) -> Rebuilt:

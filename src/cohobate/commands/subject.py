@@ -30,6 +30,7 @@ class On(NamedTuple):
         by_position: take the classes as they stand, whatever their names.
         renamed: ``OLD=NEW``, name of a class in the network -> in the data.
         skip_unreadable: leave out files that cannot be decoded, and say which.
+        dataset: the images themselves, in memory.
     """
 
     data: str | None = None
@@ -37,6 +38,7 @@ class On(NamedTuple):
     by_position: bool = False
     renamed: tuple[str, ...] = ()
     skip_unreadable: bool = False
+    dataset: Dataset | None = None
 
 
 class Opened(NamedTuple):
@@ -87,16 +89,40 @@ def opened(path: Path, weights: Weights) -> Opened:
     from ..runs.reading import read_run, require_finished
 
     require_finished(path)
-    run, folder = read_run(path), RunFolder(path)
+    run = read_run(path)
     if made_from_python(str(run.config["method"])):
         raise RunError(
             f"{path} was trained from Python (cohobate.fit with {run.config['method']}), which cannot be "
             "built again from its name: build the network, then cohobate.load_weights(network, "
-            f"'{folder.deployed}')"
+            f"'{RunFolder(path).deployed}')"
         )
-    deployed = read_deployed(folder.deployed if weights == "last" else folder.deployed_best)
+    return Opened(run, read_deployed(_deployed_file(path, weights)), _options(run))
+
+
+def opened_for(path: Path, weights: Weights) -> Opened:
+    """A finished run, from Python too, for whoever has its network.
+
+    Raises:
+        FileNotFoundError, ValueError, RunError: as :func:`opened`.
+    """
+    from ..engine.checkpoint import read_state
+    from ..runs.deployed import Deployed
+    from ..runs.reading import read_run, require_finished
+
+    require_finished(path)
+    run, file = read_run(path), _deployed_file(path, weights)
+    return Opened(run, Deployed(file, *read_state(file)), _options(run))
+
+
+def _deployed_file(path: Path, weights: Weights) -> Path:
+    from ..runs.layout import RunFolder
+
+    return RunFolder(path).deployed if weights == "last" else RunFolder(path).deployed_best
+
+
+def _options(run: Run) -> Training:
     recorded = {key: value for key, value in run.config.items() if key in Training.model_fields}
-    return Opened(run, deployed, Training.model_validate(recorded))
+    return Training.model_validate(recorded)
 
 
 def shown(of: Opened, split: Part | None, on: On, say: Callable[[str], None]) -> Shown:
@@ -142,6 +168,25 @@ def own_images(of: Opened, say: Callable[[str], None]) -> Dataset | None:
     return None if dataset is None else _normalised(dataset, of.deployed)
 
 
+def images_to_check(of: Opened, on: On, say: Callable[[str], None]) -> Dataset | None:
+    """Images that the run's network takes: its own, wherever they are now, or others; None if they are gone.
+
+    Args:
+        of: the run.
+        on: other images, or where those of the run are now.
+        say: prints a note on images that are not the run's.
+
+    Raises:
+        FileNotFoundError: the images that ``on`` names are not there.
+        ValueError: they are damaged, or of another size.
+    """
+    if on == On():
+        return own_images(of, say)
+    trained_on = of.run.provenance.get("data_fingerprint")
+    dataset, _ = _dataset(of.config, on, of.deployed, trained_on, say)
+    return dataset
+
+
 def _dataset(
     config: Training, on: On, deployed: Deployed, trained_on: str | None, say: Callable[[str], None]
 ) -> tuple[Dataset, bool]:
@@ -150,6 +195,8 @@ def _dataset(
     from ..data.sources import sets_in
     from .images import read_data
 
+    if on.dataset is not None:
+        return _given(on.dataset, config, deployed, trained_on, say)
     moved: dict[str, Any] = {"data": on.data, "data_root": on.data_root}
     moved = {key: value for key, value in moved.items() if value is not None}
     moved |= {"skip_unreadable": True, "check": True} if on.skip_unreadable else {}
@@ -159,16 +206,42 @@ def _dataset(
     if dataset is None:
         path = Path(config.data).expanduser()
         folder = config.data not in SETS and path.is_dir() and not sets_in(path)
-        side = {"image_size": deployed.shape[1]} if folder else {}
+        as_pictures = {"image_size": deployed.shape[1]}
+        # What says how pictures of a folder are read is refused for other data.
+        side = as_pictures if folder else {"image_size": None, "fit": "crop", "background": "white"}
         whole = {"val_fraction": 0.0, "train_images": None, **side}
         dataset = read_data(config.model_copy(update=whole))
         say(f"note: {config.data} does not hold the images that the run was trained on, or no longer")
         for note in dataset.notes:
             say(f"note: {note}")
+    return _fitting(dataset, config.data, deployed), own
+
+
+def _given(
+    dataset: Dataset, config: Training, deployed: Deployed, trained_on: str | None, say: Callable[[str], None]
+) -> tuple[Dataset, bool]:
+    """Images in memory: divided as in the run, and True, if they are the run's."""
+    from ..data.channels import with_channels
+    from ..data.dataset import fingerprint
+    from .images import divide
+
+    try:
+        divided = divide(with_channels(dataset, config.channels), config)
+    except ValueError:
+        # Others may be too few to be divided like the run's.
+        divided = None
+    if divided is not None and fingerprint(divided) == trained_on:
+        return _fitting(divided, dataset.name, deployed), True
+    say(f"note: {dataset.name} does not hold the images that the run was trained on")
+    return _fitting(dataset, dataset.name, deployed), False
+
+
+def _fitting(dataset: Dataset, name: str, deployed: Deployed) -> Dataset:
+    """The data set, normalised as the run's; a ValueError if its images are of another size."""
     if dataset.shape != deployed.shape:
         sizes = (" x ".join(map(str, shape)) for shape in (dataset.shape, deployed.shape))
-        raise ValueError("images of {} are {}, the network is made for {}".format(config.data, *sizes))
-    return _normalised(dataset, deployed), own
+        raise ValueError("images of {} are {}, the network is made for {}".format(name, *sizes))
+    return _normalised(dataset, deployed)
 
 
 def _normalised(dataset: Dataset, deployed: Deployed) -> Dataset:

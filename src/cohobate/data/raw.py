@@ -14,6 +14,11 @@ from .pictures import Reading, decode
 from .views import whole
 
 
+def spread(split: Split, images: int) -> list[int]:
+    """Rows of a split, evenly spaced from its first to its last: so many, or all if there are fewer."""
+    return torch.linspace(0, len(split) - 1, min(images, len(split))).round().long().tolist()
+
+
 def image(picture: Image.Image, size: tuple[int, int], reading: Reading) -> Tensor:
     """A picture of any size as it is evaluated, uint8 (H, W, C), of ``size`` (height, width)."""
     return torch.from_numpy(np.array(whole(picture, size, reading))).view(*size, reading.channels)

@@ -11,17 +11,21 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import fx
 from torch.export import Dim, ExportedProgram
 
 from ..config.extras import require
+from ..config.opsets import OPSET, check_opset
 from .deployable import Deployable
 
 INPUT, OUTPUT = "images", "logits"
 """Names of what an ONNX file takes and gives."""
-OLDEST_OPSET, OPSET = 18, 18
-"""The oldest opset that torch's exporter writes, and the one that is written by default."""
 METADATA = "cohobate.json"
 """Name of the metadata in a .pt2 file."""
+KEPT = ("val", "tensor_meta")
+"""What a graph says of an operation that it needs: the shape and kind of its result."""
+LARGEST = 2**31 - 2**24
+"""Bytes of weights that an ONNX file can hold: protobuf ends at 2 GiB, and the graph needs a little."""
 EXAMPLES = 4
 """Images of the batch with which a network is captured."""
 
@@ -40,17 +44,26 @@ def captured(network: Deployable, shape: Sequence[int]) -> ExportedProgram:
     shapes = ({0: Dim("batch", min=1)},)
     with _quiet(), torch.no_grad():
         try:
-            return torch.export.export(network, (example,), dynamic_shapes=shapes)
+            program = torch.export.export(network, (example,), dynamic_shapes=shapes)
         except Exception:
             # A network that calls len(x) is bound to that number; read as source code it is not.
             try:
-                return torch.export.export(network, (example,), dynamic_shapes=shapes, strict=True)
+                program = torch.export.export(network, (example,), dynamic_shapes=shapes, strict=True)
             except Exception as error:
                 raise ValueError(
                     f"{type(network.network).__name__} cannot be captured by torch.export for any number of "
-                    f"images: {_first_line(error)}; what depends on the values of the images, or on their "
-                    "number as a Python number (len(x), int(x.shape[0])), must go"
+                    f"images: {_first_sentence(error)}; a branch on the values of the images, or a loop over "
+                    "the images of a batch, must be written as operations on the whole batch"
                 ) from error
+    return _bare(program)
+
+
+def _bare(program: ExportedProgram) -> ExportedProgram:
+    """The graph without where its operations came from: lines of source code, paths on this machine."""
+    for module in program.graph_module.modules():
+        for node in module.graph.nodes if isinstance(module, fx.GraphModule) else ():
+            node.meta = {key: value for key, value in node.meta.items() if key in KEPT}
+    return program
 
 
 def onnx_bytes(program: ExportedProgram, metadata: Mapping[str, str], opset: int = OPSET) -> bytes:
@@ -63,10 +76,16 @@ def onnx_bytes(program: ExportedProgram, metadata: Mapping[str, str], opset: int
 
     Raises:
         ImportError: onnx or onnxscript is missing; the message names the extra.
-        ValueError: an opset that cannot be written.
+        ValueError: an opset that cannot be written, or more weights than the file can hold.
     """
     require("export", "an ONNX file")
     check_opset(opset)
+    size = sum(each.numel() * each.element_size() for each in program.state_dict.values())
+    if size > LARGEST:
+        raise ValueError(
+            f"an ONNX file holds up to 2 GiB, the weights are {size / 2**30:.1f} GiB; the formats pt2 and "
+            "safetensors have no such limit"
+        )
     with _quiet():
         written = torch.onnx.export(
             program,
@@ -79,21 +98,20 @@ def onnx_bytes(program: ExportedProgram, metadata: Mapping[str, str], opset: int
     if written is None:
         raise ValueError("torch.onnx.export gave no program")
     model: Any = written.model_proto
+    _forget_origins(model)
     for key, value in metadata.items():
         model.metadata_props.add(key=key, value=value)
-    return model.SerializeToString()  # type: ignore[no-any-return]
+    return model.SerializeToString(deterministic=True)  # type: ignore[no-any-return]
 
 
-def check_opset(opset: int) -> None:
-    """Raise a ValueError for an opset that cannot be written."""
-    import onnx
-
-    newest = onnx.defs.onnx_opset_version()
-    if not OLDEST_OPSET <= opset <= newest:
-        raise ValueError(
-            f"opset {opset} cannot be written: torch's exporter writes {OLDEST_OPSET} and newer, onnx "
-            f"{onnx.__version__} knows up to {newest}"
-        )
+def _forget_origins(message: Any) -> None:
+    """Remove what the exporter says of where each part came from."""
+    for field, value in message.ListFields():
+        if field.name in ("metadata_props", "doc_string"):
+            message.ClearField(field.name)
+        elif field.message_type is not None:
+            for part in value if field.is_repeated else [value]:
+                _forget_origins(part)
 
 
 def pt2_bytes(program: ExportedProgram, metadata: Mapping[str, str]) -> bytes:
@@ -125,5 +143,6 @@ def _quiet() -> Iterator[None]:
                 each.setLevel(level)
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _first_sentence(error: BaseException) -> str:
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return line.partition("! ")[0].partition(". ")[0]

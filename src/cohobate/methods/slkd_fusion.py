@@ -74,7 +74,8 @@ class Fusion(nn.Module):
         Raises:
             ValueError: the networks predict different classes.
         """
-        if len({z.shape for z in logits}) > 1:
+        # Compared, not hashed: a number of images that is not known yet has no hash (torch.export).
+        if any(z.shape != logits[0].shape for z in logits):
             shapes = ", ".join(str(tuple(z.shape)) for z in logits)
             raise ValueError(f"logits of shapes {shapes} cannot be fused; all must predict the same classes")
         if self.fuse == "probabilities":

@@ -13,6 +13,36 @@ from ..config.forms import Form, Values
 from ..engine.errors import RunError
 
 
+class Int8(BaseModel):
+    """What became of a network in 8-bit integers.
+
+    Attributes:
+        choices: how it was quantised, in words.
+        calibrated_on: data and split of the images of which the ranges of its activations were taken.
+        calibration_images: how many.
+        measured_on: data and split of the images on which it was measured.
+        images: how many.
+        error, float_error: its top-1 error on them in percent, and that of the same network in floats.
+        other_labels: images for which the two predict different labels.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    choices: str
+    calibrated_on: str
+    calibration_images: int
+    measured_on: str
+    images: int
+    error: float
+    float_error: float
+    other_labels: int
+
+    @property
+    def points(self) -> float:
+        """Points of error that 8 bits cost; negative where they gain some."""
+        return self.error - self.float_error
+
+
 class About(BaseModel):
     """What an exported network was made for and from: the metadata of its file.
 
@@ -32,9 +62,10 @@ class About(BaseModel):
         parameters, macs: of one image.
         precision: in which it was trained and measured: fp32 or bf16; the file itself computes in fp32.
         cohobate, torch: versions that wrote it.
+        int8: of a file in 8-bit integers, whose error is not the one in ``errors``; else None.
     """
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
     classes: tuple[str, ...] = Field(min_length=1)
     shape: tuple[int, int, int]
@@ -59,11 +90,18 @@ class About(BaseModel):
     precision: str = "fp32"
     cohobate: str = ""
     torch: str = ""
+    int8: Int8 | None = None
 
     def to_metadata(self) -> dict[str, str]:
         """Name -> value: a text as it is, anything else as JSON."""
         record = self.model_dump(mode="json")
-        return {key: value if isinstance(value, str) else json.dumps(value) for key, value in record.items()}
+        return {
+            # A path may hold bytes that are no text.
+            key: value.encode("utf-8", "backslashreplace").decode()
+            if isinstance(value, str)
+            else json.dumps(value, allow_nan=False)
+            for key, value in record.items()
+        }
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str], path: Path | str) -> About:
@@ -76,10 +114,10 @@ class About(BaseModel):
         Raises:
             RunError: the file was not exported by cohobate, or its metadata was changed.
         """
-        texts = {name for name, field in cls.model_fields.items() if field.annotation in (str, str | None)}
-        # A plain text and JSON's null: the model of a network of one's own.
         record = {
-            key: _value(text, key in texts) for key, text in metadata.items() if key in cls.model_fields
+            key: _value(text, cls.model_fields[key].annotation)
+            for key, text in metadata.items()
+            if key in cls.model_fields
         }
         return cls.of(record, path)
 
@@ -99,20 +137,25 @@ class About(BaseModel):
                 f"{path} does not say of itself what a file exported by cohobate says: {name}: {first['msg']}"
             ) from error
         channels = about.shape[0]
-        if not channels == len(about.mean) == len(about.std) or min(about.shape) < 1:
+        wrong = not channels == len(about.mean) == len(about.std) or min(about.shape) < 1
+        if wrong or min(about.std) <= 0:
             raise RunError(
                 f"{path} says shape {about.shape}, mean {about.mean}, std {about.std}: no image has these"
             )
         return about
 
 
-def _value(text: str, is_text: bool) -> Any:
-    if is_text:
+def _value(text: str, kind: Any) -> Any:
+    """The inverse of :meth:`About.to_metadata`; what it cannot be is refused by the check of its type."""
+    if kind is str:
+        return text
+    if kind == (str | None):
+        # A plain text, and JSON's null: the model of a network of one's own.
         return None if text == "null" else text
     try:
         return json.loads(text)
-    except ValueError:
-        return text  # refused by the check of its type
+    except (ValueError, RecursionError):
+        return text
 
 
 class ExportFolder(NamedTuple):
@@ -132,6 +175,25 @@ class ExportFolder(NamedTuple):
     def int8(self) -> Path:
         """The ONNX file in int8."""
         return self.path / "model.int8.onnx"
+
+    @property
+    def config(self) -> Path:
+        """What timm and the Hugging Face hub read beside the weights of a network of timm."""
+        return self.path / "config.json"
+
+    def stage(self, number: int) -> Path:
+        """A network of a cascade, as an ONNX file."""
+        return self.path / f"stage-{number}.onnx"
+
+    @property
+    def cascade(self) -> Path:
+        """The networks of a cascade, its threshold and its classes."""
+        return self.path / "cascade.json"
+
+    @property
+    def runner(self) -> Path:
+        """What runs a cascade without PyTorch."""
+        return self.path / "cascade.py"
 
     @property
     def card(self) -> Path:
