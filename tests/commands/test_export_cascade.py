@@ -146,7 +146,7 @@ def test_it_predicts_what_the_cascade_of_the_run_predicts(run: Path, folder: Pat
     np.testing.assert_allclose(prefixes, torch.stack(sums), rtol=1e-4, atol=1e-5)
     energies = np.stack([cascade_runner.energy(each) for each in (prefixes, np.diff(prefixes, axis=0))[0]])
     used = set()
-    for threshold in (0.0, middle(run), 0.5, 0.9, math.inf):
+    for threshold in (0.0, middle(run), 0.5, 0.9, 1.0, math.inf):
         exported.threshold = own.threshold = threshold
         logits, exits = exported.predict(images)
         theirs = own.exits(x)
@@ -161,7 +161,9 @@ def test_it_predicts_what_the_cascade_of_the_run_predicts(run: Path, folder: Pat
         used |= set(exits.tolist())
         if threshold == 0:
             assert set(exits.tolist()) == {0}
-        if threshold == math.inf:
+        if threshold == 1 and energy == "added":
+            assert 1 in exits
+        elif threshold >= 1:
             assert set(exits.tolist()) == {2}
     assert used == {0, 1, 2}
 
@@ -424,10 +426,14 @@ def test_what_cannot_be_exported_so_is_refused(run: Path, capsys: pytest.Capture
     assert "no pt2: leave --format out, or give --format pt2 without --adaptive for the whole sum" in said
     said = refused(capsys, "export", "run", "--adaptive", "--readout", "S_0")
     assert "and not of its read-out S_0: give one of the two" in said
+    said = refused(capsys, "export", "run", "--adaptive", "--int8")
+    assert "networks in floats, --int8 the whole sum as one file: give one of the two" in said
     assert "--threshold has no effect without --adaptive" in refused(
         capsys, "export", "run", "--threshold", "0.5"
     )
     assert "less than or equal to 1" in refused(capsys, "export", "run", "--adaptive", "--threshold", "1.5")
+    with pytest.raises(ValueError, match="export your own without adaptive"):
+        export(run, adaptive=True, network=torch.nn.Linear(2, 2))
     with pytest.raises(ValueError, match=r"an energy in \[0, 1\].* got 1.5"):
         export(run, adaptive=True, threshold=1.5)
 

@@ -253,6 +253,23 @@ def test_a_note_where_timm_shows_something_else(capsys: pytest.CaptureFixture[st
     ]
 
 
+def test_a_run_on_padded_pictures(capsys: pytest.CaptureFixture[str]) -> None:
+    for label in ("left", "right"):
+        for number in range(12):
+            file = Path("photos/train", label, f"{number}.png")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            photo(40 + number, 30).save(file)
+    pictures = ["--data", "photos", "--image-size", "32", "--fit", "pad", "--background", "black"]
+    main(["train", "baseline", *pictures, "--model", "timm:test_resnet", "--batch-size", "8", *TRAIN[2:]])
+    capsys.readouterr()
+    main(["export", "run", "--format", "safetensors"])
+    assert "note: timm pads a picture with the mean colour, the run with black" in capsys.readouterr().out
+    network = timm.create_model("local-dir:run/export", pretrained=True)
+    shown = resolve_model_data_config(network)
+    assert (shown["crop_mode"], shown["crop_pct"], shown["input_size"]) == ("border", 1.0, (3, 32, 32))
+    assert network.pretrained_cfg["label_names"] == ["left", "right"]
+
+
 # ---------------------------------------------------------------- torchvision
 
 

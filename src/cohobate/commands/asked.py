@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from ..config.extras import require
-from ..config.forms import Form, Values, check_opset
+from ..config.forms import Form, Values
 from ..config.objects import nearest
+from ..config.opsets import check_opset
 from ..engine.errors import RunError
 from ..runs.layout import RunFolder
 from .subject import On, Weights
@@ -28,7 +29,7 @@ class Asked(NamedTuple):
         weights: of the last epoch, or of the best one on the validation split.
         readout: a predictor of the method that is not deployed; None: the deployed one.
         values: that the images have which the files take.
-        opset: of an ONNX file; None: :data:`cohobate.config.forms.OPSET`.
+        opset: of an ONNX file; None: :data:`cohobate.config.opsets.OPSET`.
         on: where the images lie on which the files are checked, if not where the run had them.
         network: of a run from Python, as it was built for it; else None, or instead of the run's.
         adaptive: whether the deployed sum is written as a cascade: its networks, and what runs them.
@@ -107,6 +108,15 @@ class Asked(NamedTuple):
                 f"--adaptive writes ONNX files and what runs them, no {other[0]}: leave --format out, or "
                 f"give --format {other[0]} without --adaptive for the whole sum"
             )
+        if self.int8:
+            raise ValueError(
+                "--adaptive writes networks in floats, --int8 the whole sum as one file: give one of the two"
+            )
+        if self.network is not None:
+            raise ValueError(
+                "adaptive writes the networks of a run that was made by name; export your own without "
+                "adaptive"
+            )
         if self.readout is not None:
             raise ValueError(
                 f"--adaptive is of the sum that the run deployed, and not of its read-out {self.readout}: "
@@ -139,7 +149,8 @@ class Asked(NamedTuple):
             )
 
     def _check_folder(self) -> None:
-        there = next(each for each in (self.folder, *self.folder.absolute().parents) if each.exists())
+        folders = (self.folder, *self.folder.absolute().parents)
+        there = next(each for each in folders if os.path.lexists(each))
         if not there.is_dir():
             raise RunError(f"{there} is a file, so the files of the export cannot lie in {self.folder}")
         if not os.access(there, os.W_OK | os.X_OK):

@@ -108,7 +108,12 @@ def run_export(asked: Asked, say: Callable[[str], None] = lambda message: None) 
 
     with doing("reading the run"):
         source = source_of(asked)
-    export = Export(asked, source, Forms(source, asked.opset), seen_by(source, asked.on, say), {}, say)
+    notes: list[str] = []
+    with doing("looking for the images of the run"):
+        seen = seen_by(source, asked.on, notes.append)
+    for note in notes:
+        say(note)
+    export = Export(asked, source, Forms(source, asked.opset), seen, {}, say)
     for producer in PRODUCERS:
         export.made.update(producer(export))
     files = {asked.folder / name: made for name, made in export.made.items()}

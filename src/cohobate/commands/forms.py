@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load
 from torch import Tensor
 
-from ..config.forms import OPSET, Form
+from ..config.forms import Form
+from ..config.opsets import OPSET
 from ..engine.checkpoint import State, state_bytes
 from ..engine.errors import RunError
 from ..inference.agreement import Agreement, agreement, all_of
@@ -28,7 +29,7 @@ class Forms:
 
     Args:
         source: what is exported.
-        opset: of an ONNX file; None: :data:`cohobate.config.forms.OPSET`.
+        opset: of an ONNX file; None: :data:`cohobate.config.opsets.OPSET`.
     """
 
     def __init__(self, source: Source, opset: int | None = None) -> None:

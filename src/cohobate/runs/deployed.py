@@ -127,8 +127,8 @@ def read_deployed(path: Path | str) -> Deployed:
         raise RunError(f"{path} is a checkpoint of training; the network is deployed.safetensors of its run")
     if facts["model"] is None and facts.get("readout"):
         raise RunError(
-            f"{path} holds the weights of {facts['readout']}, a predictor that no name builds again: export it "
-            "to ONNX, or build it, then cohobate.load_weights(network, path)"
+            f"{path} holds the weights of {facts['readout']}, a predictor that no name builds again: export "
+            "it to ONNX, or build it, then cohobate.load_weights(network, path)"
         )
     if facts["model"] is None:
         raise RunError(
