@@ -207,6 +207,7 @@ WITHOUT_TORCH = [
     (["export", "run", "--format", "pt2", "--opset", "18"], 2, "--format onnx"),
     (["export", "run", "--format", "onx"], 2, "onnx"),
     (["export", "run", "--values", "0-256"], 2, "0-255"),
+    (["export", "run", "--adaptive", "--format", "pt2"], 2, "without --adaptive"),
     (["export", "run"], 2, "does not exist"),
     (["predict", "--help"], 0, "--top-k"),
     (["predict", "run", "a.png", "--out", "a.txt"], 2, "--format"),

@@ -6,6 +6,7 @@ first moment on.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -45,6 +46,9 @@ USAGE = {
 }
 """Command -> what follows it."""
 
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+"""What is wrong where a stream leads to a disk without room, or to one that fails."""
+
 ABOUT = """\
 usage: cohobate COMMAND ...
 
@@ -76,6 +80,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         # Whoever read the output, `head` for example, has seen enough.
         _silence()
         sys.exit(1)
+    except OSError as error:
+        # Of a stream: an error that has to do with a file names it, and is of a command.
+        if error.errno not in FULL or error.filename is not None:
+            raise
+        _silence()
+        print(f"error: the output cannot be written: {error.strerror}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
@@ -113,12 +124,12 @@ def _help() -> str:
 
 
 def _silence() -> None:
-    """Send what is still to be written, at the exit of Python too, nowhere where its reader is gone."""
+    """Send what is still to be written, at exit too, nowhere where its reader is gone or its disk is full."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except BrokenPipeError:
+        except OSError:
             with suppress(OSError):
                 os.dup2(nowhere, stream.fileno())
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,13 @@ def test_train_writes_a_run_that_says_how_it_was_made(capsys: pytest.CaptureFixt
     # digits at 10 classes: the deployed network is a plain resnet8.
     assert found["parameters_trained"] == found["parameters_deployed"] == 78_042
     assert found["image_passes"] == 2 * 1280
+
+
+def test_the_command_of_a_run_can_be_typed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = ["cohobate", "train", "baseline", *QUICK, "--out", "my run"]
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/cohobate", *typed[1:]])
+    main()
+    assert shlex.split(json.loads(Path("my run/provenance.json").read_text())["command"]) == typed
 
 
 def test_run_yaml_round_trip_and_flags_win_in_any_position() -> None:

@@ -399,3 +399,24 @@ def test_a_reader_that_goes_away_ends_it_quietly() -> None:
     assert done.stdout.splitlines()[0] == "path,label,probability"
     assert done.stdout.count("\n") == 2
     assert done.stderr == ""
+
+
+def test_a_full_disk_behind_the_output_is_one_line() -> None:
+    command = [sys.executable, "-m", "cohobate.cli", "predict", NET, "pets"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "error: the output cannot be written: No space left on device\n",
+    )
+
+
+def test_an_onnx_file_without_its_libraries_names_the_extra(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("net.onnx").write_bytes(b"")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    error = refused(capsys, "predict", "net.onnx", "pets")
+    assert error == "error: an ONNX file needs onnx, onnxruntime and onnxscript; install them: " + (
+        "pip install 'cohobate[export]'\n"
+    )

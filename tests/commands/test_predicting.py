@@ -255,6 +255,8 @@ REFUSED: list[tuple[Any, Any, dict[str, Any], str]] = [
     (Gives(2), "pets", {}, "give mean, std, size; or the path of its run"),
     (Gives(2), "pets", {**KNOWN}, "give size; or the path"),
     (Gives(2), F(2, 4, 4, 3).byte(), {}, "give mean, std; or the path"),
+    (Gives(2), F(2, 4, 4, 1).byte(), {**KNOWN}, r"are uint8 \(N, H, W, 3\), got \(2, 4, 4, 1\)"),
+    (Gives(2), F(2, 4, 4, 3).byte(), {**KNOWN, "size": 5}, r"are uint8 \(N, 5, 5, 3\), got \(2, 4, 4, 3\)"),
     (Gives(2), "pets", {"mean": (0.5,), "size": 3}, r"mean \(0\.5,\) and std None go together"),
     (Gives(2), "pets", {"mean": (0.5,), "std": (0.5, 1), "size": 3}, "must have a number for each channel"),
     (Gives(2), "pets", {"mean": (0.5,), "std": (0.0,), "size": 3}, "those of std must be above 0"),

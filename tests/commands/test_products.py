@@ -120,10 +120,8 @@ def test_the_reading_is_that_of_the_training() -> None:
     ],
 )
 def test_pictures_that_cannot_be_read_so(facts: dict[str, Any], message: str) -> None:
-    _changed("run/export/model.safetensors", **facts)
-    network = opened_product(Path("run")).network
-    about = About.of(read_state(Path("run/export/model.safetensors")).facts, "x")
-    product = Product(Path("mine.safetensors"), "onnx", about, Answers, torch.device("cpu"), "fp32", network)
+    about = ABOUT.model_copy(update=facts)
+    product = Product(Path("mine.safetensors"), "safetensors", about, Answers, torch.device("cpu"), "fp32")
     with pytest.raises(ValueError, match=message):
         _ = product.reading
 
@@ -183,7 +181,7 @@ def _other_weights() -> None:
 
 DEPLOYED, WEIGHTS, ONNX = "run/deployed.safetensors", "run/export/model.safetensors", "run/export/model.onnx"
 REFUSED: list[tuple[Callable[[], Any], str, type[Exception], str]] = [
-    (lambda: None, "runn", FileNotFoundError, "runn is not there; the nearest in . are run"),
+    (lambda: None, "runn", FileNotFoundError, "runn is not there; the nearest in .: run"),
     (lambda: None, "run/export/model.onx", FileNotFoundError, "model.onnx"),
     (lambda: None, "away/further/run", FileNotFoundError, "away/further/run is not there; give the folder"),
     (lambda: None, "run/export", FileNotFoundError, f"give one of them: {ONNX}, {WEIGHTS}"),
@@ -199,6 +197,7 @@ REFUSED: list[tuple[Callable[[], Any], str, type[Exception], str]] = [
     (lambda: _cut(ONNX), ONNX, ValueError, f"{ONNX} cannot be read by onnxruntime"),
     (lambda: Path(ONNX).write_bytes(b""), ONNX, ValueError, f"{ONNX} cannot be read by onnxruntime"),
     (lambda: _changed(DEPLOYED, model=None), DEPLOYED, RunError, "cohobate.load_weights(network, path)"),
+    (lambda: _changed(WEIGHTS, model=None, readout="peer_1"), WEIGHTS, RunError, "the weights of peer_1, "),
     (lambda: _changed(DEPLOYED, mean=[0.5]), DEPLOYED, RunError, "no image has these"),
     (lambda: _changed(DEPLOYED, classes=["a"]), DEPLOYED, RunError, "does not hold the weights"),
     (lambda: _changed(DEPLOYED, model="net.py:make"), DEPLOYED, RunError, "is of the network net.py:make"),
@@ -255,3 +254,11 @@ def test_no_best_weights_without_a_validation_split() -> None:
     Path("run/result.json").write_text(json.dumps({**result, "best": None}))
     with pytest.raises(RunError, match="has no best weights, since it has no validation split"):
         opened_product(Path("run"), weights="best")
+
+
+def test_a_run_of_a_device_that_is_not_here() -> None:
+    config = yaml.safe_load(Path("run/run.yaml").read_text())
+    Path("run/run.yaml").write_text(yaml.safe_dump({**config, "device": "cuda:7"}))
+    with pytest.raises(ValueError, match=r"run was trained on cuda:7: no device .*; give --device$"):
+        opened_product(Path("run"))
+    assert opened_product(Path("run"), device="cpu").device.type == "cpu"

@@ -31,6 +31,7 @@ def test_the_batches_are_those_of_the_readable_pictures() -> None:
     assert [rows for rows, _ in found] == [[1, 2, 3, 4], [10, 11, 12, 14], [15, 16, 17, 18]]
     for rows, x in found:
         assert x.flatten().tolist() == rows
+    assert [len(rows) for rows, _ in batches(pieces, 2, lambda row, why: None)] == [2] * 6
     assert [len(rows) for rows, _ in batches(pieces, 5, lambda row, why: None)] == [5, 5, 2]
     assert [len(rows) for rows, _ in batches(pieces, 100, lambda row, why: None)] == [12]
     assert list(batches([], 3, lambda row, why: None)) == []

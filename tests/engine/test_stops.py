@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from zoo import StopAfter, seeded, toy, trainer
 
 import cohobate.engine.checkpoint as checkpoint
 from cohobate.core import Batch, Frozen
-from cohobate.engine.checkpoint import State, Store, read_state, write_bytes, write_state
+from cohobate.engine.checkpoint import State, Store, read_state, write_all, write_bytes, write_state
 from cohobate.engine.errors import NonFiniteLoss, RunError, Stopped
 from cohobate.methods.distillation import Distillation
 from cohobate.methods.kd import KD
@@ -95,6 +96,47 @@ def test_unwritable_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(RunError, match=r"cannot write .*file/run.yaml.*: (Not a directory|File exists)"):
         write_bytes(tmp_path / "file" / "run.yaml", b"")
+
+
+def test_several_files_are_written_together_or_none_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = tmp_path / "one", tmp_path / "new" / "two"
+    one.write_bytes(b"before")
+    real, left = os.fsync, [1]
+
+    def full(handle: int) -> None:
+        if not left:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        left.pop()
+        real(handle)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(RunError, match=r"cannot write .*new/two .* No space left .* saved before are"):
+            write_all({one: b"1", two: b"2"})
+    assert one.read_bytes() == b"before"
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["new", "one"]
+    write_all({one: b"1", two: b"2"})
+    assert (one.read_bytes(), two.read_bytes()) == (b"1", b"2")
+    write_all({})
+    with pytest.raises(RunError, match=r"cannot write .*new .*Is a directory"):
+        write_all({one: b"3", two.parent: b""})
+    assert one.read_bytes() == b"1"
+
+
+def test_a_renaming_that_fails_names_what_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        if target.name == "two":
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    with pytest.raises(RunError, match=r"cannot write .*two .* but .*one, written anew, are intact"):
+        write_all({tmp_path / "one": b"1", tmp_path / "two": b"2"})
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
 
 
 def test_truncated_checkpoint_falls_back_to_the_one_before(

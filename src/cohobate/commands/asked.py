@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from ..config.extras import require
-from ..config.forms import Form, Values, check_opset
+from ..config.forms import Form, Values
 from ..config.objects import nearest
+from ..config.opsets import check_opset
 from ..engine.errors import RunError
 from ..runs.layout import RunFolder
 from .subject import On, Weights
@@ -28,9 +29,11 @@ class Asked(NamedTuple):
         weights: of the last epoch, or of the best one on the validation split.
         readout: a predictor of the method that is not deployed; None: the deployed one.
         values: that the images have which the files take.
-        opset: of an ONNX file; None: :data:`cohobate.config.forms.OPSET`.
+        opset: of an ONNX file; None: :data:`cohobate.config.opsets.OPSET`.
         on: where the images lie on which the files are checked, if not where the run had them.
         network: of a run from Python, as it was built for it; else None, or instead of the run's.
+        adaptive: whether the deployed sum is written as a cascade: its networks, and what runs them.
+        threshold: of the cascade, an energy in [0, 1] or math.inf; None: the stored one.
         int8: whether an ONNX file in 8-bit integers is wanted too.
         calibration_images: that set the ranges of its activations; None: 500.
     """
@@ -44,6 +47,8 @@ class Asked(NamedTuple):
     opset: int | None = None
     on: On = On()
     network: nn.Module | None = None
+    adaptive: bool = False
+    threshold: float | None = None
     int8: bool = False
     calibration_images: int | None = None
 
@@ -62,6 +67,7 @@ class Asked(NamedTuple):
             RunError: the run has not finished, or has no such weights; the folder of the files cannot be one.
         """
         self._check_names()
+        self._check_cascade()
         self._check_run()
         self._check_folder()
         if self.int8:
@@ -92,6 +98,31 @@ class Asked(NamedTuple):
         if self.calibration_images is not None and self.calibration_images < 1:
             raise ValueError(f"--calibration-images must be 1 or more, got {self.calibration_images}")
 
+    def _check_cascade(self) -> None:
+        if self.threshold is not None and not self.adaptive:
+            raise ValueError("--threshold has no effect without --adaptive: give it, or leave it out")
+        if not self.adaptive:
+            return
+        if other := [form for form in self.forms if form != "onnx"]:
+            raise ValueError(
+                f"--adaptive writes ONNX files and what runs them, no {other[0]}: leave --format out, or "
+                f"give --format {other[0]} without --adaptive for the whole sum"
+            )
+        if self.int8:
+            raise ValueError(
+                "--adaptive writes networks in floats, --int8 the whole sum as one file: give one of the two"
+            )
+        if self.network is not None:
+            raise ValueError(
+                "adaptive writes the networks of a run that was made by name; export your own without "
+                "adaptive"
+            )
+        if self.readout is not None:
+            raise ValueError(
+                f"--adaptive is of the sum that the run deployed, and not of its read-out {self.readout}: "
+                "give one of the two"
+            )
+
     def _check_run(self) -> None:
         from ..runs.finding import made_from_python
         from ..runs.reading import read_run, require_finished
@@ -118,7 +149,8 @@ class Asked(NamedTuple):
             )
 
     def _check_folder(self) -> None:
-        there = next(each for each in (self.folder, *self.folder.absolute().parents) if each.exists())
+        folders = (self.folder, *self.folder.absolute().parents)
+        there = next(each for each in folders if os.path.lexists(each))
         if not there.is_dir():
             raise RunError(f"{there} is a file, so the files of the export cannot lie in {self.folder}")
         if not os.access(there, os.W_OK | os.X_OK):

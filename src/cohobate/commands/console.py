@@ -28,6 +28,8 @@ def show(output: RenderableType) -> None:
 def doing(what: str) -> Iterator[None]:
     """Say on a terminal what takes its time, for as long as it does; elsewhere nothing.
 
+    Nothing is to be printed meanwhile.
+
     Args:
         what: the work, whose end cannot be foreseen: ``capturing the network``.
     """

@@ -53,6 +53,8 @@ def export(
     network: nn.Module | None = None,
     data: str | Dataset | None = None,
     data_root: Path | str | None = None,
+    adaptive: bool = False,
+    threshold: float | None = None,
     int8: bool = False,
     calibration_images: int | None = None,
     say: Callable[[str], None] = lambda message: None,
@@ -71,6 +73,9 @@ def export(
             weights and is exported. It may also stand for a network of a run that is built by name.
         data: images to check the files on, as ``--data``, or in memory; by default those of the run.
         data_root: where they are now, if they have moved.
+        adaptive: whether the deployed sum is written as a cascade: its networks as ONNX files, and a runner
+            that needs NumPy and onnxruntime only.
+        threshold: of the cascade, an energy in [0, 1] or math.inf; by default the stored one.
         int8: write ``model.int8.onnx`` too, an ONNX file in 8-bit integers, measured beside the one in
             floats.
         calibration_images: of the validation split, which set the ranges of its activations; by default 500.
@@ -87,7 +92,9 @@ def export(
     on = On(named, None if data_root is None else Path(data_root), dataset=given)
     where, each = None if out is None else Path(out), (forms,) if isinstance(forms, str) else tuple(forms)
     asked = Asked(Path(run), each, where, weights, readout, values, opset, on, network)  # type: ignore[arg-type]
-    return run_export(asked._replace(int8=int8, calibration_images=calibration_images), say)
+    more = {"adaptive": adaptive, "threshold": threshold}
+    more |= {"int8": int8, "calibration_images": calibration_images}
+    return run_export(asked._replace(**more), say)  # type: ignore[arg-type]
 
 
 def run_export(asked: Asked, say: Callable[[str], None] = lambda message: None) -> list[Written]:
@@ -101,7 +108,12 @@ def run_export(asked: Asked, say: Callable[[str], None] = lambda message: None) 
 
     with doing("reading the run"):
         source = source_of(asked)
-    export = Export(asked, source, Forms(source, asked.opset), seen_by(source, asked.on, say), {}, say)
+    notes: list[str] = []
+    with doing("looking for the images of the run"):
+        seen = seen_by(source, asked.on, notes.append)
+    for note in notes:
+        say(note)
+    export = Export(asked, source, Forms(source, asked.opset), seen, {}, say)
     for producer in PRODUCERS:
         export.made.update(producer(export))
     files = {asked.folder / name: made for name, made in export.made.items()}
@@ -157,6 +169,19 @@ class Command(Group):
     data_root: Path | None = Field(
         None, description="Folder with the files of the named data sets; by default that of the run."
     )
+    adaptive: bool = Field(
+        False,
+        description="Write the deployed sum of networks (reskd, ensemble, trained_together) as a cascade, "
+        "which images leave early: a file for each network, and a runner that needs NumPy and onnxruntime "
+        "only.",
+    )
+    threshold: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Threshold of the cascade: an image leaves once its energy is above it; by default the "
+        "stored one.",
+    )
     int8: bool = Field(
         False,
         description="Write model.int8.onnx too: 8-bit integers, calibrated on validation images; its error "
@@ -178,6 +203,8 @@ class Command(Group):
             self.values,
             self.opset,
             On(self.data, self.data_root),
+            adaptive=self.adaptive,
+            threshold=self.threshold,
             int8=self.int8,
             calibration_images=self.calibration_images,
         )

@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load
 from torch import Tensor
 
-from ..config.forms import OPSET, Form
+from ..config.forms import Form
+from ..config.opsets import OPSET
 from ..engine.checkpoint import State, state_bytes
 from ..engine.errors import RunError
 from ..inference.agreement import Agreement, agreement, all_of
@@ -28,7 +29,7 @@ class Forms:
 
     Args:
         source: what is exported.
-        opset: of an ONNX file; None: :data:`cohobate.config.forms.OPSET`.
+        opset: of an ONNX file; None: :data:`cohobate.config.opsets.OPSET`.
     """
 
     def __init__(self, source: Source, opset: int | None = None) -> None:
@@ -63,7 +64,8 @@ class Forms:
         facts: dict[str, Any] = source.about.model_dump(mode="json")
         if source.found:
             facts["found"] = dict(source.found)
-        return state_bytes(State(self.source.network.state_dict(), facts))
+        # "format" is what the libraries of the Hugging Face hub look for.
+        return state_bytes(State(self.source.network.state_dict(), facts), format="pt")
 
     def checked(self, form: Form, data: bytes, images: Tensor) -> Agreement | None:
         """The file, read back, compared with the network; None for weights, which are equal bit by bit.

@@ -58,7 +58,9 @@ Producer = Callable[[Export], Mapping[str, Made]]
 
 def networks(export: Export) -> dict[str, Made]:
     """The network in each form that was asked for."""
-    made = {}
+    made: dict[str, Made] = {}
+    if export.asked.adaptive:
+        return made
     for form in export.asked.forms:
         with doing(f"writing the network as {form}"):
             data = export.forms.written(form)

@@ -92,7 +92,13 @@ def _of_run(path: Path, weights: Weights, device: str | None, adaptive: bool) ->
             "precision": config.precision,
         }
     )
-    return _in_torch(path, "run", of.deployed, about, device or config.device, adaptive, of)
+    try:
+        place = pick_device(device or config.device)
+    except ValueError as error:
+        if device is not None:
+            raise
+        raise ValueError(f"{shown(path)} was trained on {config.device}: {error}; give --device") from error
+    return _in_torch(path, "run", of.deployed, about, place, adaptive, of)
 
 
 def _of_weights(path: Path, device: str | None, adaptive: bool) -> Product:
@@ -106,7 +112,7 @@ def _of_weights(path: Path, device: str | None, adaptive: bool) -> Product:
                 f"{shown(path)} is of the network {name}, which is none of cohobate's: if code of your own "
                 "makes it, give its run, or export it to ONNX there; a file does not decide which code is run"
             )
-    return _in_torch(path, "safetensors", deployed, about, device or "auto", adaptive)
+    return _in_torch(path, "safetensors", deployed, about, pick_device(device or "auto"), adaptive)
 
 
 def _about(deployed: Deployed) -> About:
@@ -122,11 +128,10 @@ def _in_torch(
     form: Kind,
     deployed: Deployed,
     about: About,
-    device: str,
+    place: torch.device,
     adaptive: bool,
     run: Opened | None = None,
 ) -> Product:
-    place = pick_device(device)
     try:
         network: nn.Module = (
             load(deployed.path, adaptive=True)

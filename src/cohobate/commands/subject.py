@@ -206,7 +206,9 @@ def _dataset(
     if dataset is None:
         path = Path(config.data).expanduser()
         folder = config.data not in SETS and path.is_dir() and not sets_in(path)
-        side = {"image_size": deployed.shape[1]} if folder else {}
+        as_pictures = {"image_size": deployed.shape[1]}
+        # What says how pictures of a folder are read is refused for other data.
+        side = as_pictures if folder else {"image_size": None, "fit": "crop", "background": "white"}
         whole = {"val_fraction": 0.0, "train_images": None, **side}
         dataset = read_data(config.model_copy(update=whole))
         say(f"note: {config.data} does not hold the images that the run was trained on, or no longer")

@@ -7,6 +7,7 @@ damaged.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Mapping
@@ -47,32 +48,40 @@ def write_all(files: Mapping[Path, bytes]) -> None:
     """Write several files: all of them complete under temporary names before the first is renamed.
 
     Raises:
-        RunError: as :func:`write_bytes`; then none of them is written.
+        RunError: as :func:`write_bytes`; then none of them is written. Should a renaming itself fail, the
+            message names the files that are new by then; each is complete.
     """
-    if not files:
-        return
     temporary = {path: path.with_name(path.name + ".tmp") for path in files}
-    path = next(iter(files))
+    renamed: list[str] = []
+    path = Path()
     try:
         for path, data in files.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary[path].open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            _write_synced(path, temporary[path], data)
         for path in files:
             temporary[path].replace(path)
+            renamed.append(str(path))
         for folder in dict.fromkeys(path.parent for path in files):
             _sync_folder(folder)
     except OSError as error:
         for each in temporary.values():
             with suppress(OSError):
                 each.unlink()
+        new = f" but {', '.join(renamed)}, written anew," if renamed else ""
         raise RunError(
             f"cannot write {path} ({len(files[path]) / 2**20:.1f} MiB): {error.strerror}; "
-            "files saved before are intact: make room or make the folder writable, then run the same "
+            f"files saved before{new} are intact: make room or make the folder writable, then run the same "
             "command again"
         ) from error
+
+
+def _write_synced(path: Path, temporary: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:
@@ -92,10 +101,10 @@ def write_state(path: Path, state: State) -> None:
     write_bytes(path, state_bytes(state))
 
 
-def state_bytes(state: State) -> bytes:
-    """The content of a file of a state."""
+def state_bytes(state: State, **metadata: str) -> bytes:
+    """The content of a file of a state, with more metadata in its header for other readers."""
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in state.tensors.items()}
-    return save(tensors, {"facts": json.dumps(state.facts)})
+    return save(tensors, {**metadata, "facts": json.dumps(state.facts)})
 
 
 def read_state(path: Path) -> State:

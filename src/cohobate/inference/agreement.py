@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..config.words import count
+
 TIE = 1e-4
 """Two logits that are closer are a tie: which is larger may be decided by rounding."""
 ROUNDING = 1e-3
@@ -38,13 +40,16 @@ class Agreement(NamedTuple):
         return near and self.other_labels == self.ties
 
     def __str__(self) -> str:
-        labels = "all labels equal" if not self.other_labels else f"{self.other_labels} other labels"
-        tied = f" ({self.ties} of them ties)" if self.other_labels else ""
-        return f"{self.images} images, largest difference of a logit {self.difference:.1e}, {labels}{tied}"
+        labels = "all labels equal"
+        if self.other_labels:
+            labels = f"{count(self.other_labels, 'other label')}, {self.ties} of them tied"
+        images = count(self.images, "image")
+        return f"{images}, largest difference of a logit {self.difference:.1e}, {labels}"
 
 
 def agreement(one: Tensor, two: Tensor) -> Agreement:
     """Of logits (N, K) each; an infinite difference where one of them is not finite."""
+    one, two = one.detach(), two.detach()
     difference = (one.double() - two.double()).abs().nan_to_num(nan=torch.inf)
     other = one.argmax(dim=1) != two.argmax(dim=1)
     best = one.topk(min(2, one.shape[1]), dim=1).values

@@ -15,7 +15,7 @@ from torch import fx
 from torch.export import Dim, ExportedProgram
 
 from ..config.extras import require
-from ..config.forms import OPSET, check_opset
+from ..config.opsets import OPSET, check_opset
 from .deployable import Deployable
 
 INPUT, OUTPUT = "images", "logits"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,7 @@ def _listed(arrays: list[Any]) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """Of onnxruntime's message, what follows its code and its name of the file."""
+    """Of onnxruntime's message, what follows its code, its name of the file and the line of its source."""
     text = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return text.rpartition(" : ")[2] or text
+    reason = re.sub(r"^/\S+:\d+ .*?\) (?=[A-Z])", "", text.rpartition(" : ")[2])
+    return reason.strip(" .") or text

@@ -177,6 +177,25 @@ class ExportFolder(NamedTuple):
         return self.path / "model.int8.onnx"
 
     @property
+    def config(self) -> Path:
+        """What timm and the Hugging Face hub read beside the weights of a network of timm."""
+        return self.path / "config.json"
+
+    def stage(self, number: int) -> Path:
+        """A network of a cascade, as an ONNX file."""
+        return self.path / f"stage-{number}.onnx"
+
+    @property
+    def cascade(self) -> Path:
+        """The networks of a cascade, its threshold and its classes."""
+        return self.path / "cascade.json"
+
+    @property
+    def runner(self) -> Path:
+        """What runs a cascade without PyTorch."""
+        return self.path / "cascade.py"
+
+    @property
     def card(self) -> Path:
         """The model card."""
         return self.path / "README.md"
