@@ -209,7 +209,7 @@ def test_a_run_on_a_gpu_in_bf16_is_exported_on_the_cpu_in_fp32(dml: Path) -> Non
     changed = text.replace("device: cpu", "device: cuda").replace("precision: fp32", "precision: bf16")
     assert changed.count("device: cuda") == changed.count("precision: bf16") == 1
     Path("run/run.yaml").write_text(changed)
-    (written,) = cohobate.export("run", "pt2", readout="peer_1")
+    (written,) = cohobate.export("run", "pt2", readout="peer_2")
     extra = {METADATA: ""}
     program = torch.export.load(str(written.path), extra_files=extra)
     assert {tensor.dtype for tensor in program.state_dict.values()} == {torch.float32, torch.int64}
@@ -332,7 +332,7 @@ def test_a_network_of_ones_own_gets_the_weights(python_run: tuple[Path, nn.Modul
 
 def test_other_images_in_memory_are_said_to_be_others(python_run: tuple[Path, nn.Module]) -> None:
     mine, notes = cohobate.adapt(HandWritten(), shape=(3, SIZE, SIZE)), list[str]()
-    x, y = np.zeros((6, SIZE, SIZE, 3), np.uint8), np.arange(6) % CLASSES
+    x, y = np.zeros((80, SIZE, SIZE, 3), np.uint8), np.arange(80) % CLASSES
     data = cohobate.arrays(x, y, name="mine")
     cohobate.export(python_run[0], "safetensors", "out", network=mine, data=data, say=notes.append)
     assert notes[0] == "note: mine does not hold the images that the run was trained on"
