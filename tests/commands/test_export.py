@@ -195,7 +195,7 @@ def test_a_sum_keeps_its_threshold_and_its_first_network_has_none(reskd: Path) -
 
 
 def test_weights_of_the_best_epoch(baseline: Path) -> None:
-    (written,) = cohobate.export(baseline, ["safetensors"], "best", weights="best")
+    (written,) = cohobate.export(baseline, ["safetensors", "safetensors"], "best", weights="best")
     state = read_state(written.path)
     best = read_state(baseline / "deployed-best.safetensors")
     assert all(torch.equal(state.tensors[key], best.tensors[key]) for key in best.tensors)

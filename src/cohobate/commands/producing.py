@@ -59,7 +59,7 @@ Producer = Callable[[Export], Mapping[str, Made]]
 def networks(export: Export) -> dict[str, Made]:
     """The network in each form that was asked for."""
     made = {}
-    for form in export.asked.forms:
+    for form in dict.fromkeys(export.asked.forms):
         with doing(f"writing the network as {form}"):
             data = export.forms.written(form)
         with doing(f"comparing the {form} file with the network"):
