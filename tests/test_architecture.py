@@ -207,17 +207,22 @@ WITHOUT_TORCH = [
     (["export", "run", "--format", "pt2", "--opset", "18"], 2, "--format onnx"),
     (["export", "run", "--format", "onx"], 2, "onnx"),
     (["export", "run", "--values", "0-256"], 2, "0-255"),
+    (["export", "run", "--adaptive", "--format", "pt2"], 2, "without --adaptive"),
     (["export", "run"], 2, "does not exist"),
+    (["predict", "--help"], 0, "--top-k"),
+    (["predict", "run", "a.png", "--out", "a.txt"], 2, "--format"),
     (["report", "--help"], 0, "folder"),
     (["attention", "--help"], 0, "--epochs"),
     (["residuals", "--help"], 0, "--gi-images"),
     (["inspect", "--help"], 0, "--classes"),
+    (["doctor", "--help"], 0, "--data-root"),
     (["train", "kd", "--temprature", "3"], 2, "--temperature"),
     (["train", "kd", "--temperature", "-1"], 2, "greater than 0"),
     (["train", "kd", "--temperature", "8..0"], 2, "both ends"),
     (["train", "kdd"], 2, "kd"),
     (["compare", "--lr", "-1"], 2, "greater than 0"),
     (["trian", "kd"], 2, "train"),
+    (["doctor", "--format", "xml"], 2, "json"),
 ]
 """Command line, its exit status, and a word of what it prints."""
 

@@ -10,7 +10,9 @@ from documented import commands, options_of
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-PARSED_ALIKE = {"train", "compare", "sweep", "evaluate", "attention", "residuals"}
+PARSED_ALIKE = {
+    *("train", "compare", "sweep", "evaluate", "attention", "residuals", "predict", "export"),
+}
 CASES = [
     (page.name, words)
     for page in PAGES

@@ -6,6 +6,7 @@ first moment on.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -16,12 +17,14 @@ COMMANDS = {
     "compare": "compare",
     "sweep": "sweep",
     "evaluate": "evaluate",
+    "predict": "predict",
     "export": "export",
     "report": "report",
     "attention": "attention",
     "residuals": "residuals",
     "inspect": "inspect",
     "list": "listing",
+    "doctor": "doctor",
 }
 """Command -> its file in ``commands/``, whose ``main`` takes what follows the command."""
 
@@ -30,14 +33,19 @@ USAGE = {
     "compare": "METHOD ...",
     "sweep": "METHOD --OPTION V1,V2,... ...",
     "evaluate": "RUN",
+    "predict": "RUN|FILE IMAGES|FOLDER ...",
     "export": "RUN",
     "report": "RUN ...",
     "attention": "RUN",
     "residuals": "RUN ...",
     "inspect": "MODEL",
     "list": "methods|models|data|setups",
+    "doctor": "[--data-root FOLDER]",
 }
 """Command -> what follows it."""
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+"""What is wrong where a stream leads to a disk without room, or to one that fails."""
 
 ABOUT = """\
 usage: cohobate COMMAND ...
@@ -70,6 +78,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         # Whoever read the output, `head` for example, has seen enough.
         _silence()
         sys.exit(1)
+    except OSError as error:
+        # Of a stream: an error that has to do with a file names it, and is of a command.
+        if error.errno not in FULL or error.filename is not None:
+            raise
+        _silence()
+        print(f"error: the output cannot be written: {error.strerror}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
@@ -107,12 +122,12 @@ def _help() -> str:
 
 
 def _silence() -> None:
-    """Send what is still to be written, at the exit of Python too, nowhere where its reader is gone."""
+    """Send what is still to be written, at exit too, nowhere where its reader is gone or its disk is full."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except BrokenPipeError:
+        except OSError:
             with suppress(OSError):
                 os.dup2(nowhere, stream.fileno())
 

@@ -32,6 +32,7 @@ import numpy as np
 
 from cohobate.data.arrays import arrays
 from cohobate.data.dataset import Dataset
+from cohobate.data.sets import Whereabouts
 
 
 def load(root: Path) -> Dataset:
@@ -41,6 +42,10 @@ def load(root: Path) -> Dataset:
 
 def is_in(folder: Path) -> bool:
     return (folder / "stripes.txt").is_file()
+
+
+def whereabouts(root: Path) -> Whereabouts:
+    return Whereabouts("stripes.txt", root / "stripes.txt", {}, ())
 """
 
 
@@ -71,6 +76,7 @@ def test_the_file_of_every_set_offers_what_the_list_needs(name: str, tmp_path: P
     assert len(SETS[name].splitlines()) == 1
     assert callable(source(name).load)
     assert source(name).is_in(tmp_path) is False
+    assert source(name).whereabouts(tmp_path).looked_for
 
 
 def test_the_list_is_read_without_torch() -> None:
@@ -237,6 +243,33 @@ def test_other_checksums_and_missing_batches_are_noted(cifar10: Path) -> None:
     )
     others = "data_batch_1, data_batch_2, data_batch_4, data_batch_5, batches.meta"
     assert dataset.notes[2:] == (f"md5 differs from the published one: {others}",)
+
+
+def test_whereabouts_are_told_by_names_and_sizes_alone(cifar10: Path, tmp_path: Path) -> None:
+    folder = cifar10 / "cifar-10-batches-py"
+    found = source("cifar10").whereabouts(cifar10)
+    assert (found.place, found.lacking) == (folder, ())
+    assert found.files == {path.name: path.stat().st_size for path in folder.iterdir()}
+    assert len(found.files) == 7
+    for name in found.files:
+        (folder / name).write_bytes(b"rubbish")
+    (folder / "data_batch_3").unlink()
+    found = source("cifar10").whereabouts(folder)
+    assert (found.place, found.lacking) == (folder, ("data_batch_3",))
+    assert sum(found.files.values()) == 6 * len("rubbish"), "nothing is read"
+    (tmp_path / "cifar-10-binary.tar.gz").write_bytes(b"rubbish")
+    found = source("cifar10").whereabouts(tmp_path)
+    assert found[1:] == (tmp_path / "cifar-10-binary.tar.gz", {"cifar-10-binary.tar.gz": 7}, ())
+    assert source("cifar100").whereabouts(tmp_path)[1:] == (None, {}, ())
+    assert "cifar-100-python.tar.gz" in source("cifar100").whereabouts(tmp_path).looked_for
+
+
+def test_the_digits_come_with_their_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = source("digits").whereabouts(tmp_path).place
+    assert place is not None
+    assert place.stat().st_size > 10_000
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    assert source("digits").whereabouts(tmp_path).place is None
 
 
 def test_nothing_found_says_where_it_looked_and_for_what(tmp_path: Path) -> None:

@@ -32,6 +32,10 @@ class Asked(NamedTuple):
         opset: of an ONNX file; None: :data:`cohobate.config.opsets.OPSET`.
         on: where the images lie on which the files are checked, if not where the run had them.
         network: of a run from Python, as it was built for it; else None, or instead of the run's.
+        adaptive: whether the deployed sum is written as a cascade: its networks, and what runs them.
+        threshold: of the cascade, an energy in [0, 1] or math.inf; None: the stored one.
+        int8: whether an ONNX file in 8-bit integers is wanted too.
+        calibration_images: that set the ranges of its activations; None: 500.
     """
 
     run: Path
@@ -43,6 +47,10 @@ class Asked(NamedTuple):
     opset: int | None = None
     on: On = On()
     network: nn.Module | None = None
+    adaptive: bool = False
+    threshold: float | None = None
+    int8: bool = False
+    calibration_images: int | None = None
 
     @property
     def folder(self) -> Path:
@@ -59,12 +67,15 @@ class Asked(NamedTuple):
             RunError: the run has not finished, or has no such weights; the folder of the files cannot be one.
         """
         self._check_names()
+        self._check_cascade()
         self._check_run()
         self._check_folder()
+        if self.int8:
+            require("export", "--int8")
         if "onnx" in self.forms:
             require_onnx()
-            if self.opset is not None:
-                check_opset(self.opset)
+        if self.opset is not None:
+            check_opset(self.opset)
 
     def _check_names(self) -> None:
         for what, given, kind in (
@@ -80,8 +91,37 @@ class Asked(NamedTuple):
                 )
         if not self.forms:
             raise ValueError(f"no format is given; there are {', '.join(get_args(Form))}")
-        if self.opset is not None and "onnx" not in self.forms:
+        if self.opset is not None and "onnx" not in self.forms and not self.int8:
             raise ValueError("--opset has no effect without --format onnx: give it, or leave it out")
+        if self.calibration_images is not None and not self.int8:
+            raise ValueError("--calibration-images has no effect without --int8: give it, or leave it out")
+        if self.calibration_images is not None and self.calibration_images < 1:
+            raise ValueError(f"--calibration-images must be 1 or more, got {self.calibration_images}")
+
+    def _check_cascade(self) -> None:
+        if self.threshold is not None and not self.adaptive:
+            raise ValueError("--threshold has no effect without --adaptive: give it, or leave it out")
+        if not self.adaptive:
+            return
+        if other := [form for form in self.forms if form != "onnx"]:
+            raise ValueError(
+                f"--adaptive writes ONNX files and what runs them, no {other[0]}: leave --format out, or "
+                f"give --format {other[0]} without --adaptive for the whole sum"
+            )
+        if self.int8:
+            raise ValueError(
+                "--adaptive writes networks in floats, --int8 the whole sum as one file: give one of the two"
+            )
+        if self.network is not None:
+            raise ValueError(
+                "adaptive writes the networks of a run that was made by name; export your own without "
+                "adaptive"
+            )
+        if self.readout is not None:
+            raise ValueError(
+                f"--adaptive is of the sum that the run deployed, and not of its read-out {self.readout}: "
+                "give one of the two"
+            )
 
     def _check_run(self) -> None:
         from ..runs.finding import made_from_python

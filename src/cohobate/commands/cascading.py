@@ -38,8 +38,12 @@ class Left(NamedTuple):
     @property
     def shares(self) -> tuple[float, ...]:
         """Share of the images that left after each network."""
-        left = torch.bincount(self.exits, minlength=self.networks)
-        return tuple((left.double() / len(self.exits)).tolist())
+        return shares(self.exits, self.networks)
+
+
+def shares(exits: Tensor, networks: int) -> tuple[float, ...]:
+    """Share of the images that left after each of so many networks; (N,) of their numbers."""
+    return tuple((torch.bincount(exits, minlength=networks).double() / len(exits)).tolist())
 
 
 def left(
@@ -75,12 +79,7 @@ def left(
 
 def _moved(cascade: Cascade, ran: Left, sums: Tensor, near: float) -> int:
     """How many images left elsewhere by rounding."""
-    threshold = cascade.threshold
-    there, low, high = (
-        exits_at(sums, math.inf if at > 1 else max(at, 0.0), energy=cascade.energy)
-        for at in (threshold, threshold - near, threshold + near)
-    )
-    wrong = (ran.exits < low) | (ran.exits > high)
+    wrong, moved = elsewhere(cascade, ran.exits, sums, near)
     expected = sums[ran.exits, torch.arange(len(ran.exits))]
     wrong |= (ran.logits - expected).abs().amax(dim=1) > near * max(1.0, float(sums.abs().max()))
     if wrong.any():
@@ -89,4 +88,24 @@ def _moved(cascade: Cascade, ran: Left, sums: Tensor, near: float) -> int:
             "logits say, by more than rounding: one of its networks looks at other images of the batch, or "
             "draws random numbers; such networks cannot be left early"
         )
-    return int((ran.exits != there).sum())
+    return moved
+
+
+def elsewhere(cascade: Cascade, exits: Tensor, sums: Tensor, near: float) -> tuple[Tensor, int]:
+    """The images that leave elsewhere than their logits say.
+
+    Args:
+        cascade: whose threshold it is.
+        exits: (N,), the network after which each image left.
+        sums: (n + 1, N, K), its logits of S_0, S_1 ... S_n.
+        near: how far rounding takes an energy from the threshold.
+
+    Returns:
+        Which do so by more than rounding, (N,), and how many do so at all.
+    """
+    threshold = cascade.threshold
+    there, low, high = (
+        exits_at(sums, math.inf if at > 1 else max(at, 0.0), energy=cascade.energy)
+        for at in (threshold, threshold - near, threshold + near)
+    )
+    return (exits < low) | (exits > high), int((exits != there).sum())

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+WIDTH = 120
+"""Columns of a file or a pipe, which has no width of its own."""
 
 
 def show(output: RenderableType) -> None:
@@ -16,7 +20,7 @@ def show(output: RenderableType) -> None:
 
     console = Console(markup=False, emoji=False)
     # A file or a pipe has no width of its own: nothing need be cut there.
-    console.width = console.width if console.is_terminal else max(console.width, 120)
+    console.width = console.width if console.is_terminal else max(console.width, WIDTH)
     console.print(output)
 
 
@@ -38,3 +42,12 @@ def doing(what: str) -> Iterator[None]:
         return
     with console.status(Text(f"{what} ...")):
         yield
+
+
+def text_of(output: RenderableType) -> str:
+    """The same as text for a file."""
+    from rich.console import Console
+
+    console = Console(markup=False, emoji=False, file=io.StringIO(), width=WIDTH)
+    console.print(output)
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]

@@ -53,6 +53,10 @@ def export(
     network: nn.Module | None = None,
     data: str | Path | Dataset | None = None,
     data_root: Path | str | None = None,
+    adaptive: bool = False,
+    threshold: float | None = None,
+    int8: bool = False,
+    calibration_images: int | None = None,
     say: Callable[[str], None] = lambda message: None,
 ) -> list[Written]:
     """Write the network of a finished run in each form; each file is compared with the network first.
@@ -69,6 +73,12 @@ def export(
             weights and is exported. It may also stand for a network of a run that is built by name.
         data: images to check the files on, as ``--data``, or in memory; by default those of the run.
         data_root: where they are now, if they have moved.
+        adaptive: whether the deployed sum is written as a cascade: its networks as ONNX files, and a runner
+            that needs NumPy and onnxruntime only.
+        threshold: of the cascade, an energy in [0, 1] or math.inf; by default the stored one.
+        int8: write ``model.int8.onnx`` too, an ONNX file in 8-bit integers, measured beside the one in
+            floats.
+        calibration_images: of the validation split, which set the ranges of its activations; by default 500.
         say: prints a note.
 
     Raises:
@@ -82,7 +92,10 @@ def export(
     on = On(named, None if data_root is None else Path(data_root), dataset=given)
     where = None if out is None else Path(out)
     each: Sequence[Form] = (forms,) if isinstance(forms, str) else tuple(forms)
-    return run_export(Asked(Path(run), each, where, weights, readout, values, opset, on, network), say)
+    asked = Asked(Path(run), each, where, weights, readout, values, opset, on, network)
+    more = {"adaptive": adaptive, "threshold": threshold}
+    more |= {"int8": int8, "calibration_images": calibration_images}
+    return run_export(asked._replace(**more), say)  # type: ignore[arg-type]
 
 
 def run_export(asked: Asked, say: Callable[[str], None] = lambda message: None) -> list[Written]:
@@ -91,7 +104,8 @@ def run_export(asked: Asked, say: Callable[[str], None] = lambda message: None) 
     from ..engine.checkpoint import write_all
     from .exporting import seen_by, source_of
     from .forms import Forms
-    from .producing import PRODUCERS, Export
+    from .producers import PRODUCERS
+    from .producing import Export
 
     with doing("reading the run"):
         source = source_of(asked)
@@ -156,6 +170,27 @@ class Command(Group):
     data_root: Path | None = Field(
         None, description="Folder with the files of the named data sets; by default that of the run."
     )
+    adaptive: bool = Field(
+        False,
+        description="Write the deployed sum of networks (reskd, ensemble, trained_together) as a cascade, "
+        "which images leave early: a file for each network, and a runner that needs NumPy and onnxruntime "
+        "only.",
+    )
+    threshold: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Threshold of the cascade: an image leaves once its energy is above it; by default the "
+        "stored one.",
+    )
+    int8: bool = Field(
+        False,
+        description="Write model.int8.onnx too: 8-bit integers, calibrated on validation images; its error "
+        "is measured beside that of the ONNX file in floats.",
+    )
+    calibration_images: int | None = Field(
+        None, ge=1, description="Images that calibrate --int8, evenly spaced; by default 500."
+    )
 
     @property
     def asked(self) -> Asked:
@@ -169,6 +204,10 @@ class Command(Group):
             self.values,
             self.opset,
             On(self.data, self.data_root),
+            adaptive=self.adaptive,
+            threshold=self.threshold,
+            int8=self.int8,
+            calibration_images=self.calibration_images,
         )
 
 

@@ -13,7 +13,7 @@ from ..analysis.cost import cost
 from ..config.words import count
 from ..core import Classifier
 from ..data.dataset import Dataset, Split
-from ..data.raw import pixels
+from ..data.raw import pixels, spread
 from ..inference.deployable import Deployable, Normalisation
 from ..recipes.networks import rebuilt
 from ..runs.exported import About
@@ -48,11 +48,13 @@ class Seen(NamedTuple):
         images: uint8, (N, C, H, W).
         where: of which data and split, in words.
         real: whether they are images; else noise.
+        dataset: that they are from; None of noise.
     """
 
     images: Tensor
     where: str
     real: bool = True
+    dataset: Dataset | None = None
 
 
 def source_of(asked: Asked) -> Source:
@@ -149,8 +151,7 @@ def images_of(source: Source, on: On, say: Callable[[str], None], limit: int = C
     if dataset is None:
         return None
     name, split = measured_split(dataset)
-    rows = torch.linspace(0, len(split) - 1, min(limit, len(split))).round().long().tolist()
-    return Seen(pixels(split, rows), f"{dataset.name}, {name} split")
+    return Seen(pixels(split, spread(split, limit)), f"{dataset.name}, {name} split", dataset=dataset)
 
 
 def seen_by(source: Source, on: On, say: Callable[[str], None]) -> Seen:

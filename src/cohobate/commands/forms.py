@@ -64,7 +64,8 @@ class Forms:
         facts: dict[str, Any] = source.about.model_dump(mode="json")
         if source.found:
             facts["found"] = dict(source.found)
-        return state_bytes(State(self.source.network.state_dict(), facts))
+        # "format" is what the libraries of the Hugging Face hub look for.
+        return state_bytes(State(self.source.network.state_dict(), facts), format="pt")
 
     def checked(self, form: Form, data: bytes, images: Tensor) -> Agreement | None:
         """The file, read back, compared with the network; None for weights, which are equal bit by bit.

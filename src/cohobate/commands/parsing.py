@@ -146,8 +146,7 @@ def several(annotation: Any, *, split: bool) -> PrimitiveConstructorSpec[Any]:
     def read(texts: list[str]) -> Any:
         if may_be_none and [text.lower() for text in texts] == ["none"]:
             return None
-        parts = (part for text in texts for part in (text.split(",") if split else [text]))
-        return tuple(part.strip() for part in parts)
+        return tuple(part.strip() for text in texts for part in text.split(",")) if split else tuple(texts)
 
     def write(value: Any) -> list[str]:
         texts = ["none"] if value is None else [str(part) for part in value]

@@ -58,7 +58,9 @@ Producer = Callable[[Export], Mapping[str, Made]]
 
 def networks(export: Export) -> dict[str, Made]:
     """The network in each form that was asked for."""
-    made = {}
+    made: dict[str, Made] = {}
+    if export.asked.adaptive:
+        return made
     for form in dict.fromkeys(export.asked.forms):
         with doing(f"writing the network as {form}"):
             data = export.forms.written(form)
@@ -67,7 +69,3 @@ def networks(export: Export) -> dict[str, Made]:
         said = "weights equal bit by bit" if agreed is None else str(agreed)
         made[export.folder.network(form).name] = Made(data, said, agreed)
     return made
-
-
-PRODUCERS: tuple[Producer, ...] = (networks,)
-"""In the order in which they are asked; each sees what was made before it."""

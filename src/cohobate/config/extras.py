@@ -12,16 +12,26 @@ class Extra(NamedTuple):
     Attributes:
         modules: what it installs, under the names by which Python imports it.
         adds: what one can do with it, in a line.
+        broken: what to do where it is installed and cannot be imported, if anything in particular.
     """
 
     modules: tuple[str, ...]
     adds: str
+    broken: str = ""
 
+
+ONE_RELEASE = (
+    "torch and torchvision must be of one release; install a pair that belongs together: "
+    "pip install --upgrade torch torchvision"
+)
+"""Concerns timm too, which imports torchvision."""
 
 EXTRAS: dict[str, Extra] = {
-    "timm": Extra(("timm",), "networks and pretrained weights of timm: --model timm:NAME"),
+    "timm": Extra(("timm",), "networks and pretrained weights of timm: --model timm:NAME", ONE_RELEASE),
     "torchvision": Extra(
-        ("torchvision",), "networks and pretrained weights of torchvision: --model torchvision:NAME"
+        ("torchvision",),
+        "networks and pretrained weights of torchvision: --model torchvision:NAME",
+        ONE_RELEASE,
     ),
     "export": Extra(("onnx", "onnxruntime", "onnxscript"), "ONNX files, also in int8: cohobate export"),
     "tensorboard": Extra(("tensorboard",), "a run's curves in TensorBoard: --track tensorboard"),

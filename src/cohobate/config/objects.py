@@ -11,6 +11,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from .text import shown
+
+SEEN = 10_000
+"""Names of a folder that are compared with a mistyped one, at most."""
+
 
 def load_object(spec: str) -> Any:
     """The object that ``file.py:name`` or ``package.module:name`` names.
@@ -60,3 +65,13 @@ def _from_module(name: str) -> ModuleType:
 def nearest(name: str, known: Iterable[str]) -> str:
     """The three known names that are most similar to ``name``."""
     return ", ".join(difflib.get_close_matches(name, list(known), n=3, cutoff=0.0))
+
+
+def nearest_file(path: Path) -> str:
+    """Of a file or folder that is not there: what has a similar name beside it, as the end of a message."""
+    try:
+        names = sorted(each.name for each in path.parent.iterdir())
+    except OSError:
+        return ""
+    near = difflib.get_close_matches(path.name, names[:SEEN], n=3, cutoff=0.5)
+    return f"; the nearest in {shown(path.parent)}: {shown(', '.join(near))}" if near else ""

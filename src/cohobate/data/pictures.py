@@ -115,15 +115,31 @@ def decode(path: Path, reading: Reading) -> Image.Image:
     """
     try:
         with Image.open(path) as picture:
-            # First of all: a PNG may have its EXIF behind its pixels.
-            picture.load()
-            # Pillow itself turns a TIFF as it loads it.
-            value = 1 if picture.format == "TIFF" else orientation(picture) or 1
-            upright = _turned(_rgb(picture, reading.colour), value)
-            return upright.convert("L") if reading.channels == 1 else upright
+            return _upright(picture, reading)
     # Pillow's readers raise all kinds of errors on damaged files.
     except Exception as error:
         raise PictureError(f"{shown(path)} cannot be decoded: {reason(error)}") from error
+
+
+def as_read(picture: Image.Image, reading: Reading) -> Image.Image:
+    """A picture of Pillow, opened or made, as it would be read from a file; it stays as it is.
+
+    Raises:
+        PictureError: it cannot be decoded, or its pixels are of a kind that is refused.
+    """
+    try:
+        return _upright(picture, reading)
+    except Exception as error:
+        raise PictureError(f"the picture cannot be decoded: {reason(error)}") from error
+
+
+def _upright(picture: Image.Image, reading: Reading) -> Image.Image:
+    # First of all: a PNG may have its EXIF behind its pixels.
+    picture.load()
+    # Pillow itself turns a TIFF as it loads it.
+    value = 1 if picture.format == "TIFF" else orientation(picture) or 1
+    upright = _turned(_rgb(picture, reading.colour), value)
+    return upright.convert("L") if reading.channels == 1 else upright
 
 
 def orientation(picture: Image.Image, known: bool = True) -> int | None:

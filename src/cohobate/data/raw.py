@@ -6,11 +6,22 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from .dataset import Images, Split
-from .pictures import decode
+from .pictures import Reading, decode
 from .views import whole
+
+
+def spread(split: Split, images: int) -> list[int]:
+    """Rows of a split, evenly spaced from its first to its last: so many, or all if there are fewer."""
+    return torch.linspace(0, len(split) - 1, min(images, len(split))).round().long().tolist()
+
+
+def image(picture: Image.Image, size: tuple[int, int], reading: Reading) -> Tensor:
+    """A picture of any size as it is evaluated, uint8 (H, W, C), of ``size`` (height, width)."""
+    return torch.from_numpy(np.array(whole(picture, size, reading))).view(*size, reading.channels)
 
 
 def pixels(split: Split, rows: Sequence[int]) -> Tensor:
@@ -21,7 +32,6 @@ def pixels(split: Split, rows: Sequence[int]) -> Tensor:
     """
     if isinstance(split, Images):
         return split.x[torch.tensor(rows, dtype=torch.int64)].permute(0, 3, 1, 2)
-    channels, height, width = split.shape
-    shown = (whole(decode(split.paths[row], split.reading), split.size, split.reading) for row in rows)
-    each = [torch.from_numpy(np.array(picture)).view(height, width, channels) for picture in shown]
+    size, reading = split.size, split.reading
+    each = [image(decode(split.paths[row], reading), size, reading) for row in rows]
     return torch.stack(each).permute(0, 3, 1, 2)

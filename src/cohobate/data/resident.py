@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import count, repeat
-from typing import final
+from typing import Protocol, final
 
 import torch
 from torch import Tensor
 
 from ..core import Batch
 from .augment.autoaugment import Distortion
-from .dataset import Dataset, Images
+from .dataset import Channels, Dataset, Images
 from .order import EvalOrder, SecondView, Shown, TrainOrder, filled, view_rows
+
+
+class Statistics(Protocol):
+    """What has the mean and standard deviation of each channel of its images, in units of 0 to 1."""
+
+    @property
+    def mean(self) -> Channels: ...
+    @property
+    def std(self) -> Channels: ...
 
 
 @final
@@ -22,13 +31,13 @@ class Normalise:
     The result is in channels_last memory: the pixels are not moved.
 
     Args:
-        dataset: with the mean and standard deviation.
+        of: a data set, or what else has the mean and standard deviation.
         width: W.
         device: of the images.
     """
 
-    def __init__(self, dataset: Dataset, width: int, device: torch.device) -> None:
-        mean, std = (torch.tensor(v, dtype=torch.float64) for v in (dataset.mean, dataset.std))
+    def __init__(self, of: Statistics, width: int, device: torch.device) -> None:
+        mean, std = (torch.tensor(v, dtype=torch.float64) for v in (of.mean, of.std))
         # Repeated for a whole line: an operation over an innermost axis of 3 or so is not vectorised.
         self._scale = (1 / (255 * std)).float().repeat(width).to(device)
         self._shift = (-mean / std).float().repeat(width).to(device)

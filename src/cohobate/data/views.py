@@ -6,6 +6,8 @@ place of the picture, where there are such boxes: for images larger than 64 pixe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image
 
@@ -78,8 +80,13 @@ def whole(picture: Image.Image, size: tuple[int, int], reading: Reading | None =
     """A picture as it is evaluated, and as a small one is kept in memory: of ``size`` (height, width)."""
     reading = reading or Reading()
     if reading.fit == "crop":
-        return centred(picture, size, MARGIN if max(size) > SMALL else 1.0)
+        return centred(picture, size, margin_of(size))
     return padded(picture, size, reading) if reading.fit == "pad" else squashed(picture, size)
+
+
+def margin_of(size: Sequence[int]) -> float:
+    """How much larger than its central crop of ``size`` (height, width) a picture is made in evaluation."""
+    return MARGIN if max(size) > SMALL else 1.0
 
 
 def centred(picture: Image.Image, size: tuple[int, int], margin: float = MARGIN) -> Image.Image:

@@ -101,10 +101,10 @@ def write_state(path: Path, state: State) -> None:
     write_bytes(path, state_bytes(state))
 
 
-def state_bytes(state: State) -> bytes:
-    """The content of a file of a state."""
+def state_bytes(state: State, **metadata: str) -> bytes:
+    """The content of a file of a state, with more metadata in its header for other readers."""
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in state.tensors.items()}
-    return save(tensors, {"facts": json.dumps(state.facts)})
+    return save(tensors, {**metadata, "facts": json.dumps(state.facts)})
 
 
 def read_state(path: Path) -> State:

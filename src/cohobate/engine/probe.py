@@ -15,6 +15,9 @@ from .phase import corrupting, place
 
 CANDIDATES = (("fp32", "contiguous"), ("fp32", "channels_last"), ("bf16", "channels_last"))
 
+SLOW = 0.3
+"""Seconds of a step that :func:`quick_look` does not repeat."""
+
 
 class Choice(NamedTuple):
     """The fastest precision and layout, and the seconds of a step with each that was tried."""
@@ -59,3 +62,14 @@ def choose_precision(method: Method, batch: Batch, settings: Settings) -> Choice
         seconds[f"{precision} {layout}"] = step_seconds(method, batch, tried)
     precision, layout = min(seconds, key=seconds.__getitem__).split()
     return Choice(precision, layout, seconds)
+
+
+def quick_look(method: Method, batch: Batch, settings: Settings) -> dict[str, float]:
+    """Seconds of a step of a small method in each precision and layout; a slow one is measured once."""
+    seconds = {}
+    for precision, layout in CANDIDATES:
+        tried = settings.model_copy(update={"precision": precision, "layout": layout})
+        first = step_seconds(method, batch, tried, rounds=0)
+        again = first if first > SLOW else step_seconds(method, batch, tried)
+        seconds[f"{precision} {layout}"] = min(first, again)
+    return seconds

@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from ..config.extras import missing
+from ..config.extras import ONE_RELEASE, missing
 from ..core import Shape
 from .surgery.adapt import adapt, made_for
 from .surgery.probe import look
@@ -35,6 +35,14 @@ def build_library(
         ValueError: an unknown name (with the nearest) or option, weights that cannot be had, or images
             of other than 3 channels for torchvision.
     """
+    network = library_network(library, name, classes, shape, options)
+    return adapt(network, shape=shape or made_for(network))
+
+
+def library_network(
+    library: str, name: str, classes: int, shape: Shape | None, options: dict[str, Any]
+) -> nn.Module:
+    """The same as the library itself makes it: images -> logits."""
     options = dict(options)
     if shape is not None and shape[0] != 3:
         if library == "torchvision":
@@ -43,8 +51,7 @@ def build_library(
                 "timm, a built-in one, or your own (file.py:make), or give --channels 3 for grey images"
             )
         options.setdefault("in_chans", shape[0])
-    network = _MAKERS[library](name, classes, options)
-    return adapt(network, shape=shape or made_for(network))
+    return _MAKERS[library](name, classes, options)
 
 
 def _timm(name: str, classes: int, options: dict[str, Any]) -> nn.Module:
@@ -91,8 +98,7 @@ def _imported(library: str) -> Any:
         # A torchvision that was built for another torch raises RuntimeError here.
         raise ImportError(
             f"{library} cannot be imported beside torch {torch.__version__} ({str(error).splitlines()[0]}): "
-            "torch and torchvision must be of one release; install a pair that belongs together: "
-            "pip install --upgrade torch torchvision"
+            f"{ONE_RELEASE}"
         ) from error
 
 

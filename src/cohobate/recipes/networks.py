@@ -123,7 +123,7 @@ def load(
     # Weights that were made in inference mode could not be trained, nor looked at, outside of it.
     with torch.inference_mode(False):
         deployed = read_deployed(path)
-        return _cascade(deployed, classes, threshold) if adaptive else _classifier(deployed, classes)
+        return cascade_of(deployed, classes, threshold) if adaptive else _classifier(deployed, classes)
 
 
 def _classifier(deployed: Deployed, classes: int | Sequence[str] | None) -> Classifier:
@@ -133,7 +133,14 @@ def _classifier(deployed: Deployed, classes: int | Sequence[str] | None) -> Clas
     return Classifier(reordered(rebuilt(deployed), order, deployed.shape), class_names=classes).eval()
 
 
-def _cascade(deployed: Deployed, classes: int | Sequence[str] | None, threshold: float | None) -> Cascade:
+def cascade_of(
+    deployed: Deployed, classes: int | Sequence[str] | None = None, threshold: float | None = None
+) -> Cascade:
+    """A deployed sum as a cascade, see :func:`load`.
+
+    Raises:
+        ValueError: other classes, no sum of networks, or no threshold.
+    """
     require_sum(deployed, "load it without adaptive")
     stored = deployed.threshold
     if threshold is None and stored is None:

@@ -125,6 +125,11 @@ def read_deployed(path: Path | str) -> Deployed:
     tensors, facts = read_state(path)
     if "model" not in facts:
         raise RunError(f"{path} is a checkpoint of training; the network is deployed.safetensors of its run")
+    if facts["model"] is None and facts.get("readout"):
+        raise RunError(
+            f"{path} holds the weights of {facts['readout']}, a predictor that no name builds again: export "
+            "it to ONNX, or build it, then cohobate.load_weights(network, path)"
+        )
     if facts["model"] is None:
         raise RunError(
             f"{path} was trained from Python with a network of your own: build it, then "

@@ -13,6 +13,36 @@ from ..config.forms import Form, Values
 from ..engine.errors import RunError
 
 
+class Int8(BaseModel):
+    """What became of a network in 8-bit integers.
+
+    Attributes:
+        choices: how it was quantised, in words.
+        calibrated_on: data and split of the images of which the ranges of its activations were taken.
+        calibration_images: how many.
+        measured_on: data and split of the images on which it was measured.
+        images: how many.
+        error, float_error: its top-1 error on them in percent, and that of the same network in floats.
+        other_labels: images for which the two predict different labels.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    choices: str
+    calibrated_on: str
+    calibration_images: int
+    measured_on: str
+    images: int
+    error: float
+    float_error: float
+    other_labels: int
+
+    @property
+    def points(self) -> float:
+        """Points of error that 8 bits cost; negative where they gain some."""
+        return self.error - self.float_error
+
+
 class About(BaseModel):
     """What an exported network was made for and from: the metadata of its file.
 
@@ -32,6 +62,7 @@ class About(BaseModel):
         parameters, macs: of one image.
         precision: in which it was trained and measured: fp32 or bf16; the file itself computes in fp32.
         cohobate, torch: versions that wrote it.
+        int8: of a file in 8-bit integers, whose error is not the one in ``errors``; else None.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
@@ -59,6 +90,7 @@ class About(BaseModel):
     precision: str = "fp32"
     cohobate: str = ""
     torch: str = ""
+    int8: Int8 | None = None
 
     def to_metadata(self) -> dict[str, str]:
         """Name -> value: a text as it is, anything else as JSON."""
@@ -143,6 +175,25 @@ class ExportFolder(NamedTuple):
     def int8(self) -> Path:
         """The ONNX file in int8."""
         return self.path / "model.int8.onnx"
+
+    @property
+    def config(self) -> Path:
+        """What timm and the Hugging Face hub read beside the weights of a network of timm."""
+        return self.path / "config.json"
+
+    def stage(self, number: int) -> Path:
+        """A network of a cascade, as an ONNX file."""
+        return self.path / f"stage-{number}.onnx"
+
+    @property
+    def cascade(self) -> Path:
+        """The networks of a cascade, its threshold and its classes."""
+        return self.path / "cascade.json"
+
+    @property
+    def runner(self) -> Path:
+        """What runs a cascade without PyTorch."""
+        return self.path / "cascade.py"
 
     @property
     def card(self) -> Path:

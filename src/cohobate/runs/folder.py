@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from ..core import Metric
 from ..engine import distributed
 from ..engine.checkpoint import write_bytes, write_json
 from ..engine.errors import RunError
+from ..engine.machine import commit, processor
 from .layout import RunFolder
 from .names import label_name, place_name
 
@@ -186,35 +186,13 @@ def _provenance(fingerprint: str, notes: tuple[str, ...], environment: dict[str,
     on_gpu = torch.cuda.is_available()
     return {
         "cohobate": version("cohobate"),
-        "commit": _commit(),
+        "commit": commit(),
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {_processor()}",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {processor().name}",
         "gpu": torch.cuda.get_device_name() if on_gpu else None,
         "data_fingerprint": fingerprint,
         "data_notes": list(notes),
         "environment": environment,
     }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(": ")[1] for line in lines if line.startswith("model name")), "unknown")
-
-
-def _commit() -> str | None:
-    """The commit of the source tree that runs; None if it is installed, even inside another repository."""
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(Path(__file__).parent), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        git("ls-files", "--error-unmatch", Path(__file__).name)
-        return git("describe", "--always", "--dirty", "--abbrev=12")
-    except (OSError, subprocess.CalledProcessError):
-        return None

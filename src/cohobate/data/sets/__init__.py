@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 if TYPE_CHECKING:
     from ..dataset import Dataset
@@ -18,6 +18,22 @@ SETS: dict[str, str] = {
     "cifar100": "CIFAR-100: 60,000 images, 32x32, 100 classes; the published files or archive",
 }
 """Name of a data set, which is that of its file -> its description in a line."""
+
+
+class Whereabouts(NamedTuple):
+    """Where a data set is, by the names of its files; none is opened.
+
+    Attributes:
+        looked_for: folders and files that were looked for, in words.
+        place: the folder or file that holds it; None where there is none.
+        files: what there is of it, with the sizes in bytes.
+        lacking: files that the place should hold and does not.
+    """
+
+    looked_for: str
+    place: Path | None
+    files: dict[str, int]
+    lacking: tuple[str, ...]
 
 
 class Source(Protocol):
@@ -33,6 +49,9 @@ class Source(Protocol):
 
     def is_in(self, folder: Path) -> bool:
         """Whether a folder holds it, so that it can be named by its path as well."""
+
+    def whereabouts(self, root: Path) -> Whereabouts:
+        """Where :meth:`load` would read it."""
 
 
 def source(name: str) -> Source:

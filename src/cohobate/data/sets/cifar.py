@@ -20,6 +20,7 @@ import torch
 
 from ..dataset import Dataset, Images, channel_statistics
 from ..pickles import unpickle
+from . import Whereabouts
 
 PIXELS = 3 * 32 * 32
 
@@ -93,6 +94,23 @@ def find(forms: Sequence[Form], root: Path) -> Place | None:
     return None
 
 
+def look(forms: Sequence[Form], root: Path) -> Whereabouts:
+    """Where one of the forms is; of an archive only that it is there."""
+    place = find(forms, root)
+    if place is None:
+        return Whereabouts(_looked_for(forms), None, {}, ())
+    form, path = place.form, place.path
+    if path.is_file():
+        return Whereabouts(_looked_for(forms), path, {path.name: path.stat().st_size}, ())
+    needed = (*form.train, form.test, form.meta)
+    files = {name: (path / name).stat().st_size for name in needed if (path / name).is_file()}
+    return Whereabouts(_looked_for(forms), path, files, tuple(name for name in needed if name not in files))
+
+
+def _looked_for(forms: Sequence[Form]) -> str:
+    return ", ".join(f"{form.folder}/, {form.archive}" for form in forms)
+
+
 def load_cifar(name: str, forms: Sequence[Form], root: Path) -> Dataset:
     """One of the variants; training batches that are not there go into the notes.
 
@@ -107,9 +125,8 @@ def load_cifar(name: str, forms: Sequence[Form], root: Path) -> Dataset:
     """
     place = find(forms, root)
     if place is None:
-        looked_for = ", ".join(f"{form.folder}/, {form.archive}" for form in forms)
         raise FileNotFoundError(
-            f"no {name} in {root.absolute()}: looked there for {looked_for}, "
+            f"no {name} in {root.absolute()}: looked there for {_looked_for(forms)}, "
             "and for the files of such a folder"
         )
     return _build(name, place)

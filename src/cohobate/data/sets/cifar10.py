@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..dataset import Dataset
-from .cifar import Form, find, load_cifar
+from . import Whereabouts
+from .cifar import Form, find, load_cifar, look
 
 FORMS = (
     Form(
@@ -48,3 +49,8 @@ def load(root: Path) -> Dataset:
 def is_in(folder: Path) -> bool:
     """Whether a folder holds a published folder or archive, or is such a folder."""
     return find(FORMS, folder) is not None
+
+
+def whereabouts(root: Path) -> Whereabouts:
+    """See :func:`cohobate.data.sets.cifar.look`."""
+    return look(FORMS, root)

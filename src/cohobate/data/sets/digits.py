@@ -6,11 +6,16 @@ E. Alpaydin, C. Kaynak: Optical Recognition of Handwritten Digits, UCI Machine L
 from __future__ import annotations
 
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 
 from ..dataset import Dataset, Images, channel_statistics, stratified_rows
+from . import Whereabouts
+
+FILE = "datasets/data/digits.csv.gz"
+"""In scikit-learn's folder."""
 
 
 def load(root: Path) -> Dataset:
@@ -25,6 +30,15 @@ def load(root: Path) -> Dataset:
 def is_in(folder: Path) -> bool:
     """No folder holds them: they come with scikit-learn."""
     return False
+
+
+def whereabouts(root: Path) -> Whereabouts:
+    """In scikit-learn, which is not imported."""
+    found = find_spec("sklearn")
+    file = Path(found.origin).parent / FILE if found and found.origin else None
+    there = file is not None and file.is_file()
+    files = {file.name: file.stat().st_size} if file is not None and there else {}
+    return Whereabouts(f"scikit-learn's {FILE}", file if there else None, files, ())
 
 
 def _split(test: bool) -> Images:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ...config.words import count, named
 from .comparison import Comparison, Entry
 from .readout_table import readout_caption, readout_rows
+from .stats import Gain
 from .teachers import CAPTION as TEACHERS
 from .teachers import teacher_lines, teacher_rows
 from .text import (
@@ -86,15 +87,17 @@ def row(comparison: Comparison, entry: Entry) -> dict[str, str]:
 
 def gain_text(entry: Entry) -> str:
     """+1.25 ± 0.25 [-1.93, +4.43] (2 pairs)"""
-    gain = entry.gain
-    if gain is None:
-        return NOTHING
+    return NOTHING if entry.gain is None else gain_of(entry.gain, entry.last.n)
+
+
+def gain_of(gain: Gain, n: int) -> str:
+    """The same, of a method with n seeds."""
     text = f"{gain.mean:+.2f}"
     if gain.se is not None:
         text += f" ± {gain.se:.2f}"
     if gain.interval is not None:
         text += f" [{gain.interval[0]:+.2f}, {gain.interval[1]:+.2f}]"
-    if gain.pairs == entry.last.n and gain.interval is not None:
+    if gain.pairs == n and gain.interval is not None:
         return text
     return f"{text} ({count(gain.pairs, 'pair')})"
 

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...config.words import count
 from ...core.metrics import TOP1_ERROR, Metric
-from .found import found_lines
-from .phases import phase_rows, stopped
 from .readout_table import cost_cells
 from .readouts import costs
-from .teachers import SharedTeacher, teacher_lines
-from .text import known_columns, sentence
+from .text import known_columns
+from .told import run_lines
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -177,7 +175,7 @@ def result_table(facts: Mapping[str, Any], headline: Metric = TOP1_ERROR) -> Tab
     for when, split, name, measured in readouts:
         cost = cost_cells(spent.get(name, {})).values() if spent else ()
         table.add_row(when, split, name, *(_number(measured.get(key)) for key in columns), *cost)
-    if lines := _below(facts, headline):
+    if lines := run_lines(facts, headline):
         table.caption, table.caption_justify = Text("\n" + "\n".join(lines)), "left"
     return table
 
@@ -185,19 +183,6 @@ def result_table(facts: Mapping[str, Any], headline: Metric = TOP1_ERROR) -> Tab
 def _broken(heading: str) -> str:
     """top-1 error, % -> over two lines."""
     return heading.replace(", %", " %").replace(" ", "\n", 1)
-
-
-def _below(facts: Mapping[str, Any], headline: Metric) -> list[str]:
-    """What the measurements of a run do not say: phases, where they stopped, findings, teachers."""
-    lines = [sentence(f"{text}.") for text in [stopped(facts)] if text]
-    for row in phase_rows(facts):
-        lines.append(
-            f"Phase {row['phase']}, epochs {row['epochs']}: {row['parameters trained']} parameters trained, "
-            f"{row['train time']}."
-        )
-    lines += found_lines(facts)
-    teachers = [SharedTeacher(**teacher, taught=()) for teacher in facts.get("teachers", [])]
-    return lines + teacher_lines(teachers, headline)
 
 
 def _number(value: float | None) -> str:

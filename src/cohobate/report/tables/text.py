@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...core.metrics import TOP1_ERROR, Metric
 from .stats import Stat
+
+EMPHASIS = re.compile(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+"""Markdown takes an underscore at the edge of a word for emphasis, and none within a word."""
 
 NOTHING = "—"
 """Stands for a number that cannot be given."""
@@ -103,8 +107,9 @@ def markdown_table(rows: Sequence[Mapping[str, str]], left: Sequence[str]) -> li
 
 def escaped(text: str) -> str:
     """Plain text as Markdown that fits in one cell."""
-    for symbol in ("\\", "|", "*", "`"):
+    for symbol in ("\\", "|", "*", "`", "~", "$"):
         text = text.replace(symbol, f"\\{symbol}")
+    text = EMPHASIS.sub(r"\\_", text)
     text = text.replace("](", "]\\(")  # no link
     return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").split())
 

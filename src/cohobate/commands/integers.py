@@ -1,0 +1,160 @@
+"""The ONNX file in 8-bit integers: calibrated on images of a run, and measured beside the one in floats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..config.words import count
+from ..core import match_classes
+from ..data.dataset import Dataset, Split
+from ..data.raw import pixels, spread
+from ..engine.errors import RunError
+from ..engine.progress import tracked
+from ..inference.deployable import Normalisation
+from ..inference.int8 import CHOICES, described, quantised
+from ..inference.onnx_network import OnnxNetwork
+from ..runs.exported import About, Int8
+from .exporting import Source
+from .producing import Export, Made
+
+CALIBRATED_ON = 500
+"""Images that set the ranges of the activations, where nothing else is asked for."""
+BATCH = 50
+"""Images of a batch that is measured."""
+WORSE = 1.0
+"""Points of top-1 error above which a warning says what 8 bits cost."""
+
+
+class Integers(NamedTuple):
+    """The file that was made.
+
+    Attributes:
+        data: its content.
+        record: how it was made, and what was measured.
+        share: its size over that of the file in floats.
+    """
+
+    data: bytes
+    record: Int8
+    share: float
+
+    def __str__(self) -> str:
+        found = self.record
+        return (
+            f"top-1 error {found.error:.2f} %, in floats {found.float_error:.2f} % ({found.measured_on}, "
+            f"{count(found.images, 'image')}; {count(found.other_labels, 'other label')}), "
+            f"{self.share:.0%} of the size in floats, calibrated on {found.calibrated_on}, "
+            f"{count(found.calibration_images, 'image')}"
+        )
+
+
+def int8(export: Export) -> dict[str, Made]:
+    """The ONNX file in 8-bit integers, if it was asked for."""
+    asked = export.asked
+    if not asked.int8:
+        return {}
+    there = export.made.get(export.folder.network("onnx").name)
+    floats = export.forms.written("onnx") if there is None else there.data
+    if there is None:
+        export.forms.checked("onnx", floats, export.seen.images)
+    made = integers(export.source, floats, export.seen.dataset, asked.calibration_images, export.say)
+    return {export.folder.int8.name: Made(made.data, str(made))}
+
+
+def integers(
+    source: Source,
+    floats: bytes,
+    dataset: Dataset | None,
+    images: int | None,
+    say: Callable[[str], None],
+) -> Integers:
+    """Quantise an ONNX file, and measure it beside the file in floats.
+
+    Args:
+        source: the network.
+        floats: the ONNX file, checked.
+        dataset: images of the run, which calibrate and measure it; None: they are not there.
+        images: that calibrate it; None: 500.
+        say: prints a note or a warning.
+
+    Raises:
+        ValueError: there are no images, or others; the network cannot be quantised, or has nothing to
+            quantise.
+        RunError: what it predicts is not finite.
+    """
+    about, run = source.about, source.of.run.folder
+    if dataset is None:
+        raise ValueError(
+            f"--int8 needs images to calibrate and to measure on, and those of {run} ({about.data}) are not "
+            "there, or are others by now; --data-root and --data say where there are images"
+        )
+    order, note = match_classes(about.classes, dataset.classes, f"the network of {run}")
+    if note is not None:
+        say(f"note: {note}")
+    which, held_out = calibration_split(dataset)
+    if which == "train":
+        say(f"note: {dataset.name} has no val split here, so training images calibrate the int8 file")
+    shown = pixels(held_out, spread(held_out, images or CALIBRATED_ON))
+    normalisation = Normalisation(about.mean, about.std)
+    made = quantised(floats, normalisation.of_bytes(shown, about.values), f"the network of {run}")
+    name, split = measuring_split(dataset)
+    predicted = _predicted({"int8": made, "floats": floats}, split, about)
+    record = Int8(
+        choices=CHOICES,
+        calibrated_on=f"{dataset.name}, {which} split",
+        calibration_images=len(shown),
+        measured_on=f"{dataset.name}, {name} split",
+        images=len(split),
+        error=_error(predicted["int8"], split, order),
+        float_error=_error(predicted["floats"], split, order),
+        other_labels=int((predicted["int8"] != predicted["floats"]).sum()),
+    )
+    if name == which:
+        say(f"note: images of the {name} split both calibrate the int8 file and measure it")
+    if record.points > WORSE:
+        say(
+            f"warning: 8 bits cost {record.points:.2f} points of top-1 error: {record.error:.2f} %, in "
+            f"floats {record.float_error:.2f} % ({record.measured_on}, {count(record.images, 'image')})"
+        )
+    data = described(made, about.model_copy(update={"int8": record}).to_metadata())
+    return Integers(data, record, len(data) / len(floats))
+
+
+def calibration_split(dataset: Dataset) -> tuple[str, Split]:
+    """The validation split, else the training split, never the test split; and its name."""
+    return ("val", dataset.val) if dataset.val is not None else ("train", dataset.train)
+
+
+def measuring_split(dataset: Dataset) -> tuple[str, Split]:
+    """The test split, else the validation split, else the training split; and its name."""
+    return ("test", dataset.test()) if dataset.test is not None else calibration_split(dataset)
+
+
+def _predicted(files: dict[str, bytes], split: Split, about: About) -> dict[str, Tensor]:
+    """Name -> the classes that a file predicts, (N,), as positions of its logits.
+
+    Raises:
+        RunError: a logit is not finite.
+    """
+    networks = {name: OnnxNetwork(data) for name, data in files.items()}
+    normalisation = Normalisation(about.mean, about.std)
+    found: dict[str, list[Tensor]] = {name: [] for name in files}
+    rows = torch.arange(len(split)).split(BATCH)
+    for batch in tracked(rows, "measuring int8 beside floats"):
+        images = normalisation.of_bytes(pixels(split, batch.tolist()), about.values)
+        for name, network in networks.items():
+            logits = network(images)
+            if not logits.isfinite().all():
+                raise RunError(f"logits of the ONNX file in {name} are not finite; nothing was written")
+            found[name].append(logits.argmax(dim=1))
+    return {name: torch.cat(each) for name, each in found.items()}
+
+
+def _error(predicted: Tensor, split: Split, order: tuple[int, ...] | None) -> float:
+    """Top-1 error in percent; ``order``: for each class of the data, the position of its logit."""
+    y = split.y if order is None else torch.tensor(order)[split.y]
+    return 100 * int((predicted != y).sum()) / len(y)

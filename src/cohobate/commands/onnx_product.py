@@ -1,0 +1,84 @@
+"""An exported ONNX file as a product; what it says of itself is held against what it takes and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..config.text import shown
+from ..config.words import count
+from ..engine.errors import RunError
+from ..inference.deployable import Normalisation
+from ..inference.onnx_network import OnnxNetwork
+from ..runs.exported import About
+from .product import Answers, Product
+
+REQUIRED = tuple(name for name, field in About.model_fields.items() if field.is_required())
+"""What an ONNX file has to say of itself."""
+
+
+def product_of_onnx(path: Path, device: str | None, threads: int | None, adaptive: bool) -> Product:
+    """An ONNX file that cohobate exported, computed by onnxruntime.
+
+    Raises:
+        ValueError: a device or an option that does not go with it, or a file that is cut or no ONNX file.
+        ImportError: onnxruntime is missing; the message names the extra.
+        RunError: it is of somebody else, or does not take and give what it says of itself.
+    """
+    if device not in (None, "auto", "cpu"):
+        raise ValueError(
+            f"{shown(path)} is computed by onnxruntime on the CPU, not on {device}; leave --device out"
+        )
+    if adaptive:
+        raise ValueError(
+            f"{shown(path)} is one network, which every image runs through; adaptive is for a run, or its "
+            "deployed.safetensors"
+        )
+    network = OnnxNetwork(path, shown(path), threads)
+    if missing := [name for name in REQUIRED if name not in network.metadata]:
+        raise RunError(
+            f"{shown(path)} was not exported by cohobate: its metadata does not say {', '.join(missing)}; "
+            "run it by onnxruntime, which needs nothing of this, or export it by `cohobate export`"
+        )
+    about = About.from_metadata(network.metadata, shown(path))
+    normalisation = Normalisation(about.mean, about.std)
+
+    def answers(pixels: Tensor) -> Answers:
+        return Answers(network(normalisation.of_bytes(pixels.cpu(), about.values)).float())
+
+    _check(network, about, answers)
+    return Product(path, "onnx", about, answers, torch.device("cpu"), "fp32")
+
+
+def _check(network: OnnxNetwork, about: About, answers: Callable[[Tensor], Answers]) -> None:
+    """Raise a RunError unless an ONNX file takes and gives what it says of itself."""
+    takes = network.shape
+    if isinstance(takes[0], int):
+        raise RunError(
+            f"{network.name} takes batches of {count(takes[0], 'image')} only; export it by cohobate, with "
+            "any number"
+        )
+    if any(isinstance(own, int) and own != said for own, said in zip(takes[1:], about.shape, strict=True)):
+        raise RunError(
+            f"{network.name} says that its images are {_by(about.shape)} and takes {_by(takes[1:])}: its "
+            "metadata is of another network; export it again"
+        )
+    try:
+        given = answers(torch.zeros(1, *about.shape, dtype=torch.uint8)).logits.shape[1]
+    except Exception as error:  # onnxruntime has a class of error for each thing that may be wrong
+        raise RunError(
+            f"{network.name} does not take images of {_by(about.shape)} with values {about.values}, as it "
+            f"says: {str(error).splitlines()[0]}"
+        ) from error
+    if given != len(about.classes):
+        raise RunError(
+            f"{network.name} names {count(len(about.classes), 'class')} and predicts {given}: its metadata "
+            "is of another network; export it again"
+        )
+
+
+def _by(shape: tuple[object, ...]) -> str:
+    return " x ".join(map(str, shape))

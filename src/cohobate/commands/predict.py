@@ -1,0 +1,133 @@
+"""``cohobate predict``: what a network says of images, as a table, CSV, or lines of JSON."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+import tyro
+from pydantic import Field, model_validator
+
+from ..config.groups import Group
+from ..config.text import shown
+from ..config.words import count
+from ..engine.errors import RunError
+from .parsing import WHOLE, parsed_alone
+from .subject import Weights
+
+Format = Literal["table", "csv", "jsonl"]
+ENDINGS: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl"}
+
+ABOUT = """\
+Predict the classes of images: cohobate predict RUN photos/ --top-k 3 --out photos.csv
+
+RUN is a finished run, computed in its precision as `cohobate evaluate` measures it; or a file: its
+deployed.safetensors, or a model.onnx or model.safetensors of `cohobate export`. IMAGES are files and
+folders; folders are read with all below them. Pictures of any size and kind are read as those of the
+training were: turned upright, in its colours, cut or padded to its size.
+
+A line an image: path, label and probability; with --top-k also label_2, probability_2 ...; with --adaptive
+also stage, the network after which the image left, from 0. What cannot be read is named on stderr and left
+out. Lines appear as batches are done, and a file of --out appears whole at the end, or not at all.
+"""
+
+
+class Command(Group):
+    """The network, the images and the output."""
+
+    run: Annotated[Path, tyro.conf.Positional] = Field(
+        description="Folder of a run; or a file: deployed.safetensors, model.safetensors, model.onnx."
+    )
+    images: Annotated[tuple[str, ...], tyro.conf.Positional, WHOLE] = Field(
+        (), description="Files of images, and folders of them."
+    )
+    format: Format | None = Field(
+        None,
+        description="csv; jsonl, a JSON object a line; table, for people. By default as --out ends (.csv, "
+        ".jsonl), else a table on a terminal and csv anywhere else.",
+    )
+    out: Path | None = Field(None, description="File to write; by default stdout.")
+    top_k: int = Field(1, ge=1, description="The likeliest classes of each image, so many.")
+    strict: bool = Field(
+        False, description="Stop at the first image that cannot be read; by default it is left out."
+    )
+    weights: Weights = Field(
+        "last", description="Of a run: weights of the last epoch, or of the best one on the validation split."
+    )
+    adaptive: bool = Field(
+        False,
+        description="Let images leave a deployed sum of networks (reskd, ensemble, trained_together) early, "
+        "by its stored threshold; `cohobate evaluate RUN --adaptive` chooses one.",
+    )
+    batch_size: int | None = Field(
+        None,
+        ge=1,
+        description="Images that are computed at a time; by default 500 as `cohobate evaluate` has, fewer of "
+        "more than 299 x 299 pixels.",
+    )
+    workers: int = Field(2, ge=0, description="Processes that decode the files; 0: the main process.")
+    device: str | None = Field(
+        None,
+        description="Device: cpu, cuda, cuda:1 ...; by default that of the run, and of a file a GPU if there "
+        "is one.",
+    )
+    threads: int | None = Field(
+        None, ge=1, description="Threads that compute on the CPU; by default as many as there are cores."
+    )
+
+    @model_validator(mode="after")
+    def _is_text(self) -> Command:
+        """Pictures may have any name, and are shown as far as they can be."""
+        return self
+
+
+class Asked(NamedTuple):
+    """The format, and the file or None for stdout."""
+
+    format: Format
+    out: Path | None
+
+
+def asked(command: Command) -> Asked:
+    """Where the predictions go.
+
+    Raises:
+        ValueError: a name that tells no format, or that of a folder.
+        RunError: a file that cannot be written there.
+    """
+    out = command.out
+    if out is None:
+        return Asked(command.format or ("table" if sys.stdout.isatty() else "csv"), None)
+    if out.is_dir():
+        raise ValueError(f"--out {shown(out)} is a folder; name a file")
+    kind = command.format or ENDINGS.get(out.suffix.lower())
+    if kind is None:
+        raise ValueError(
+            f"--out {shown(out)} does not tell the format: give a name that ends in "
+            f"{' or '.join(ENDINGS)}, or --format"
+        )
+    above = next(folder for folder in out.absolute().parents if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise RunError(f"cannot write {shown(out)}: {shown(above)} is no folder that can be written")
+    return Asked(kind, out)
+
+
+def main(arguments: list[str]) -> None:
+    """Predict the classes of IMAGES by a run, or by a file of `cohobate export`."""
+    command = parsed_alone("cohobate predict", arguments, Command, ABOUT)
+    to = asked(command)
+    from ..data.given import given
+
+    named = given(command.images)
+    for note in named.notes:
+        print(f"note: {note}", file=sys.stderr)
+    from .predicted import predict_files
+
+    written, skipped = predict_files(command, to, named)
+    if skipped:
+        images = count(written + skipped, "image")
+        print(f"{skipped:,} of {images} cannot be read and are left out", file=sys.stderr)
+    if to.out is not None:
+        print(f"{shown(to.out)}  {count(written, 'image')}")

@@ -1,0 +1,163 @@
+"""The predictions for files, computed batch by batch and written as they come, or whole into a file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from ..config.text import shown
+from ..config.words import count
+from ..data.decoded import Decoder, batches, chunks
+from ..data.given import Given
+from ..engine.checkpoint import write_bytes
+from ..report.tables.predictions import Prediction, columns, csv_row, csv_text, json_line, to_rich
+from .answering import answered, batch_size_for, check_top_k, nothing_readable, ranked
+from .bar import Bar
+from .console import show, text_of
+from .product import Product
+from .products import opened_product
+
+if TYPE_CHECKING:
+    from .predict import Asked, Command
+
+
+class Counts(NamedTuple):
+    """How many images were predicted, and how many could not be read."""
+
+    predicted: int
+    skipped: int
+
+
+def predict_files(command: Command, to: Asked, named: Given) -> Counts:
+    """Predict the files that were named, and write what the network says of them.
+
+    Raises:
+        ValueError: the options do not go with the network, or, with ``strict``, a file cannot be read.
+        RunError: no file can be read, the network predicts nothing finite, or the output cannot be written.
+    """
+    if command.threads is not None:
+        torch.set_num_threads(command.threads)
+    product = opened_product(
+        command.run,
+        weights=command.weights,
+        device=command.device,
+        threads=command.threads,
+        adaptive=command.adaptive,
+    )
+    check_top_k(command.top_k, product.about.classes, product.name)
+    # Lines that appear on the terminal meanwhile would run into a bar.
+    streams = to.out is None and to.format != "table"
+    with Bar("images", len(named.files), shown=not (streams and sys.stdout.isatty())) as bar:
+        skipped = Skipped(command.strict, bar.say)
+        for name, why in named.broken:
+            skipped(name, why)
+        output = Output(to, command.top_k, streams)
+        for batch in predicted(command, product, named, skipped, bar.reach):
+            output.take(batch)
+    if not output.count:
+        raise nothing_readable(skipped.count, skipped.first)
+    output.end(f"{product.name}, {count(output.count, 'image')}")
+    return Counts(output.count, skipped.count)
+
+
+class Skipped:
+    """Names what cannot be read, and counts it.
+
+    Args:
+        strict: raise an error instead.
+        say: prints a line.
+    """
+
+    def __init__(self, strict: bool, say: Callable[[str], None]) -> None:
+        self.strict, self.say = strict, say
+        self.count, self.first = 0, ""
+
+    def __call__(self, name: str, why: str) -> None:
+        """A file that cannot be read.
+
+        Raises:
+            ValueError: it is not to be skipped.
+        """
+        line = f"{shown(name)}: {why}"
+        if self.strict:
+            raise ValueError(f"cannot read {line}; --strict stops at the first such image")
+        self.count += 1
+        self.first = self.first or line
+        self.say(f"skipped {line}")
+
+
+def predicted(
+    command: Command, product: Product, named: Given, skipped: Skipped, reach: Callable[[int], None]
+) -> Iterator[list[Prediction]]:
+    """The predictions of each batch; ``reach`` is told how many files are decoded."""
+    files, about = named.files, product.about
+    decoder = Decoder([file.path for file in files], about.shape[1:], product.reading)
+    pieces = batches(
+        chunks(decoder, command.workers, reach),
+        command.batch_size or batch_size_for(about.shape),
+        lambda row, why: skipped(files[row].name, why),
+    )
+    each = answered(
+        lambda pixels: product.answers(pixels.permute(0, 3, 1, 2)), pieces, lambda row: shown(files[row].name)
+    )
+    for rows, logits, stages in each:
+        best = ranked(logits, command.top_k)
+        left = [None] * len(rows) if stages is None else stages.tolist()
+        found = zip(rows, best.classes.tolist(), best.probabilities.tolist(), left, strict=True)
+        yield [
+            Prediction(files[row].name, [about.classes[k] for k in classes], probabilities, stage)
+            for row, classes, probabilities, stage in found
+        ]
+
+
+# ---------------------------------------------------------------- output
+
+
+class Output:
+    """Writes predictions: lines as they come to stdout, a file whole at the end.
+
+    Args:
+        to: where.
+        top_k: classes of each.
+        streams: whether lines are written as they come.
+    """
+
+    def __init__(self, to: Asked, top_k: int, streams: bool) -> None:
+        self.to, self.top_k, self.streams = to, top_k, streams
+        self.count = 0
+        self._held: list[Prediction] = []
+        self._texts: list[str] = []
+
+    def take(self, batch: list[Prediction]) -> None:
+        """The predictions of a batch."""
+        if self.to.format == "table":
+            self._held += batch
+        elif self.streams:
+            print(self._lines(batch), end="", flush=True)
+        else:
+            self._texts.append(self._lines(batch))
+        self.count += len(batch)
+
+    def end(self, title: str) -> None:
+        """All are there.
+
+        Raises:
+            RunError: the file cannot be written; what was there is untouched.
+        """
+        if self.to.format == "table":
+            table = to_rich(self._held, title)
+            if self.to.out is None:
+                show(table)
+                return
+            self._texts.append(text_of(table))
+        if self.to.out is not None:
+            write_bytes(self.to.out, "".join(self._texts).encode())
+
+    def _lines(self, batch: list[Prediction]) -> str:
+        if self.to.format == "jsonl":
+            return "".join(map(json_line, batch))
+        header = [] if self.count else [columns(self.top_k, batch[0].stage is not None)]
+        return csv_text([*header, *map(csv_row, batch)])

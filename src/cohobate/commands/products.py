@@ -1,0 +1,191 @@
+"""A network that somebody hands over, opened as one kind of thing: a run, a file of weights, an ONNX file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..config.objects import nearest_file
+from ..config.text import shown
+from ..core import Classifier, as_output
+from ..data.pictures import EXTENSIONS
+from ..data.resident import Normalise
+from ..engine.distributed import pick_device
+from ..engine.errors import RunError
+from ..engine.evaluate import autocast
+from ..inference.cascade import Cascade
+from ..models.registry import is_known, parse
+from ..recipes.networks import load, rebuilt
+from ..runs.deployed import Deployed, read_deployed
+from ..runs.exported import About, ExportFolder
+from ..runs.finding import require_run
+from ..runs.layout import RunFolder
+from .onnx_product import product_of_onnx
+from .product import Answers as Answers
+from .product import Kind
+from .product import Product as Product
+from .subject import Opened, Weights, opened
+
+EXPECTED = "the folder of a run, or a file deployed*.safetensors, model.safetensors or *.onnx that it gave"
+
+
+def opened_product(
+    path: Path,
+    *,
+    weights: Weights = "last",
+    device: str | None = None,
+    threads: int | None = None,
+    adaptive: bool = False,
+) -> Product:
+    """Open a network that somebody hands over. No code that a file holds, or names, is run.
+
+    A run computes on its device and in its precision, as ``cohobate evaluate`` measures it.
+
+    Args:
+        path: the folder of a finished run, a ``.safetensors`` file with a deployed or exported network, or an
+            ``.onnx`` file that was exported by cohobate.
+        weights: of a run, those of the last epoch, or of the best one on the validation split.
+        device: that computes; by default that of the run, and of a file a GPU if there is one. An ONNX file
+            computes on the CPU.
+        threads: of onnxruntime; by default as many as torch has.
+        adaptive: let images leave a deployed sum early, by its stored threshold.
+
+    Raises:
+        FileNotFoundError: nothing is there, or a folder that is not that of a run.
+        ValueError: another kind of file, a network that is no sum with ``adaptive``, no such device, or what
+            does not go with this kind of file.
+        ImportError: onnxruntime is missing; the message names the extra.
+        RunError: the run has not finished, or was made from Python; the file is cut or foreign, or does not
+            predict what it says.
+    """
+    if path.is_dir():
+        return _of_run(path, weights, device, adaptive)
+    if not path.exists():
+        raise FileNotFoundError(f"{shown(path)} is not there{nearest_file(path)}; give {EXPECTED}")
+    if weights != "last":
+        raise ValueError(f"--weights {weights} is for the folder of a run; {shown(path)} holds one network")
+    if path.suffix == ".safetensors":
+        return _of_weights(path, device, adaptive)
+    if path.suffix == ".onnx":
+        return product_of_onnx(path, device, threads, adaptive)
+    raise ValueError(_refusal(path))
+
+
+# ---------------------------------------------------------------- a run, and a file of weights
+
+
+def _of_run(path: Path, weights: Weights, device: str | None, adaptive: bool) -> Product:
+    _require_run(path)
+    of = opened(path, weights)
+    if weights == "best" and of.run.outcome["best"] is None:
+        raise RunError(f"{path} has no best weights, since it has no validation split; give --weights last")
+    config = of.config
+    about = _about(of.deployed).model_copy(
+        update={
+            "fit": config.fit,
+            "background": config.background,
+            "method": of.run.method,
+            "label": of.run.name,
+            "weights": weights,
+            "precision": config.precision,
+        }
+    )
+    try:
+        place = pick_device(device or config.device)
+    except ValueError as error:
+        if device is not None:
+            raise
+        raise ValueError(f"{shown(path)} was trained on {config.device}: {error}; give --device") from error
+    return _in_torch(path, "run", of.deployed, about, place, adaptive, of)
+
+
+def _of_weights(path: Path, device: str | None, adaptive: bool) -> Product:
+    deployed = read_deployed(path)
+    about = _about(deployed)
+    for spec in deployed.members:
+        name, _ = parse(spec)
+        if not is_known(name):
+            # Whoever wrote the file chose the name, which could be that of any function on this machine.
+            raise RunError(
+                f"{shown(path)} is of the network {name}, which is none of cohobate's: if code of your own "
+                "makes it, give its run, or export it to ONNX there; a file does not decide which code is run"
+            )
+    return _in_torch(path, "safetensors", deployed, about, pick_device(device or "auto"), adaptive)
+
+
+def _about(deployed: Deployed) -> About:
+    """What a file of weights says of itself."""
+    record = {"values": "0-255", **deployed.facts}
+    if "image_size" in record and "shape" not in record:
+        record["shape"] = deployed.shape
+    return About.of(record, shown(deployed.path))
+
+
+def _in_torch(
+    path: Path,
+    form: Kind,
+    deployed: Deployed,
+    about: About,
+    place: torch.device,
+    adaptive: bool,
+    run: Opened | None = None,
+) -> Product:
+    try:
+        network: nn.Module = (
+            load(deployed.path, adaptive=True)
+            if adaptive
+            else Classifier(rebuilt(deployed), class_names=about.classes)
+        )
+    except RuntimeError as error:  # of load_state_dict, in many lines
+        raise RunError(
+            f"{shown(deployed.path)} does not hold the weights of the network that it names, "
+            f"{' + '.join(deployed.members)}; restore the file, or export it again"
+        ) from error
+    network = network.eval().to(place)
+    normalise = Normalise(about, about.shape[2], place)
+
+    @torch.no_grad()
+    def answers(pixels: Tensor) -> Answers:
+        x = normalise(pixels.to(place).permute(0, 2, 3, 1).contiguous())
+        with autocast(place, about.precision):
+            if isinstance(network, Cascade):
+                logits, exits = network.exits(x)
+                return Answers(logits.float().cpu(), exits.cpu())
+            return Answers(as_output(network(x)).logits.float().cpu())
+
+    return Product(path, form, about, answers, place, about.precision, network, run)
+
+
+# ---------------------------------------------------------------- what is none of these
+
+
+def _require_run(path: Path) -> None:
+    """Raise a FileNotFoundError unless it is the folder of a run; that of an export names its files."""
+    if RunFolder(path).config.is_file():
+        return
+    export = ExportFolder(path)
+    files = [export.network("onnx"), export.network("safetensors"), export.int8]
+    if found := [str(file) for file in files if file.is_file()]:
+        raise FileNotFoundError(f"{shown(path)} holds exported files; give one of them: {', '.join(found)}")
+    require_run(path)
+
+
+def _refusal(path: Path) -> str:
+    """Why a file of this kind is not opened."""
+    kind, name = path.suffix.lower(), shown(path)
+    if kind == ".pt2":
+        return (
+            f"{name} is not opened, since torch.export.load can run code that a file holds: export the run "
+            "with --format onnx or safetensors, or, from Python and if you trust the file, call "
+            "torch.export.load(FILE).module()(images)"
+        )
+    if kind in (".pt", ".pth", ".ckpt", ".bin", ".pkl"):
+        return (
+            f"{name} holds weights without the network, its classes or its normalisation; give {EXPECTED} "
+            "(from Python: cohobate.load_weights(network, FILE), then cohobate.predict(network, ...))"
+        )
+    if kind in EXTENSIONS:
+        return f"{name} is an image, and the network comes first: give {EXPECTED}, then the images"
+    return f"{name} is no network: give {EXPECTED}"

@@ -1,0 +1,146 @@
+"""An ONNX network in 8-bit integers, by onnxruntime's static quantiser.
+
+Choices, each measured on validation images of CIFAR-10 (docs/PERFORMANCE.md): activations unsigned, weights
+signed, since onnxruntime's kernels for signed activations are slower than floats on x86; a scale for each
+channel of the weights; weights in 7 bits, because a processor with AVX2 or AVX-512 and without VNNI adds two
+products in 16 bits, which 8 bits overflow without a word. The range of an activation is from the smallest to
+the largest value in a batch of 50 images, averaged over the batches: the extremes of all images cost
+depthwise networks four points, entropy gives the same as the extremes, and percentiles are no better and keep
+every activation in memory.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ..config.extras import require
+
+CALIBRATION_BATCH = 50
+"""Images of a batch, whose smallest and largest activations are averaged over the batches."""
+CHOICES = (
+    "weights in 7 bits, a scale a channel; activations in 8 bits, from the smallest to the largest value in "
+    f"a batch of {CALIBRATION_BATCH} images, averaged over the batches"
+)
+"""How networks are quantised, in words."""
+WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
+"""Operators with weights: what is before the first of them normalises images, and stays in floats."""
+
+
+def quantised(model: bytes, images: Tensor, what: str = "the network") -> bytes:
+    """An ONNX network in 8-bit integers, as pairs of QuantizeLinear and DequantizeLinear (QDQ).
+
+    It takes and gives what the network took and gave; its metadata is empty.
+
+    Args:
+        model: content of an ONNX file with one input: images.
+        images: (N, C, H, W) with the values that it takes, of which the ranges of its activations are taken.
+        what: the network, for messages.
+
+    Raises:
+        ImportError: onnx or onnxruntime is missing; the message names the extra.
+        ValueError: onnxruntime cannot quantise it, or finds nothing in it to quantise.
+    """
+    require("export", "int8")
+    import onnx
+    from onnxruntime import quantization
+
+    with TemporaryDirectory(prefix="cohobate-int8-") as folder, _quiet():
+        prepared, path = Path(folder, "prepared.onnx"), Path(folder, "int8.onnx")
+        try:
+            quantization.quant_pre_process(onnx.load_from_string(model), prepared)
+            graph = onnx.load(prepared).graph
+            quantization.quantize_static(
+                prepared,
+                path,
+                _reader(graph.input[0].name, images.split(CALIBRATION_BATCH)),
+                quant_format=quantization.QuantFormat.QDQ,
+                activation_type=quantization.QuantType.QUInt8,
+                weight_type=quantization.QuantType.QInt8,
+                calibrate_method=quantization.CalibrationMethod.MinMax,
+                per_channel=True,
+                reduce_range=True,
+                extra_options={"CalibMovingAverage": True},
+                nodes_to_exclude=before_weights(graph),
+            )
+        except Exception as error:  # the quantiser raises whatever the operator at hand does
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ValueError(f"onnxruntime cannot quantise {what}: {reason}") from error
+        made = onnx.load(path)
+    if not any(node.op_type == "QuantizeLinear" for node in made.graph.node):
+        raise ValueError(
+            f"nothing in {what} can be quantised: it has no convolution and no matrix product; export it "
+            "without --int8"
+        )
+    return _bare(made)
+
+
+def before_weights(graph: Any) -> list[str]:
+    """Names of the nodes of an ONNX graph that compute on its images before any operator with weights."""
+    raw, names = {each.name for each in graph.input}, []
+    constants = {each.name for each in graph.initializer}
+    for node in graph.node:
+        inputs = set(node.input) - constants - {""}
+        if inputs and inputs <= raw and node.op_type not in WEIGHTED:
+            raw |= set(node.output)
+            names.append(node.name)
+    return names
+
+
+def described(model: bytes, metadata: Mapping[str, str]) -> bytes:
+    """The ONNX file with this metadata, and no other."""
+    import onnx
+
+    made = onnx.load_from_string(model)
+    onnx.helper.set_model_props(made, dict(metadata))
+    return made.SerializeToString()  # type: ignore[no-any-return]
+
+
+def _reader(name: str, batches: Iterable[Tensor]) -> Any:
+    from onnxruntime.quantization import CalibrationDataReader
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        """What the quantiser takes its images from."""
+
+        def __init__(self) -> None:
+            self._left = iter(batches)
+
+        def get_next(self) -> dict[str, Any] | None:
+            batch = next(self._left, None)
+            return None if batch is None else {name: np.ascontiguousarray(batch.numpy())}
+
+    return Reader()
+
+
+def _bare(model: Any) -> bytes:
+    """Without the notes that exporter and quantiser leave, which nothing reads."""
+    del model.metadata_props[:]
+    used = {node.domain for node in model.graph.node}
+    imported = [each for each in model.opset_import if each.domain in used]
+    del model.opset_import[:]
+    model.opset_import.extend(imported)
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    return model.SerializeToString(deterministic=True)  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warnings and log lines of the quantiser, which say nothing of the network."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

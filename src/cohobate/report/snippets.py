@@ -1,0 +1,166 @@
+"""Python that uses an exported file, for its card: without cohobate, but for weights alone."""
+
+from __future__ import annotations
+
+from ..config.colours import colour
+from ..config.forms import Form
+from ..runs.exported import About
+
+RGB, GREY = 3, 1
+
+
+def reading(about: About, larger: float) -> str:
+    """From a picture to ``pixels``, uint8 (1, C, H, W), as pictures are read for the training.
+
+    Args:
+        about: the network.
+        larger: how much larger than its central crop a picture is made, if it is cropped.
+    """
+    channels, height, width = about.shape
+    if channels not in (RGB, GREY):
+        return (
+            "import json\n\nimport numpy as np\n\n"
+            f"pixels = np.zeros((1, {channels}, {height}, {width}), np.uint8)  # put your image here"
+        )
+    mode = "RGB" if channels == RGB else "L"
+    lines = [
+        "import json",
+        "",
+        "import numpy as np",
+        "from PIL import Image, ImageOps",
+        "",
+        f"height, width, background = {height}, {width}, {colour(about.background)}",
+        'picture = ImageOps.exif_transpose(Image.open("photo.jpg"))',
+        'if picture.mode[0] in "IF":',
+        '    raise ValueError("16 or 32 bits a pixel: save it with 8 bits")',
+        'below = Image.new("RGBA", picture.size, background)',
+        'picture = Image.alpha_composite(below, picture.convert("RGBA")).convert("RGB")' + _grey(channels),
+        *FITS[about.fit],
+        f"pixels = np.array(picture).reshape(height, width, {channels}).transpose(2, 0, 1)[None]",
+    ]
+    crop = {"HEIGHT": str(round(height * larger)), "WIDTH": str(round(width * larger))}
+    text = "\n".join(lines).replace("MODE", f'"{mode}"')
+    for name, value in crop.items():
+        text = text.replace(name, value)
+    return text
+
+
+def _grey(channels: int) -> str:
+    return '.convert("L")' if channels == GREY else ""
+
+
+FITS = {
+    "crop": (
+        "scale = max(HEIGHT / picture.height, WIDTH / picture.width)",
+        "size = max(width, round(picture.width * scale)), max(height, round(picture.height * scale))",
+        "left, top = (size[0] - width) // 2, (size[1] - height) // 2",
+        "picture = picture.resize(size, Image.Resampling.BILINEAR)",
+        "picture = picture.crop((left, top, left + width, top + height))",
+    ),
+    "pad": (
+        "scale = min(height / picture.height, width / picture.width)",
+        "size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))",
+        'whole = Image.new("RGB", (width, height), background).convert(MODE)',
+        "whole.paste(",
+        "    picture.resize(size, Image.Resampling.BILINEAR),",
+        "    ((width - size[0]) // 2, (height - size[1]) // 2),",
+        ")",
+        "picture = whole",
+    ),
+    "squash": ("picture = picture.resize((width, height), Image.Resampling.BILINEAR)",),
+}
+"""How a picture becomes an image -> the lines that do it."""
+
+IMAGES = {
+    "0-255": (),
+    "0-1": ("pixels = pixels.astype(np.float32) / 255",),
+    "normalised": (
+        'mean, std = (np.array(json.loads(about[key]), np.float32) for key in ("mean", "std"))',
+        "pixels = (pixels.astype(np.float32) / 255 - mean.reshape(-1, 1, 1)) / std.reshape(-1, 1, 1)",
+    ),
+}
+"""Values that a file takes -> what makes them of ``pixels``."""
+
+LABEL = 'print(json.loads(about["classes"])[int(logits[0].argmax())])'
+
+
+def use(form: Form, about: About, file: str) -> str:
+    """From ``pixels`` to a label, by a file of this form."""
+    return "\n".join(USES[form](about, file))
+
+
+def _onnx(about: About, file: str) -> list[str]:
+    return [
+        "import onnxruntime",
+        "",
+        f'session = onnxruntime.InferenceSession("{file}")',
+        "about = session.get_modelmeta().custom_metadata_map",
+        *_images(about),
+        f'(logits,) = session.run(None, {{"images": {_shown(about)}}})',
+        LABEL,
+    ]
+
+
+def _pt2(about: About, file: str) -> list[str]:
+    return [
+        "import torch",
+        "",
+        'extra = {"cohobate.json": ""}',
+        "# Opening a .pt2 file can run code that is in it: open your own ones only.",
+        f'network = torch.export.load("{file}", extra_files=extra).module()',
+        'about = json.loads(extra["cohobate.json"])',
+        *_images(about),
+        "with torch.no_grad():",
+        f"    logits = network(torch.from_numpy({_shown(about)}))",
+        LABEL,
+    ]
+
+
+def _safetensors(about: About, file: str) -> list[str]:
+    return _weights(about, "cohobate", f'cohobate.load("{file}")', "network.class_names")
+
+
+def timm(about: About) -> str:
+    """From ``pixels`` to a label, by timm, which builds the network of the folder."""
+    made = 'timm.create_model("local-dir:.", pretrained=True).eval()  # . is the folder of the files'
+    return "\n".join(_weights(about, "timm", made, 'network.pretrained_cfg["label_names"]'))
+
+
+def _weights(about: About, library: str, network: str, classes: str) -> list[str]:
+    return [
+        f"import {library}",
+        "import torch",
+        "",
+        f"mean = torch.tensor({list(about.mean)}).view(-1, 1, 1)",
+        f"std = torch.tensor({list(about.std)}).view(-1, 1, 1)",
+        f"network = {network}",
+        "with torch.no_grad():",
+        "    logits = network((torch.from_numpy(pixels).float() / 255 - mean) / std)",
+        f"print({classes}[int(logits[0].argmax())])",
+    ]
+
+
+def cascade(about: About) -> str:
+    """From ``pixels`` to a label, by the runner of a cascade in the folder."""
+    return "\n".join(
+        [
+            "from cascade import Cascade",
+            "",
+            "cascade = Cascade()",
+            *(line.replace("json.loads(about[key])", "cascade.about[key]") for line in _images(about)),
+            f"logits, exits = cascade.predict({_shown(about)})  # exits: the network after which each left",
+            "print(cascade.classes[int(logits[0].argmax())])",
+        ]
+    )
+
+
+def _images(about: About) -> list[str]:
+    """Under a name of their own, since ``pixels`` serve several files."""
+    return [line.replace("pixels = ", "images = ", 1) for line in IMAGES[about.values]]
+
+
+def _shown(about: About) -> str:
+    return "images" if IMAGES[about.values] else "pixels"
+
+
+USES = {"onnx": _onnx, "pt2": _pt2, "safetensors": _safetensors}
