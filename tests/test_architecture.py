@@ -211,6 +211,8 @@ WITHOUT_TORCH = [
     (["export", "run"], 2, "does not exist"),
     (["predict", "--help"], 0, "--top-k"),
     (["predict", "run", "a.png", "--out", "a.txt"], 2, "--format"),
+    (["bench", "--help"], 0, "--seconds"),
+    (["bench"], 2, "exported files"),
     (["report", "--help"], 0, "folder"),
     (["attention", "--help"], 0, "--epochs"),
     (["residuals", "--help"], 0, "--gi-images"),

@@ -2,114 +2,31 @@
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
+from deploy_page import BLOCKS, PAGE, PLAIN, RUN, SHOWN, Block, ran, run_in_order, says
 from PIL import Image
 
 from cohobate.data.pictures import Reading, decode
 from cohobate.data.views import whole
-
-PAGE = Path(__file__).parent.parent / "docs" / "DEPLOY.md"
-BLOCK = re.compile(r"(?:^<!-- (.*?) -->\n)?^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-SHOWN = {"text"}
-"""Languages of blocks that are not run: what the block before them prints."""
-RUN = {"sh", "python"}
-
-WITHOUT = """
-import sys
-
-class Missing:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {names!r}:
-            raise ImportError(f"{{name}} is not installed here")
-
-sys.meta_path.insert(0, Missing())
-sys.path.insert(0, "")
-exec(compile(open({file!r}).read(), {file!r}, "exec"), {{"__name__": "__main__"}})
-"""
-"""Runs a file as if some libraries were not installed."""
-
-
-class Block(NamedTuple):
-    """A fenced block.
-
-    Attributes:
-        marks: of the comment before it: ``file``, under which it is saved; ``without``, libraries that it
-            must not need; ``libraries``: it is run with timm, by tests/libraries.
-        language: after the fence.
-        text: its lines.
-    """
-
-    marks: dict[str, str]
-    language: str
-    text: str
-
-
-def blocks(page: str) -> list[Block]:
-    return [
-        Block(dict(_mark(mark) for mark in marks.split("; ")) if marks else {}, language, text)
-        for marks, language, text in BLOCK.findall(page)
-    ]
-
-
-def _mark(text: str) -> tuple[str, str]:
-    name, _, value = text.partition(": ")
-    return name, value
-
-
-BLOCKS = blocks(PAGE.read_text(encoding="utf-8"))
-
-
-def ran(block: Block, folder: Path) -> str:
-    """What a block prints."""
-    if block.language == "sh":
-        command = ["bash", "-e", "-o", "pipefail", "-c", block.text]
-    else:
-        name = block.marks.get("file", "block.py")
-        (folder / name).write_text(block.text, encoding="utf-8")
-        names = block.marks.get("without", "").split()
-        command = [sys.executable, "-W", "error", "-c", WITHOUT.format(names=names, file=name)]
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        command, cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, f"{block.text}\n{done.stdout[-1000:]}{done.stderr[-2000:]}"
-    return done.stdout
-
-
-def says(printed: str, shown: str) -> bool:
-    """Whether a block prints what the page shows: word by word, a decimal number for a decimal number."""
-    parts = [re.escape(part) for part in re.split(r"(?:\d+\.\d+(?:e[+-]?\d+)?)", " ".join(shown.split()))]
-    return re.fullmatch(r"\d+\.\d+(?:e[+-]?\d+)?".join(parts), " ".join(printed.split())) is not None
 
 
 def test_the_blocks_are_those_that_are_run() -> None:
     languages = [block.language for block in BLOCKS]
     assert set(languages) == RUN | SHOWN
     assert len(BLOCKS) == PAGE.read_text(encoding="utf-8").count("```") // 2
-    assert (languages.count("sh"), languages.count("python"), languages.count("text")) == (3, 5, 4)
+    assert (languages.count("sh"), languages.count("python"), languages.count("text")) == (6, 9, 8)
     marks = {name for block in BLOCKS for name in block.marks}
     assert marks <= {"file", "without", "libraries"}
     assert sum("torch" in block.marks.get("without", "").split() for block in BLOCKS) >= 2
 
 
 def test_the_page_runs(tmp_path: Path) -> None:
-    printed, run = "", 0
-    for block in BLOCKS:
-        if block.language in SHOWN:
-            assert says(printed, block.text), f"the page shows\n{block.text}\nbut it prints\n{printed}"
-        elif "libraries" not in block.marks:
-            printed = ran(block, tmp_path)
-            run += 1
-    assert run == sum(block.language in RUN and "libraries" not in block.marks for block in BLOCKS)
+    assert run_in_order(PLAIN, tmp_path) == 13
     export = tmp_path / "runs" / "digits" / "export"
     assert {path.name for path in export.iterdir()} >= {"model.onnx", "model.pt2", "README.md"}
 

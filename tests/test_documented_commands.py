@@ -11,7 +11,7 @@ from documented import commands, options_of
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PARSED_ALIKE = {
-    *("train", "compare", "sweep", "evaluate", "attention", "residuals", "predict", "export"),
+    *("train", "compare", "sweep", "evaluate", "attention", "residuals", "predict", "export", "bench"),
 }
 CASES = [
     (page.name, words)

@@ -120,4 +120,7 @@ def test_times_are_medians_of_rounds_in_turn(monkeypatch: pytest.MonkeyPatch) ->
     turns = ["quick", "slow", "quick", "slow", "slow", "quick", "quick", "slow"]
     assert called == [name for name in turns for _ in range(2)]
     assert found.milliseconds == pytest.approx({"quick": 2 * 10 / 5, "slow": 2 * 300 / 5})
+    # Of 1, 10, 20 and 100, 300, 300 milliseconds: half way from the median to either end.
+    assert found.quartiles["quick"] == pytest.approx((2 * 5.5 / 5, 2 * 15 / 5))
+    assert found.quartiles["slow"] == pytest.approx((2 * 200 / 5, 2 * 300 / 5))
     assert times(networks, [torch.zeros(1, 1)], nullcontext, seconds=1000).rounds == 5

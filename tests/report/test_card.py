@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -130,10 +131,16 @@ def test_without_validation_or_test_split(make_run: MakeRun) -> None:
 def test_another_read_out(make_run: MakeRun) -> None:
     """Its own errors, and a dash where another seed did not measure it."""
     run = make_run("dml/seed-0", method="dml").reporting("other")
+    second = make_run("dml/seed-1", method="dml", seed=1).folder / "result.json"
+    result = json.loads(second.read_text())
+    del result["last"]["test"]["other"]
+    second.write_text(json.dumps(result))
     about = replace_errors(about_of(make_run("x", method="dml")), "other")
     text = card_of(run, about)
     row = table_of(seen(text), "runs")[1]
     assert row[2] == row[4] == "99.00"
+    assert [row[2] for row in table_of(seen(text), "runs")[2:]] == ["—", "—"]
+    assert [row[4] for row in table_of(seen(text), "runs")[2:]] == ["99.00", "99.00 ± 0.00"]
     assert "It is the read-out `other` of the method, which is not the one that the run deploys." in text
 
 
@@ -237,6 +244,8 @@ def test_a_folder_that_timm_loads(make_run: MakeRun) -> None:
     front = yaml.safe_load(text.split("---\n")[1])
     assert front["library_name"] == "timm"
     assert {"timm", "cohobate", "safetensors"} <= set(front["tags"])
+    (row,) = [row for row in table_of(seen(text), "file") if row[0] == "model.safetensors"]
+    assert row[1] == "weights alone, for cohobate.load, with the keys of timm"
     used = [code for language, code in seen(text).code if language == "python"]
     assert 'timm.create_model("local-dir:.", pretrained=True).eval()' in used[1]
     other = card_of(run, about_of(run), files)

@@ -25,7 +25,16 @@ def test_the_seeds_of_a_method(make_run: MakeRun) -> None:
     found = siblings(run)
     assert seeds(found) == [0, 1, 2]
     assert found.left_out == {}
-    assert found.runs[0] is run
+    assert found.runs[0].folder == run.folder
+
+
+def test_all_are_reported_by_the_read_out_of_the_run(make_run: MakeRun) -> None:
+    """Whatever their own option says; a baseline by the network that it deploys."""
+    run = make_run("dml/seed-0", method="dml").reporting("other")
+    make_run("dml/seed-1", method="dml", seed=1, config={"readout": "network"})
+    make_run("baseline/seed-0", method="baseline", config={"readout": "other"})
+    assert [each.readout for each in siblings(run).runs] == ["other", "other"]
+    assert [each.readout for each in baselines(run).runs] == ["network"]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from ..inference.onnx_network import OnnxNetwork
 from ..runs.exported import About
 
 LONGEST = 2**24
-"""Bytes of metadata that are read, at most."""
+"""Bytes of metadata that are unpacked from an archive, at most."""
 
 
 def about_in(name: str, data: bytes) -> About:
@@ -55,7 +55,7 @@ def _pt2(name: str, data: bytes) -> About:
 def _safetensors(name: str, data: bytes) -> About:
     length = int.from_bytes(data[:8], "little")
     try:
-        facts = json.loads(json.loads(data[8 : 8 + min(length, LONGEST)])["__metadata__"]["facts"])
+        facts = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["facts"])
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{name} has no metadata of cohobate") from error
     return About.of(_mapping(facts, name), name)

@@ -13,11 +13,12 @@ from ..core import match_classes
 from ..data.dataset import Dataset, Split
 from ..data.raw import pixels, spread
 from ..engine.errors import RunError
-from ..engine.progress import tracked
 from ..inference.deployable import Normalisation
 from ..inference.int8 import CHOICES, described, quantised
 from ..inference.onnx_network import OnnxNetwork
 from ..runs.exported import About, Int8
+from .bar import Bar
+from .console import doing
 from .exporting import Source
 from .producing import Export, Made
 
@@ -98,15 +99,13 @@ def integers(
     which, held_out = calibration_split(dataset)
     if which == "train":
         say(f"note: {dataset.name} has no val split here, so training images calibrate the int8 file")
-    shown = pixels(held_out, spread(held_out, images or CALIBRATED_ON))
-    normalisation = Normalisation(about.mean, about.std)
-    made = quantised(floats, normalisation.of_bytes(shown, about.values), f"the network of {run}")
+    made = calibrated(floats, about, held_out, images, f"the network of {run}")
     name, split = measuring_split(dataset)
     predicted = _predicted({"int8": made, "floats": floats}, split, about)
     record = Int8(
         choices=CHOICES,
         calibrated_on=f"{dataset.name}, {which} split",
-        calibration_images=len(shown),
+        calibration_images=len(spread(held_out, images or CALIBRATED_ON)),
         measured_on=f"{dataset.name}, {name} split",
         images=len(split),
         error=_error(predicted["int8"], split, order),
@@ -122,6 +121,24 @@ def integers(
         )
     data = described(made, about.model_copy(update={"int8": record}).to_metadata())
     return Integers(data, record, len(data) / len(floats))
+
+
+def calibrated(floats: bytes, about: About, split: Split, images: int | None, what: str) -> bytes:
+    """An ONNX file in integers, whose ranges are set by so many images of a split, evenly spaced.
+
+    Args:
+        floats: the file in floats.
+        about: the network.
+        split: :func:`calibration_split`.
+        images: how many; None: 500.
+        what: the network, for messages.
+
+    Raises:
+        ValueError: the network cannot be quantised, or has nothing to quantise.
+    """
+    shown = pixels(split, spread(split, images or CALIBRATED_ON))
+    with doing("quantising the network"):
+        return quantised(floats, Normalisation(about.mean, about.std).of_bytes(shown, about.values), what)
 
 
 def calibration_split(dataset: Dataset) -> tuple[str, Split]:
@@ -143,14 +160,15 @@ def _predicted(files: dict[str, bytes], split: Split, about: About) -> dict[str,
     networks = {name: OnnxNetwork(data) for name, data in files.items()}
     normalisation = Normalisation(about.mean, about.std)
     found: dict[str, list[Tensor]] = {name: [] for name in files}
-    rows = torch.arange(len(split)).split(BATCH)
-    for batch in tracked(rows, "measuring int8 beside floats"):
-        images = normalisation.of_bytes(pixels(split, batch.tolist()), about.values)
-        for name, network in networks.items():
-            logits = network(images)
-            if not logits.isfinite().all():
-                raise RunError(f"logits of the ONNX file in {name} are not finite; nothing was written")
-            found[name].append(logits.argmax(dim=1))
+    with Bar("images of int8 beside floats", len(split)) as bar:
+        for batch in torch.arange(len(split)).split(BATCH):
+            images = normalisation.of_bytes(pixels(split, batch.tolist()), about.values)
+            for name, network in networks.items():
+                logits = network(images)
+                if not logits.isfinite().all():
+                    raise RunError(f"logits of the ONNX file in {name} are not finite; nothing was written")
+                found[name].append(logits.argmax(dim=1))
+            bar.reach(int(batch[-1]) + 1)
     return {name: torch.cat(each) for name, each in found.items()}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from statistics import median
+from statistics import median, quantiles
 from typing import NamedTuple
 
 import torch
@@ -22,10 +22,13 @@ class Times(NamedTuple):
 
     Attributes:
         milliseconds: name -> mean time of an image, the median over the rounds.
+        quartiles: name -> the first and the third quartile of that time over the rounds: half of them lie
+            between.
         rounds: how many there were.
     """
 
     milliseconds: dict[str, float]
+    quartiles: dict[str, tuple[float, float]]
     rounds: int
 
 
@@ -68,7 +71,17 @@ def times(
         for i in range(len(names)):
             name = names[(i + number) % len(names)]
             taken[name].append(passed(name))
-    return Times({name: 1000 * median(each) / images for name, each in taken.items()}, rounds)
+    each = {name: [1000 * second / images for second in seconds] for name, seconds in taken.items()}
+    return Times(
+        {name: median(numbers) for name, numbers in each.items()},
+        {name: _quartiles(numbers) for name, numbers in each.items()},
+        rounds,
+    )
+
+
+def _quartiles(numbers: Sequence[float]) -> tuple[float, float]:
+    first, _, third = quantiles(numbers, n=4, method="inclusive")
+    return first, third
 
 
 def _wait(images: Tensor) -> None:

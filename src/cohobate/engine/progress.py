@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-    track,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from .evaluate import Measures
 
-T = TypeVar("T")
 REFRESH = 0.2
 """Seconds between two looks at the loss: reading it waits for the device."""
 
@@ -116,12 +107,6 @@ class Display:
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
-
-
-def tracked(work: Sequence[T], doing: str) -> Iterator[T]:
-    """The same items, with a bar on stderr while they are worked on, if that is a terminal."""
-    console = Console(stderr=True, markup=False, emoji=False)
-    yield from track(work, doing, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _terms(losses: Mapping[str, float]) -> str:

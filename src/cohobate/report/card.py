@@ -40,7 +40,7 @@ TAKES = {
 IS = {
     ".onnx": "the network, for onnxruntime and other readers of ONNX",
     ".pt2": "the network, for torch.export.load",
-    ".safetensors": "weights alone, for cohobate.load",
+    ".safetensors": "weights alone",
 }
 INT8 = "the network in 8-bit integers, for onnxruntime"
 STAGE = "one network of the cascade, whose logits are added up; alone it is not what was measured"
@@ -189,8 +189,8 @@ def _file_row(of: Subject, file: File) -> dict[str, str]:
     if about is not None:
         row["takes"] = TAKES["normalised" if ending == ".safetensors" else about.values]
         row["weights"] = _weights(of, about)
-        if ending == ".safetensors" and not _has_name(about):
-            row["what it is"] = "weights alone, for cohobate.load_weights and a network that has them"
+        if ending == ".safetensors":
+            row["what it is"] = _weights_alone(about)
     return {**row, "size": _size(file), "checked": file.said}
 
 
@@ -204,6 +204,14 @@ def _what(name: str, ending: str) -> str:
     if name == CASCADE:
         return "the threshold of the cascade, its classes, and the digests of its networks"
     return STAGE if name.startswith("stage-") else IS.get(ending, "")
+
+
+def _weights_alone(about: About) -> str:
+    if not _has_name(about):
+        return "weights alone, for cohobate.load_weights and a network that has them"
+    library = str(about.model).partition(":")[0]
+    keys = f", with the keys of {library}" if library in ("timm", "torchvision") else ""
+    return f"weights alone, for cohobate.load{keys}"
 
 
 def _weights(of: Subject, about: About) -> str:

@@ -33,16 +33,21 @@ class Beside(NamedTuple):
 
 
 def siblings(run: Run) -> Beside:
-    """A finished run and those beside it, in folders ``seed-*``, that differ from it by their seed only."""
+    """A finished run and those beside it, in folders ``seed-*``, that differ from it by their seed only.
+
+    All are reported by the read-out of the run.
+    """
     own = run.folder.resolve()
     others = [folder for folder in sorted(own.parent.glob(SEEDS)) if folder != own]
-    return _alike({run.outcome["seed"]: run}, others, run, own.parent, every_option)
+    found = _alike({run.outcome["seed"]: run}, others, run, own.parent, every_option)
+    return found._replace(runs=tuple(each.reporting(run.readout) for each in found.runs))
 
 
 def baselines(run: Run) -> Beside:
     """The runs of the baseline beside the folder of a run's method that were trained the same way.
 
-    The method, its own options and those about teachers may differ; nothing is beside a baseline.
+    The method, its own options and those about teachers may differ; nothing is beside a baseline. They are
+    reported by the network that they deploy.
     """
     if run.method == BASELINE:
         return Beside((), {})
@@ -55,7 +60,8 @@ def baselines(run: Run) -> Beside:
         for folder in (sorted(name.glob(SEEDS)) or [name])
         if _method(folder) in (BASELINE, None)
     ]
-    return _alike({}, folders, run, root, shared_option)
+    found = _alike({}, folders, run, root, shared_option)
+    return found._replace(runs=tuple(each.reporting(None) for each in found.runs))
 
 
 def _method(folder: Path) -> str | None:

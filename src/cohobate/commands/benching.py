@@ -1,0 +1,135 @@
+"""Networks measured side by side, each in its forms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..core import Shape
+from ..engine.machine import processor
+from ..runs.bench import Bench, Row, Spread
+from .console import doing
+from .measurable import Images, Measurable, opened
+from .subject import On
+from .timing import Times, times
+
+BATCH = 64
+"""Images of a batch, where throughput is measured."""
+SINGLE = 16
+"""Images that are computed one at a time in a round of the latency."""
+
+
+def bench(
+    paths: Sequence[Path],
+    *,
+    threads: int | None = None,
+    seconds: float = 20.0,
+    device: str | None = None,
+    on: On = On(),  # noqa: B008  it is frozen
+    say: Callable[[str], None] = lambda message: None,
+) -> Bench:
+    """Measure networks side by side, on the same images.
+
+    Args:
+        paths: folders of finished runs, and files of weights or ONNX.
+        threads: that compute a batch on the CPU; by default as many as torch has.
+        seconds: that the rounds take together, about.
+        device: of PyTorch; by default that of the run, and of a file a GPU if there is one.
+        on: where the images of the runs are now, or others.
+        say: prints a note.
+
+    Raises:
+        FileNotFoundError: nothing is there, or there are no images where ``on`` says.
+        ValueError: what is there is no network, or no such device.
+        ImportError: onnxruntime is missing for an ONNX file; the message names the extra.
+        RunError: a run has not finished, or was made from Python; a file is cut or foreign.
+    """
+    before = torch.get_num_threads()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        found: list[Measurable] = []
+        images: dict[Shape, Images] = {}
+        for path in dict.fromkeys(paths):
+            with doing(f"reading {path}"):
+                each, shown = opened(path, device, on, say)
+            known = {(one.network, one.form) for one in found}  # a teacher that several runs have
+            found += [one for one in each if (one.network, one.form) not in known]
+            if shown is not None:
+                images.setdefault(each[0].shape, shown)
+        for shape in dict.fromkeys(each.shape for each in found):
+            if shape not in images:
+                images[shape] = noise(shape)
+        with doing("measuring the latency"):
+            single = measured(found, images, [1] * SINGLE, seconds / 2)
+        with doing("measuring the throughput"):
+            large = measured(found, images, [BATCH], seconds / 2)
+        return Bench(
+            rows=tuple(_row(str(i), each, single, large) for i, each in enumerate(found)),
+            processor=processor().name,
+            threads=torch.get_num_threads(),
+            batch=BATCH,
+            rounds=(single.rounds, large.rounds),
+            images={" x ".join(map(str, shape)): shown.where for shape, shown in images.items()},
+            torch=torch.__version__,
+            onnxruntime=_onnxruntime(),
+        )
+    finally:
+        torch.set_num_threads(before)
+
+
+def noise(shape: Shape) -> Images:
+    """Images of random bytes, where there are no others."""
+    generator = torch.Generator().manual_seed(0)
+    shown = torch.randint(256, (BATCH, *shape), dtype=torch.uint8, generator=generator)
+    return Images(shown.contiguous(memory_format=torch.channels_last), "noise")
+
+
+def measured(
+    found: Sequence[Measurable], images: dict[Shape, Images], sizes: Sequence[int], seconds: float
+) -> Times:
+    """The time of an image in each network, named 0, 1, 2 ..., in batches of these sizes."""
+    batches = torch.arange(sum(sizes)).split(list(sizes))
+
+    def on_rows(each: Measurable) -> Callable[[Tensor], object]:
+        shown = _enough(images[each.shape].pixels)
+        # A slice is no copy: what is measured is the network.
+        return lambda rows: each.predict(shown[rows[0] : rows[-1] + 1])
+
+    named = {str(i): on_rows(each) for i, each in enumerate(found)}
+    return times(named, batches, nullcontext, seconds=seconds)
+
+
+def _enough(pixels: Tensor) -> Tensor:
+    """A whole batch, where a split has fewer images: they are repeated."""
+    again = -(-BATCH // len(pixels))
+    return pixels.repeat(again, 1, 1, 1)[:BATCH].contiguous(memory_format=torch.channels_last)
+
+
+def _row(name: str, each: Measurable, single: Times, large: Times) -> Row:
+    latency, an_image = (
+        Spread(median=taken.milliseconds[name], low=taken.quartiles[name][0], high=taken.quartiles[name][1])
+        for taken in (single, large)
+    )
+    return Row(
+        network=each.network,
+        form=each.form,
+        parameters=each.parameters,
+        macs=each.macs,
+        size=each.size,
+        device=each.device,
+        latency=latency,
+        throughput=an_image.inverse,
+    )
+
+
+def _onnxruntime() -> str | None:
+    try:
+        return version("onnxruntime")
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,273 @@
+"""``cohobate bench``: which networks stand in the table, with what costs, sizes and times."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from command_line import refused
+from torch import Tensor
+
+from cohobate.analysis.cost import cost
+from cohobate.cli import main
+from cohobate.commands import benching, measurable
+from cohobate.commands.benching import BATCH, bench, measured
+from cohobate.commands.export import export
+from cohobate.commands.measurable import Images, Measurable
+from cohobate.config import extras
+from cohobate.models.build import build
+from cohobate.report.tables.bench import bench_notes, bench_rows
+from cohobate.runs.bench import Bench, Row, Spread
+
+TRAIN = ["--data", "digits", "--epochs", "1", "--train-images", "200", "--lr", "0.02", "--quiet"]
+QUICK: dict[str, Any] = {"seconds": 0.02, "say": lambda message: None}
+
+
+def rewritten(run: str, **options: Any) -> None:
+    config = yaml.safe_load(Path(run, "run.yaml").read_text())
+    Path(run, "run.yaml").write_text(yaml.safe_dump({**config, **options}))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With ``teacher``; ``run``, its student, exported, in int8 too; ``bare``, without export or teacher."""
+    folder = tmp_path_factory.mktemp("bench")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        main(["train", "baseline", *TRAIN, "--model", "resnet14", "--out", "teacher"])
+        main(["train", "kd", *TRAIN, "--model", "resnet8", "--teacher", "teacher", "--out", "run"])
+        shutil.copytree("run", "bare")
+        rewritten("bare", teacher=[])
+        export("run", ("onnx", "safetensors"), int8=True, calibration_images=50)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+
+
+def shape_of_run() -> tuple[int, int, int]:
+    from cohobate.runs.deployed import read_deployed
+
+    return read_deployed("run").shape
+
+
+def test_a_run_stands_beside_its_teacher_in_every_form() -> None:
+    said: list[str] = []
+    found = bench([Path("run")], seconds=0.02, say=said.append)
+    assert [(row.network, row.form) for row in found.rows] == [
+        ("run", "PyTorch fp32"),
+        ("run", "ONNX"),
+        ("run", "ONNX int8"),
+        ("teacher teacher", "PyTorch fp32"),
+        ("teacher teacher", "ONNX"),
+    ]
+    shape = shape_of_run()
+    for rows, model in ((found.rows[:3], "resnet8"), (found.rows[3:], "resnet14")):
+        spent = cost(build(model, 10, shape=shape), shape)
+        assert {(row.parameters, row.macs) for row in rows} == {(spent.parameters, spent.macs)}
+    files = ["run/deployed.safetensors", "run/export/model.onnx", "run/export/model.int8.onnx"]
+    assert [row.size for row in found.rows[:3]] == [Path(file).stat().st_size for file in files]
+    weights = 4 * found.rows[3].parameters if found.rows[3].parameters else 0
+    assert weights < found.rows[3].size < 1.2 * weights
+    assert (found.threads, found.batch) == (torch.get_num_threads(), 64)
+    assert found.rounds == (3, 3)
+    assert list(found.images.values()) == ["digits, val split"]
+    for row in found.rows:
+        for spread in (row.latency, row.throughput):
+            assert 0 < spread.low <= spread.median <= spread.high
+        assert row.device == "cpu"
+    assert said == [line for line in said if "teacher" in line]
+
+
+def test_several_stand_in_one_table_and_a_file_as_it_is() -> None:
+    files = ["run/export/model.int8.onnx", "run/export/model.safetensors", "run/deployed.safetensors"]
+    said: list[str] = []
+    found = bench([*map(Path, ["bare", *files]), Path("bare")], seconds=0.02, say=said.append)
+    # Once each, although one is named twice.
+    assert [(row.network, row.form) for row in found.rows] == [
+        ("bare", "PyTorch fp32"),
+        ("bare", "ONNX"),
+        ("bare", "ONNX int8"),
+        ("run/export/model.int8.onnx", "ONNX int8"),
+        ("run/export/model.safetensors", "PyTorch fp32"),
+        ("run/deployed.safetensors", "PyTorch fp32"),
+    ]
+    assert len({(row.parameters, row.macs) for row in found.rows}) == 1
+    for path, row in zip(files, found.rows[3:], strict=True):
+        assert row.size == Path(path).stat().st_size
+    # Made anew where nothing was exported, and nothing is left behind.
+    assert found.rows[1].size == pytest.approx(Path("run/export/model.onnx").stat().st_size, rel=0.01)
+    assert sum("bare has no exported" in line for line in said) == 2
+    assert not Path("bare/export").exists()
+
+
+def test_a_teacher_of_several_runs_has_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    def opened(path: Path, *_: object) -> tuple[list[Measurable], None]:
+        own = Measurable(str(path), "f", 1, 2, 3, "cpu", (1, 1, 1), lambda images: images)
+        return [own, own._replace(network="teacher t")], None
+
+    monkeypatch.setattr(benching, "opened", opened)
+    found = bench([Path("a"), Path("b")], **QUICK)
+    assert [row.network for row in found.rows] == ["a", "teacher t", "b"]
+
+
+def test_a_run_in_half_precision_is_measured_in_both() -> None:
+    shutil.copytree("run", "half")
+    rewritten("half", teacher=[], precision="bf16")
+    found = bench([Path("half")], **QUICK)
+    assert [row.form for row in found.rows] == ["PyTorch bf16", "PyTorch fp32", "ONNX", "ONNX int8"]
+
+
+def test_every_form_is_the_network_that_it_says() -> None:
+    """What is measured predicts what the network predicts."""
+    found, shown = measurable.opened(Path("run"), "cpu", measurable.On(), print)
+    assert shown is not None
+    own, floats, integers, teacher, exported = (each.predict(shown.pixels) for each in found)
+    assert isinstance(own, Tensor)
+    assert isinstance(teacher, Tensor)
+    torch.testing.assert_close(floats, own, rtol=0, atol=1e-4)
+    torch.testing.assert_close(exported, teacher, rtol=0, atol=1e-4)
+    assert isinstance(integers, Tensor)
+    assert 0 < float((integers - own).abs().max()) < 0.5 * float(own.std())
+    assert float((own - teacher).abs().max()) > float(own.std())
+
+
+def test_without_images_noise_is_measured_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measurable, "images_to_check", lambda *_: None)
+    said: list[str] = []
+    found = bench([Path("bare")], seconds=0.02, say=said.append)
+    assert [row.form for row in found.rows] == ["PyTorch fp32", "ONNX"]
+    assert list(found.images.values()) == ["noise"]
+    assert any("no int8 row of bare" in line for line in said)
+    assert any("noise is measured" in line and "--data-root" in line for line in said)
+
+
+def test_without_onnxruntime_there_is_pytorch_and_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(name: str) -> Any:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    monkeypatch.setattr(extras, "import_module", gone)
+    said: list[str] = []
+    found = bench([Path("run")], seconds=0.02, say=said.append)
+    assert [row.form for row in found.rows] == ["PyTorch fp32", "PyTorch fp32"]
+    assert any("no ONNX rows of run" in line and "pip install 'cohobate[export]'" in line for line in said)
+
+
+def test_an_exported_file_of_another_network_or_cut_is_not_taken() -> None:
+    shutil.copytree("run", "other")
+    rewritten("other", teacher=[])
+    whole = Path("other/export/model.onnx").read_bytes()
+    Path("other/export/model.onnx").write_bytes(whole[: len(whole) // 2])
+    said: list[str] = []
+    found = bench([Path("other")], seconds=0.02, say=said.append)
+    assert any("other/export/model.onnx is cut" in line for line in said)
+    assert found.rows[1].size > len(whole) // 2
+    # The file of the user stays as it was.
+    assert len(Path("other/export/model.onnx").read_bytes()) == len(whole) // 2
+
+
+# ---------------------------------------------------------------- times
+
+
+def test_times_by_a_clock_that_only_the_networks_move(monkeypatch: pytest.MonkeyPatch) -> None:
+    """0.1 s a call and 1 ms an image: which images, in which batches, how often, and the arithmetic."""
+    clock = 0.0
+    monkeypatch.setattr("cohobate.commands.timing.time.perf_counter", lambda: clock)
+    pixels = torch.arange(10, dtype=torch.uint8).view(10, 1, 1, 1)
+    seen: list[list[int]] = []
+
+    def predict(images: Tensor) -> Tensor:
+        nonlocal clock
+        clock += 0.1 + 0.001 * len(images)
+        seen.append(images.flatten().tolist())
+        return images
+
+    network = Measurable("n", "f", 1, 2, 3, "cpu", (1, 1, 1), predict)
+    images = {(1, 1, 1): Images(pixels, "here")}
+    single = measured([network], images, [1] * 16, 0.0)
+    assert single.rounds == 3
+    assert single.milliseconds["0"] == pytest.approx(101)
+    assert single.quartiles["0"] == pytest.approx((101, 101))
+    # Ten images are repeated; one round warms up.
+    assert seen == [[i % 10] for _ in range(4) for i in range(16)]
+    seen.clear()
+    large = measured([network], images, [BATCH], 0.0)
+    assert large.milliseconds["0"] == pytest.approx(164 / 64)
+    assert seen == [[i % 10 for i in range(64)]] * 4
+
+
+def test_milliseconds_become_images_a_second() -> None:
+    assert Spread(median=2, low=1, high=4).inverse == Spread(median=500, low=250, high=1000)
+
+
+def example() -> Bench:
+    row = Row(
+        network="run",
+        form="PyTorch fp32, adaptive",
+        parameters=1234,
+        macs=None,
+        size=3 * 2**20,
+        device="cuda",
+        latency=Spread(median=0.5, low=0.25, high=0.75),
+        throughput=Spread(median=2000, low=1000, high=3000),
+    )
+    return Bench(
+        rows=(row,),
+        processor="AMD",
+        threads=1,
+        batch=64,
+        rounds=(51, 3),
+        images={"1 x 8 x 8": "noise"},
+        torch="2.13.0",
+        onnxruntime=None,
+    )
+
+
+def test_the_table_and_what_it_says_of_itself() -> None:
+    assert list(bench_rows(example())[0].values()) == [
+        "run",
+        "PyTorch fp32, adaptive",
+        "1,234",
+        "—",
+        "3.00",
+        "0.500 [0.250, 0.750]",
+        "2,000 [1,000, 3,000]",
+    ]
+    notes = "\n".join(bench_notes(example()))
+    for words in ("51 rounds", "3 rounds", "batches of 64", "1 thread on AMD", "quartiles", "cuda", "noise"):
+        assert words in notes
+
+
+def test_json_is_all_that_stdout_gets(capsys: pytest.CaptureFixture[str]) -> None:
+    before = torch.get_num_threads()
+    files = ["run/export/model.onnx", "run/deployed.safetensors"]
+    main(["bench", *files, "--seconds", "0.02", "--threads", str(before + 1), "--format", "json"])
+    found = Bench.model_validate(json.loads(capsys.readouterr().out))
+    assert [row.form for row in found.rows] == ["ONNX", "PyTorch fp32"]
+    assert (found.threads, torch.get_num_threads()) == (before + 1, before)
+
+
+# ---------------------------------------------------------------- refusals
+
+
+def test_bad_input_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "folders of finished runs" in refused(capsys, "bench")
+    assert "is not there" in refused(capsys, "bench", "rum")
+    assert "holds exported files" in refused(capsys, "bench", "run/export")
+    assert "is no network" in refused(capsys, "bench", "run/metrics.jsonl")
+    assert "greater than 0" in refused(capsys, "bench", "run", "--seconds", "0")
+    assert "greater than or equal to 1" in refused(capsys, "bench", "run", "--threads", "0")
+
+
+def test_threads_are_what_they_were_after_an_error() -> None:
+    before = torch.get_num_threads()
+    with pytest.raises(FileNotFoundError):
+        benching.bench([Path("nothing")], threads=before + 1)
+    assert torch.get_num_threads() == before
