@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load
 from torch import Tensor
 from zoo import StopAfter, seeded, toy, trainer
 
 import cohobate.engine.checkpoint as checkpoint
 from cohobate.core import Batch, Frozen
-from cohobate.engine.checkpoint import State, Store, read_state, write_all, write_bytes, write_state
+from cohobate.engine.checkpoint import (
+    State,
+    Store,
+    read_state,
+    state_bytes,
+    write_all,
+    write_bytes,
+    write_state,
+)
 from cohobate.engine.errors import NonFiniteLoss, RunError, Stopped
 from cohobate.methods.distillation import Distillation
 from cohobate.methods.kd import KD
@@ -123,6 +133,20 @@ def test_several_files_are_written_together_or_none_is(
     with pytest.raises(RunError, match=r"cannot write .*new .*Is a directory"):
         write_all({one: b"3", two.parent: b""})
     assert one.read_bytes() == b"1"
+
+
+def test_a_state_is_written_in_the_same_order_each_time() -> None:
+    """safetensors would draw the order of several metadata anew in each call."""
+    state = State({"b": torch.arange(3.0), "a": torch.ones(2, dtype=torch.int64)}, {"é": [1]})
+    written = {state_bytes(state, format="pt", author="x") for _ in range(20)}
+    assert len(written) == 1
+    (data,) = written
+    tensors, length = load(data), int.from_bytes(data[:8], "little")
+    assert length % 8 == 0
+    assert all(torch.equal(tensors[key], state.tensors[key]) for key in state.tensors)
+    metadata = json.loads(data[8 : 8 + length])["__metadata__"]
+    assert list(metadata) == ["author", "facts", "format"]
+    assert json.loads(metadata["facts"]) == state.facts
 
 
 def test_a_renaming_that_fails_names_what_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

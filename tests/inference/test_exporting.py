@@ -237,6 +237,9 @@ def test_files_are_the_same_each_time_and_say_nothing_of_this_machine() -> None:
     here = [str(Path(exporting.__file__).parent), str(Path(__file__).parent), os.getcwd(), "deployable.py"]
     for data in files[0]:
         assert not any(place.encode() in data for place in here)
+    model = onnx.load_from_string(files[0][0])
+    assert [each.key for each in model.metadata_props] == ["a"]
+    assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
 
 
 def seeded_toy() -> nn.Module:

@@ -43,7 +43,7 @@ class Written(NamedTuple):
 
 def export(
     run: Path | str,
-    forms: Sequence[Form] = ("onnx",),
+    forms: Form | Sequence[Form] = ("onnx",),
     out: Path | str | None = None,
     *,
     weights: Weights = "last",
@@ -51,7 +51,7 @@ def export(
     values: Values = "0-255",
     opset: int | None = None,
     network: nn.Module | None = None,
-    data: str | Dataset | None = None,
+    data: str | Path | Dataset | None = None,
     data_root: Path | str | None = None,
     adaptive: bool = False,
     threshold: float | None = None,
@@ -63,7 +63,7 @@ def export(
 
     Args:
         run: the run's folder.
-        forms: of files.
+        forms: of files, one or several.
         out: folder of the files; by default ``export`` in the run's folder.
         weights: of the last epoch, or of the best one on the validation split.
         readout: a predictor of the method that is not deployed: ``ensemble``, ``peer_1`` ...
@@ -88,10 +88,11 @@ def export(
         RunError: the run has not finished or was made from Python, a file predicts something else, or it
             cannot be written. Files that were there before are untouched then.
     """
-    named, given = (data, None) if isinstance(data, str) else (None, data)
+    named, given = (str(data), None) if isinstance(data, str | Path) else (None, data)
     on = On(named, None if data_root is None else Path(data_root), dataset=given)
-    where, each = None if out is None else Path(out), (forms,) if isinstance(forms, str) else tuple(forms)
-    asked = Asked(Path(run), each, where, weights, readout, values, opset, on, network)  # type: ignore[arg-type]
+    where = None if out is None else Path(out)
+    each: Sequence[Form] = (forms,) if isinstance(forms, str) else tuple(forms)
+    asked = Asked(Path(run), each, where, weights, readout, values, opset, on, network)
     more = {"adaptive": adaptive, "threshold": threshold}
     more |= {"int8": int8, "calibration_images": calibration_images}
     return run_export(asked._replace(**more), say)  # type: ignore[arg-type]

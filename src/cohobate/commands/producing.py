@@ -61,7 +61,7 @@ def networks(export: Export) -> dict[str, Made]:
     made: dict[str, Made] = {}
     if export.asked.adaptive:
         return made
-    for form in export.asked.forms:
+    for form in dict.fromkeys(export.asked.forms):
         with doing(f"writing the network as {form}"):
             data = export.forms.written(form)
         with doing(f"comparing the {form} file with the network"):

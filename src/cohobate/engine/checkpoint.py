@@ -104,7 +104,18 @@ def write_state(path: Path, state: State) -> None:
 def state_bytes(state: State, **metadata: str) -> bytes:
     """The content of a file of a state, with more metadata in its header for other readers."""
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in state.tensors.items()}
-    return save(tensors, {**metadata, "facts": json.dumps(state.facts)})
+    data = save(tensors, {**metadata, "facts": json.dumps(state.facts)})
+    return _in_order(data) if metadata else data
+
+
+def _in_order(data: bytes) -> bytes:
+    """The same file with its metadata sorted by name; safetensors writes them in another order each time."""
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the tensors behind it stay aligned
+    return len(text).to_bytes(8, "little") + text + data[8 + length :]
 
 
 def read_state(path: Path) -> State:
