@@ -229,9 +229,10 @@ def test_a_sweep_is_tracked() -> None:
 
 
 def test_a_run_that_stops_and_one_that_diverges_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+    with monkeypatch.context() as patch:
         patch.setattr(running, "Stopper", lambda minutes: StopAfter(6))
-        main(["train", "baseline", *SHORT, "--track", "mlflow", "--out", "run"])
+        with pytest.raises(SystemExit):
+            main(["train", "baseline", *SHORT, "--track", "mlflow", "--out", "run"])
     assert READERS["mlflow"](Path("run/mlflow"))[1]["status"] == "KILLED"
     with pytest.raises(SystemExit):
         main(["train", "baseline", *SHORT, "--lr", "1e30", "--track", "mlflow", "--out", "diverges"])
