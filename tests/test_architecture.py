@@ -21,7 +21,7 @@ import pytest
 import cohobate
 
 SOURCE = Path(cohobate.__file__).parent
-MIDDLE = {"methods", "models", "data", "engine", "inference", "analysis"}
+MIDDLE = {"methods", "models", "data", "engine", "inference", "analysis", "tracking"}
 ARROWS: dict[str, set[str]] = {
     "config": set(),
     "core": set(),
@@ -223,6 +223,7 @@ WITHOUT_TORCH = [
     (["train", "kd", "--temperature", "8..0"], 2, "both ends"),
     (["train", "kdd"], 2, "kd"),
     (["compare", "--lr", "-1"], 2, "greater than 0"),
+    (["train", "kd", "--track", "tensorbord"], 2, "tensorboard"),
     (["trian", "kd"], 2, "train"),
     (["doctor", "--format", "xml"], 2, "json"),
 ]

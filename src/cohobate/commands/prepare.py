@@ -34,6 +34,7 @@ from ..recipes.options import label, own_options
 from ..recipes.recipe import find
 from ..runs.folder import is_of, require_own, untrained
 from ..runs.layout import RunFolder
+from ..tracking.catalogue import require
 from .feeds import all_logits, make_feeds, refuse_labels
 from .images import extra_images, read_data
 from .teachers import teacher_run
@@ -254,8 +255,10 @@ def prepare(method: str, config: Training, read: Read = read_data) -> Prepared:
     Raises:
         ValueError: an unknown method, or no such device or data.
         FileNotFoundError: the data is not there.
+        ImportError: the library of a tracker is not installed.
     """
     recipe = find(method)
+    require(config.track)
     own = {name: getattr(config, name) for name in own_options(method)}
     device = distributed.pick_device(config.device)
     return Prepared(

@@ -68,9 +68,11 @@ def prepared_of(folder: Path, **changed: Any) -> Prepared:
             "cannot be built again from its name; give cohobate train a recipe's name, or file.py:Class"
         ) from error
     config = without_check(recorded_options(method, recorded))
-    # The initial weights are not needed, as the trained ones are loaded; their file may be gone.
+    # The initial weights are not needed, as the trained ones are loaded; their file may be gone. Nor are the
+    # trackers of the training.
     model, _ = without(config.model, "weights", "pretrained")
-    return prepare(method, config.model_copy(update={"init": None, "model": model, **changed}))
+    update = {"init": None, "model": model, "track": (), **changed}
+    return prepare(method, config.model_copy(update=update))
 
 
 def rebuild(folder: Path, prepared: Prepared) -> Rebuilt:

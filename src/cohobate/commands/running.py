@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,18 +11,21 @@ from typing import Any
 from torch import nn
 
 from ..analysis.cost import readout_costs
-from ..config.groups import Training
+from ..config.groups import Bookkeeping, Training
 from ..data.dataset import fingerprint
 from ..engine import distributed
 from ..engine.checkpoint import write_json
-from ..engine.errors import NonFiniteLoss
+from ..engine.errors import NonFiniteLoss, Stopped
 from ..engine.plan import Outcome, run_plan
 from ..engine.probe import choose_precision
 from ..engine.progress import Display
+from ..engine.randomness import unchanged
 from ..engine.signals import Stopper
 from ..recipes.networks import load
-from ..runs.folder import claim, in_use
+from ..runs.folder import claim, in_use, recorded
 from ..runs.layout import RunFolder
+from ..tracking.tracker import About
+from ..tracking.trackers import Trackers
 from .feeds import make_feeds
 from .prepare import Prepared, prepare
 from .result import Result, read_result
@@ -67,14 +72,40 @@ def _run(prepared: Prepared, folder: RunFolder, display: Display) -> Result:
     plan = prepared.make_plan(prepared.job(display.say, trained, measured=True))
     about = _about(prepared)
     folder.failure.unlink(missing_ok=True)
-    with stopper.listening():
+    trackers = _trackers(prepared, folder, display)
+    with stopper.listening(), _told_of_its_end(trackers):
+        config, device = prepared.config, prepared.device
         try:
-            outcome = run_plan(plan, feeds, prepared.config, prepared.device, folder, display, stopper, about)
+            outcome = run_plan(plan, feeds, config, device, folder, display, stopper, about, trackers.records)
         except NonFiniteLoss as error:
             if distributed.rank() == 0:
                 write_json(folder.failure, {"message": str(error)})
             raise
-    return _finished(outcome, prepared, folder, teachers)
+    return _finished(outcome, prepared, folder, teachers, trackers)
+
+
+def _trackers(prepared: Prepared, folder: RunFolder, display: Display) -> Trackers:
+    """Those that were asked for, in the first process only."""
+    config = prepared.config
+    options = recorded(prepared.method, config).items()
+    about = About(
+        f"{prepared.label} seed {config.seed}",
+        prepared.label,
+        folder.path,
+        {name: value for name, value in options if name not in Bookkeeping.model_fields},
+    )
+    names = config.track if distributed.rank() == 0 else ()
+    return Trackers(names, about, folder.tracked, display.insist, unchanged)
+
+
+@contextmanager
+def _told_of_its_end(trackers: Trackers) -> Iterator[None]:
+    """Trackers are told if the run stops in here before its end."""
+    try:
+        yield
+    except BaseException as error:
+        trackers.stop(failed=not isinstance(error, Stopped | KeyboardInterrupt))
+        raise
 
 
 def _if_sides_matter(prepared: Prepared) -> str:
@@ -130,7 +161,11 @@ def _about(prepared: Prepared) -> dict[str, Any]:
 
 
 def _finished(
-    outcome: Outcome, prepared: Prepared, folder: RunFolder, teachers: dict[Path, dict[str, Any]]
+    outcome: Outcome,
+    prepared: Prepared,
+    folder: RunFolder,
+    teachers: dict[Path, dict[str, Any]],
+    trackers: Trackers,
 ) -> Result:
     method, config, dataset = outcome.trainer.method, prepared.config, prepared.dataset
     predictors = method.predictors()
@@ -161,6 +196,8 @@ def _finished(
         "best": outcome.best,
         "headline": outcome.trainer.feeds.measures.headline._asdict(),
     }
+    # Before the run has finished: one that has is told to nobody.
+    trackers.end(facts, outcome.history)
     if distributed.rank() == 0:
         write_json(folder.result, facts)
     distributed.barrier()

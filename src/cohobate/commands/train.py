@@ -78,6 +78,7 @@ def fit(
     from ..engine import distributed
     from ..engine.progress import Display
     from ..recipes.matching import refuse_size, settle
+    from ..tracking.catalogue import require
     from .images import divide
     from .prepare import Prepared, settled
     from .running import run
@@ -89,6 +90,7 @@ def fit(
     name = type(method).__name__
     config = Training.model_validate({"model": name, "data": dataset.name, **settings})
     refuse_idle(settings, dict(config))
+    require(config.track)
     device = distributed.pick_device(config.device)
 
     def plan(trained: Method) -> Plan:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,13 @@ from . import distributed
 from .checkpoint import State, Store, read_state, write_bytes, write_state
 from .evaluate import Measures
 from .snapshot import Moving, pack, unpack
+
+Observe = Callable[[Sequence[Mapping[str, Any]]], None]
+"""Is told the records of all epochs so far, those of earlier phases first."""
+
+
+def unobserved(records: Sequence[Mapping[str, Any]]) -> None:
+    """Nobody watches the run."""
 
 
 class Keeper:
@@ -28,6 +35,11 @@ class Keeper:
     def __init__(self, moving: Moving, store: Store, metrics: Path, earlier: list[dict[str, Any]]) -> None:
         self.moving, self.store = moving, store
         self.metrics, self.earlier = metrics, earlier
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """One for each epoch that has ended, those of earlier phases first."""
+        return [*self.earlier, *self.moving.standing.history]
 
     def save(self) -> None:
         """Write a checkpoint and the metrics; every process must call it."""
@@ -80,5 +92,4 @@ class Keeper:
             write_state(path, State(self.moving.method.state_dict(), facts))
 
     def _write_metrics(self) -> None:
-        records = [*self.earlier, *self.moving.standing.history]
-        write_bytes(self.metrics, "".join(json.dumps(record) + "\n" for record in records).encode())
+        write_bytes(self.metrics, "".join(json.dumps(record) + "\n" for record in self.records).encode())

@@ -18,7 +18,7 @@ from .errors import RunError, Stopped
 from .evaluate import Measured, autocast
 from .feeds import Feeds, updates
 from .finite import Watch
-from .keeping import Keeper
+from .keeping import Keeper, Observe, unobserved
 from .optim import MovingAverage, make_optimizers, set_rates
 from .phase import (
     compile_step,
@@ -53,6 +53,7 @@ class Trainer:
         earlier: records of the epochs of earlier phases.
         display: shows the progress.
         stopper: says when to stop, and why.
+        observe: is told the records when the training begins or goes on, and after each epoch.
     """
 
     def __init__(
@@ -66,10 +67,11 @@ class Trainer:
         earlier: list[dict[str, Any]],
         display: Display,
         stopper: Stopper,
+        observe: Observe = unobserved,
     ) -> None:
         self.settings, groups = phase_settings(settings, phase)
         self.method, self.feeds, self.device = phase.method, feeds, device
-        self.display, self.stopper = display, stopper
+        self.display, self.stopper, self.observe = display, stopper, observe
 
         self.settings = place(self.method, device, self.settings, display.say)
         distributed.broadcast(self.method)
@@ -127,6 +129,7 @@ class Trainer:
         """
         if not self.finished:
             self.display.begin(self.standing.name, self.settings.epochs * self.steps, self.done)
+            self.observe(self.keeper.records)
             try:
                 while not self.finished:
                     self._train_epoch()
@@ -235,6 +238,7 @@ class Trainer:
             self.keeper.keep(record, self.feeds.measures, self.settings.keep_epochs)
         standing.history.append(record)
         self.keeper.save()
+        self.observe(self.keeper.records)
         self.display.epoch(self.done, record, self.settings.epochs, self.feeds.measures)
 
     def measure(self, loader: Loader, split: str) -> Measured:

@@ -13,6 +13,7 @@ from ..core import Ending, Plan
 from . import distributed
 from .checkpoint import State, Store, write_state
 from .feeds import Feeds
+from .keeping import Observe, unobserved
 from .loop import Trainer
 from .progress import Display
 from .randomness import seed_all
@@ -80,11 +81,13 @@ def run_plan(
     display: Display,
     stopper: Stopper,
     about: dict[str, Any],
+    observe: Observe = unobserved,
 ) -> Outcome:
     """Train every phase, then measure the last one's weights, last and best, on the test set.
 
     The test set is read here, at the end, unless ``log_test`` asked for its curve. The deployed
-    networks are written with ``about`` in their header, and with what the plan found of them.
+    networks are written with ``about`` in their header, and with what the plan found of them. ``observe``
+    is told the records as in :class:`Trainer`.
 
     Raises:
         Stopped, RunError: see :meth:`Trainer.run`.
@@ -95,7 +98,8 @@ def run_plan(
     phase = begin(plan, settings.seed)
     while True:
         store = Store(files.path / phase.name)
-        trainer = Trainer(phase, feeds, settings, device, store, files.metrics, history, display, stopper)
+        files_of = store, files.metrics
+        trainer = Trainer(phase, feeds, settings, device, *files_of, history, display, stopper, observe)
         measured = trainer.run()
         own = trainer.standing.history
         history = history + own

@@ -38,8 +38,11 @@ class Display:
 
     def say(self, message: str) -> None:
         """Print a line."""
-        if self.quiet:
-            return
+        if not self.quiet:
+            self.insist(message)
+
+    def insist(self, message: str) -> None:
+        """Print a line even when quiet: something that was asked for is not done."""
         try:
             self._print(f"{self.title} {message}".strip())
         except BrokenPipeError:

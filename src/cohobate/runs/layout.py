@@ -55,6 +55,10 @@ class RunFolder(NamedTuple):
         """Sample-adaptive inference with the deployed sum, measured by ``cohobate evaluate --adaptive``."""
         return self.path / "adaptive.json"
 
+    def tracked(self, tracker: str) -> Path:
+        """The folder of what a tracker (``--track``) writes or remembers of the run."""
+        return self.path / tracker
+
     @property
     def export(self) -> Path:
         """The folder of the files that ``cohobate export`` writes, unless it is told another."""

@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from ..objects import nearest
 from .group import UNSHARED, Group
+
+TRACKERS = ("tensorboard", "wandb", "mlflow")
+"""Names of the trackers; :mod:`cohobate.tracking.catalogue` says where they are."""
 
 
 class Bookkeeping(Group):
@@ -43,6 +47,11 @@ class Bookkeeping(Group):
         default=False,
         description="Also measure the error on the test images after each epoch; nothing is chosen by it.",
     )
+    track: Annotated[tuple[str, ...], UNSHARED] = Field(
+        default=(),
+        description="Trackers that are told the options, every epoch and the result of the run, besides its "
+        "own files: tensorboard, wandb (offline unless WANDB_MODE is set), mlflow; by default none.",
+    )
     readout: Annotated[str | None, UNSHARED] = Field(
         default=None,
         description="Read-out whose metrics the tables and figures of several runs report: leader, peer_1, "
@@ -59,3 +68,13 @@ class Bookkeeping(Group):
         description="Whether an interrupted run goes on if torch, the threads or the processes have changed: "
         "exact refuses, anyway goes on.",
     )
+
+    @field_validator("track")
+    @classmethod
+    def _are_trackers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name not in TRACKERS:
+                raise ValueError(f"no tracker {name!r}; the nearest are {nearest(name, TRACKERS)}")
+            if value.count(name) > 1:
+                raise ValueError(f"the tracker {name} stands twice; give each once")
+        return value
