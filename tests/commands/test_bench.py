@@ -19,7 +19,11 @@ from cohobate.commands import benching, measurable
 from cohobate.commands.benching import BATCH, bench, measured
 from cohobate.commands.export import export
 from cohobate.commands.measurable import Images, Measurable
+from cohobate.commands.products import opened_product
+from cohobate.commands.timing import Times
 from cohobate.config import extras
+from cohobate.inference.int8 import described
+from cohobate.inference.onnx_network import OnnxNetwork
 from cohobate.models.build import build
 from cohobate.report.tables.bench import bench_notes, bench_rows
 from cohobate.runs.bench import Bench, Row, Spread
@@ -121,8 +125,15 @@ def test_a_teacher_of_several_runs_has_one_row(monkeypatch: pytest.MonkeyPatch) 
 def test_a_run_in_half_precision_is_measured_in_both() -> None:
     shutil.copytree("run", "half")
     rewritten("half", teacher=[], precision="bf16")
-    found = bench([Path("half")], **QUICK)
-    assert [row.form for row in found.rows] == ["PyTorch bf16", "PyTorch fp32", "ONNX", "ONNX int8"]
+    found, images = measurable.opened(Path("half"), "cpu", measurable.On(), print)
+    assert [each.form for each in found] == ["PyTorch bf16", "PyTorch fp32", "ONNX", "ONNX int8"]
+    assert images is not None
+    half, single = (each.predict(images.pixels) for each in found[:2])
+    assert isinstance(half, Tensor)
+    assert isinstance(single, Tensor)
+    assert torch.equal(half, opened_product(Path("half")).logits(images.pixels))
+    assert torch.equal(single, opened_product(Path("run")).logits(images.pixels))
+    assert not torch.equal(half, single)
 
 
 def test_every_form_is_the_network_that_it_says() -> None:
@@ -173,6 +184,19 @@ def test_an_exported_file_of_another_network_or_cut_is_not_taken() -> None:
     assert len(Path("other/export/model.onnx").read_bytes()) == len(whole) // 2
 
 
+def test_an_exported_file_of_another_read_out_is_not_taken() -> None:
+    data = Path("run/export/model.onnx")
+    said: list[str] = []
+    Path("readout").mkdir()
+    Path("readout/model.onnx").write_bytes(
+        described(data.read_bytes(), {**OnnxNetwork(data).metadata, "readout": "ensemble"})
+    )
+    product = opened_product(Path("run"))
+    assert measurable._exported(Path("readout/model.onnx"), product, said.append) is None
+    assert measurable._exported(data, product, said.append) is not None
+    assert said == ["note: readout/model.onnx is of the read-out ensemble, and the run deployed student"]
+
+
 # ---------------------------------------------------------------- times
 
 
@@ -201,6 +225,15 @@ def test_times_by_a_clock_that_only_the_networks_move(monkeypatch: pytest.Monkey
     large = measured([network], images, [BATCH], 0.0)
     assert large.milliseconds["0"] == pytest.approx(164 / 64)
     assert seen == [[i % 10 for i in range(64)]] * 4
+
+
+def test_a_row_has_the_median_and_the_quartiles() -> None:
+    network = Measurable("n", "f", 1, 2, 3, "cpu", (1, 1, 1), lambda images: images)
+    single, large = Times({"7": 2}, {"7": (1, 4)}, 3), Times({"7": 0.5}, {"7": (0.25, 1)}, 3)
+    row = benching._row("7", network, single, large)
+    assert row.latency == Spread(median=2, low=1, high=4)
+    assert row.throughput == Spread(median=2000, low=1000, high=4000)
+    assert (row.network, row.form, row.parameters, row.macs, row.size) == ("n", "f", 1, 2, 3)
 
 
 def test_milliseconds_become_images_a_second() -> None:

@@ -110,7 +110,7 @@ def test_its_metadata_is_that_of_the_floats_and_what_int8_made_of_them() -> None
 def test_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     """Without --format onnx the file in floats is made and checked, and not written."""
     main(["export", "run", "--int8", "--format", "safetensors", "--out", "other", *FEW])
-    line = capsys.readouterr().out.splitlines()[-1]
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "model.int8.onnx" in line)
     record = about_of("other/model.int8.onnx").int8
     assert record is not None
     assert f"top-1 error {record.error:.2f} %, in floats {record.float_error:.2f} %" in line
@@ -258,6 +258,7 @@ def test_options_that_do_not_fit(capsys: pytest.CaptureFixture[str]) -> None:
         capsys, "export", "run", "--calibration-images", "9"
     )
     assert "calibration_images" in refused(capsys, "export", "run", "--int8", "--calibration-images", "0")
+    assert "--adaptive writes" in refused(capsys, "export", "run", "--int8", "--adaptive")
     with pytest.raises(ValueError, match="1 or more, got 0"):
         export("run", int8=True, calibration_images=0)
 

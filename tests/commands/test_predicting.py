@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import cohobate
 from cohobate.cli import main
-from cohobate.commands.export import export_run
+from cohobate.commands.export import export
 from cohobate.data.pictures import PictureError
 from cohobate.engine.errors import RunError
 
@@ -133,7 +133,7 @@ def test_large_bytes_are_not_cut_as_pictures_of_that_size_are() -> None:
 def test_a_run_and_its_onnx_file(tmp_path: Path) -> None:
     train = ["--data", "digits", "--model", "resnet8", "--epochs", "1", "--train-images", "200"]
     main(["train", "baseline", *train, "--device", "cpu", "--quiet", "--out", "run"])
-    export_run(Path("run"), ("onnx",))
+    export(Path("run"), ("onnx",))
     last, best = cohobate.predict("run", "pets"), cohobate.predict(Path("run"), "pets", weights="best")
     assert set(last.label) <= set("0123456789")
     torch.testing.assert_close(

@@ -15,7 +15,7 @@ from measured import logits_of_evaluate
 from torch import Tensor
 
 from cohobate.cli import main
-from cohobate.commands.export import export_run
+from cohobate.commands.export import export
 from cohobate.commands.products import Answers, Product, opened_product
 from cohobate.data.raw import pixels
 from cohobate.data.sources import load_data
@@ -37,7 +37,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         main(["train", "baseline", *TRAIN, "--device", "cpu", "--quiet", "--out", "run"])
-        export_run(Path("run"), ("onnx", "safetensors", "pt2"))
+        export(Path("run"), ("onnx", "safetensors", "pt2"))
         shutil.copytree("run", "half")
         config = yaml.safe_load(Path("half/run.yaml").read_text())
         Path("half/run.yaml").write_text(yaml.safe_dump({**config, "precision": "bf16"}))
@@ -91,7 +91,7 @@ def test_a_file_of_weights_predicts_as_its_run_does(file: str) -> None:
 
 @pytest.mark.parametrize("values", ["0-255", "0-1", "normalised"])
 def test_an_onnx_file_predicts_as_its_run_does(values: Any) -> None:
-    export_run(Path("run"), ("onnx",), Path("out"), values=values)
+    export(Path("run"), ("onnx",), Path("out"), values=values)
     product = opened_product(Path("out/model.onnx"), threads=1)
     expected = opened_product(Path("run")).logits(images(50))
     torch.testing.assert_close(product.logits(images(50)), expected, rtol=1e-4, atol=1e-4)
@@ -194,7 +194,7 @@ REFUSED: list[tuple[Callable[[], Any], str, type[Exception], str]] = [
     (lambda: Path("run/result.json").unlink(), "run", RunError, "has not finished"),
     (lambda: _cut(DEPLOYED), "run", RunError, f"{DEPLOYED} is truncated"),
     (lambda: _cut(WEIGHTS), WEIGHTS, RunError, f"{WEIGHTS} is truncated"),
-    (lambda: _cut(ONNX), ONNX, ValueError, f"{ONNX} cannot be read by onnxruntime"),
+    (lambda: _cut(ONNX), ONNX, ValueError, f"{ONNX} is cut, damaged, or no ONNX file"),
     (lambda: Path(ONNX).write_bytes(b""), ONNX, ValueError, f"{ONNX} cannot be read by onnxruntime"),
     (lambda: _changed(DEPLOYED, model=None), DEPLOYED, RunError, "cohobate.load_weights(network, path)"),
     (lambda: _changed(WEIGHTS, model=None, readout="peer_1"), WEIGHTS, RunError, "the weights of peer_1, "),

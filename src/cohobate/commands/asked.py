@@ -117,6 +117,11 @@ class Asked(NamedTuple):
                 "adaptive writes the networks of a run that was made by name; export your own without "
                 "adaptive"
             )
+        if self.int8:
+            raise ValueError(
+                "--adaptive writes the networks of a cascade one by one, and --int8 the whole sum: give one "
+                "of the two, or one after the other"
+            )
         if self.readout is not None:
             raise ValueError(
                 f"--adaptive is of the sum that the run deployed, and not of its read-out {self.readout}: "

@@ -120,9 +120,10 @@ def _of_run(path: Path, device: str | None, on: On, say: Say) -> tuple[list[Meas
         )
     found += _in_onnx(path, product, dataset, row, say)
     if dataset is None:
+        unseen = "noise is measured, and no teacher" if of.config.teacher else "noise is measured"
         say(
-            f"note: the images of {product.name} are not there, or are others by now, so noise is measured, "
-            "and no teacher; --data-root and --data say where there are images"
+            f"note: the images of {product.name} are not there, or are others by now, so {unseen}; "
+            "--data-root and --data say where there are images"
         )
         return found, None
     found += _teacher(product, dataset, say)
