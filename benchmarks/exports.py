@@ -25,9 +25,9 @@ from typing import NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from cohobate.commands.asked import Asked, readouts_of
-from cohobate.commands.exporting import Source, source_of
-from cohobate.commands.forms import READERS, Forms
+from cohobate.commands.export_forms import READERS, Forms
+from cohobate.commands.export_options import Asked, readouts_of
+from cohobate.commands.export_source import Source, source_of
 from cohobate.commands.subject import On, images_to_check
 from cohobate.config.forms import Form, Values
 from cohobate.data.raw import pixels

@@ -7,8 +7,8 @@ from .analysis.diversity import interrater_agreement as interrater_agreement
 from .analysis.diversity import q_statistic as q_statistic
 from .commands.compare import compare as compare
 from .commands.export import export as export
-from .commands.predicting import Predictions as Predictions
-from .commands.predicting import predict as predict
+from .commands.predict_python import Predictions as Predictions
+from .commands.predict_python import predict as predict
 from .commands.result import Result as Result
 from .commands.sweeping import sweep as sweep
 from .commands.train import fit as fit

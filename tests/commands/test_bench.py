@@ -15,11 +15,11 @@ from torch import Tensor
 
 from cohobate.analysis.cost import cost
 from cohobate.cli import main
-from cohobate.commands import benching, measurable
-from cohobate.commands.benching import BATCH, bench, measured
+from cohobate.commands import bench_networks, bench_times
+from cohobate.commands.bench_networks import Images, Measurable
+from cohobate.commands.bench_times import BATCH, bench, measured
 from cohobate.commands.export import export
-from cohobate.commands.measurable import Images, Measurable
-from cohobate.commands.products import opened_product
+from cohobate.commands.ready_opened import ready_network
 from cohobate.commands.timing import Times
 from cohobate.config import extras
 from cohobate.inference.int8 import described
@@ -117,7 +117,7 @@ def test_a_teacher_of_several_runs_has_one_row(monkeypatch: pytest.MonkeyPatch) 
         own = Measurable(str(path), "f", 1, 2, 3, "cpu", (1, 1, 1), lambda images: images)
         return [own, own._replace(network="teacher t")], None
 
-    monkeypatch.setattr(benching, "opened", opened)
+    monkeypatch.setattr(bench_times, "opened", opened)
     found = bench([Path("a"), Path("b")], **QUICK)
     assert [row.network for row in found.rows] == ["a", "teacher t", "b"]
 
@@ -125,20 +125,20 @@ def test_a_teacher_of_several_runs_has_one_row(monkeypatch: pytest.MonkeyPatch) 
 def test_a_run_in_half_precision_is_measured_in_both() -> None:
     shutil.copytree("run", "half")
     rewritten("half", teacher=[], precision="bf16")
-    found, images = measurable.opened(Path("half"), "cpu", measurable.On(), print)
+    found, images = bench_networks.opened(Path("half"), "cpu", bench_networks.On(), print)
     assert [each.form for each in found] == ["PyTorch bf16", "PyTorch fp32", "ONNX", "ONNX int8"]
     assert images is not None
     half, single = (each.predict(images.pixels) for each in found[:2])
     assert isinstance(half, Tensor)
     assert isinstance(single, Tensor)
-    assert torch.equal(half, opened_product(Path("half")).logits(images.pixels))
-    assert torch.equal(single, opened_product(Path("run")).logits(images.pixels))
+    assert torch.equal(half, ready_network(Path("half")).logits(images.pixels))
+    assert torch.equal(single, ready_network(Path("run")).logits(images.pixels))
     assert not torch.equal(half, single)
 
 
 def test_every_form_is_the_network_that_it_says() -> None:
     """What is measured predicts what the network predicts."""
-    found, shown = measurable.opened(Path("run"), "cpu", measurable.On(), print)
+    found, shown = bench_networks.opened(Path("run"), "cpu", bench_networks.On(), print)
     assert shown is not None
     own, floats, integers, teacher, exported = (each.predict(shown.pixels) for each in found)
     assert isinstance(own, Tensor)
@@ -151,7 +151,7 @@ def test_every_form_is_the_network_that_it_says() -> None:
 
 
 def test_without_images_noise_is_measured_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measurable, "images_to_check", lambda *_: None)
+    monkeypatch.setattr(bench_networks, "images_to_check", lambda *_: None)
     said: list[str] = []
     found = bench([Path("bare")], seconds=0.02, say=said.append)
     assert [row.form for row in found.rows] == ["PyTorch fp32", "ONNX"]
@@ -191,9 +191,9 @@ def test_an_exported_file_of_another_read_out_is_not_taken() -> None:
     Path("readout/model.onnx").write_bytes(
         described(data.read_bytes(), {**OnnxNetwork(data).metadata, "readout": "ensemble"})
     )
-    product = opened_product(Path("run"))
-    assert measurable._exported(Path("readout/model.onnx"), product, said.append) is None
-    assert measurable._exported(data, product, said.append) is not None
+    ready = ready_network(Path("run"))
+    assert bench_networks._exported(Path("readout/model.onnx"), ready, said.append) is None
+    assert bench_networks._exported(data, ready, said.append) is not None
     assert said == ["note: readout/model.onnx is of the read-out ensemble, and the run deployed student"]
 
 
@@ -230,7 +230,7 @@ def test_times_by_a_clock_that_only_the_networks_move(monkeypatch: pytest.Monkey
 def test_a_row_has_the_median_and_the_quartiles() -> None:
     network = Measurable("n", "f", 1, 2, 3, "cpu", (1, 1, 1), lambda images: images)
     single, large = Times({"7": 2}, {"7": (1, 4)}, 3), Times({"7": 0.5}, {"7": (0.25, 1)}, 3)
-    row = benching._row("7", network, single, large)
+    row = bench_times._row("7", network, single, large)
     assert row.latency == Spread(median=2, low=1, high=4)
     assert row.throughput == Spread(median=2000, low=1000, high=4000)
     assert (row.network, row.form, row.parameters, row.macs, row.size) == ("n", "f", 1, 2, 3)
@@ -302,5 +302,5 @@ def test_bad_input_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
 def test_threads_are_what_they_were_after_an_error() -> None:
     before = torch.get_num_threads()
     with pytest.raises(FileNotFoundError):
-        benching.bench([Path("nothing")], threads=before + 1)
+        bench_times.bench([Path("nothing")], threads=before + 1)
     assert torch.get_num_threads() == before

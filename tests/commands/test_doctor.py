@@ -16,9 +16,9 @@ import pytest
 import torch
 
 from cohobate.cli import main
-from cohobate.commands import doctor, examined, hardware
-from cohobate.commands.advice import TOPICS
+from cohobate.commands import doctor, doctor_facts, doctor_hardware
 from cohobate.commands.doctor import Private, put, written
+from cohobate.commands.doctor_advice import TOPICS
 from cohobate.config.extras import EXTRAS
 from cohobate.data.sets import SETS
 from cohobate.engine.machine import Processor
@@ -31,7 +31,7 @@ LIBRARIES = "optional libraries"
 @pytest.fixture
 def without_imports(monkeypatch: pytest.MonkeyPatch) -> None:
     """No library is imported in another process, which takes seconds."""
-    monkeypatch.setattr(examined, "extras", lambda: dict.fromkeys(EXTRAS, "left out"))
+    monkeypatch.setattr(doctor_facts, "extras", lambda: dict.fromkeys(EXTRAS, "left out"))
 
 
 def as_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
@@ -62,7 +62,7 @@ def test_the_report_of_this_machine(tmp_path: Path) -> None:
     lines = text.splitlines()
     assert all(len(line) <= 100 or max(map(len, line.split())) > 60 for line in lines), "but for a path"
     titles = [line for line in lines if line and not line.startswith(" ")]
-    assert titles == list(examined.sections(tmp_path))
+    assert titles == list(doctor_facts.sections(tmp_path))
     assert "could not be examined" not in text
     rows = dict(line.strip().partition(": ")[::2] for line in lines if re.match(" {2}[^ ]", line))
     assert rows["torch"].split("+")[0] == torch.__version__.split("+")[0]
@@ -78,14 +78,14 @@ def test_the_report_of_this_machine(tmp_path: Path) -> None:
 
 def test_the_same_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str], without_imports: None) -> None:
     report = as_json(capsys, "--data-root", str(tmp_path))
-    assert list(report) == list(examined.sections(tmp_path))
+    assert list(report) == list(doctor_facts.sections(tmp_path))
     assert report["data sets"]["cifar10"].startswith("not found; looked for cifar-10-batches-py/")
     assert report["data sets"]["digits"].endswith("KiB")
     assert set(report["advice"]) <= set(TOPICS)
     measured = next(rows for title, rows in report.items() if "measured" in title)
     assert measured["fastest"] in measured
     state = torch.random.get_rng_state()
-    examined._measured()
+    doctor_facts._measured()
     assert torch.equal(state, torch.random.get_rng_state()), "it draws nothing from the caller's stream"
 
 
@@ -100,7 +100,7 @@ def test_the_measurement_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
         return {"fp32": 0.01, "bf16": 1.0}[settings.precision] / (1 + rounds)
 
     monkeypatch.setattr(probe, "step_seconds", step)
-    rows = examined._measured()
+    rows = doctor_facts._measured()
     assert calls == [("fp32", 0), ("fp32", 3), ("fp32", 0), ("fp32", 3), ("bf16", 0)]
     assert rows["fp32 contiguous"] == "2.5 ms"
     assert rows["bf16 channels_last"] == "1000.0 ms"
@@ -151,10 +151,12 @@ def test_a_torch_that_cannot_be_imported(tmp_path: Path) -> None:
 
 
 def test_a_processor_that_does_not_say(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hardware, "processor", lambda: Processor("arm", None))
-    assert hardware.processor_rows() == {"name": "arm", "has": "unknown: this system does not say"}
-    monkeypatch.setattr(hardware, "processor", lambda: Processor("x", {"AVX2": True, "AVX-512": False}))
-    assert hardware.processor_rows() == {"name": "x", "has": "AVX2", "has not": "AVX-512"}
+    monkeypatch.setattr(doctor_hardware, "processor", lambda: Processor("arm", None))
+    assert doctor_hardware.processor_rows() == {"name": "arm", "has": "unknown: this system does not say"}
+    monkeypatch.setattr(
+        doctor_hardware, "processor", lambda: Processor("x", {"AVX2": True, "AVX-512": False})
+    )
+    assert doctor_hardware.processor_rows() == {"name": "x", "has": "AVX2", "has not": "AVX-512"}
 
 
 def test_gpus_and_a_warning_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +168,7 @@ def test_gpus_and_a_warning_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     monkeypatch.setattr("torch.cuda.get_device_properties", lambda index: About)
-    rows = hardware.device_rows()
+    rows = doctor_hardware.device_rows()
     assert rows["cuda:0"] == rows["cuda:1"] == "NVIDIA H200, 141.0 GiB, capability 9.0"
     assert rows["--device auto"] == "takes cuda:0"
     assert "torch warns" not in rows
@@ -176,7 +178,7 @@ def test_gpus_and_a_warning_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
         return False
 
     monkeypatch.setattr("torch.cuda.is_available", too_old)
-    rows = hardware.device_rows()
+    rows = doctor_hardware.device_rows()
     assert rows["torch warns"] == "CUDA initialization: the driver is too old"
     assert (rows["CUDA"], rows["--device auto"]) == ("no GPU", "takes cpu")
 
@@ -187,7 +189,7 @@ def test_a_section_that_fails_ends_nothing(
     def fails(*_: object) -> Mapping[str, str]:
         raise PermissionError(13, "Permission denied", "/sys/devices")
 
-    monkeypatch.setattr(examined, "memory_rows", fails)
+    monkeypatch.setattr(doctor_facts, "memory_rows", fails)
     monkeypatch.setattr("shutil.disk_usage", fails)
     monkeypatch.setattr("cohobate.data.sets.cifar.find", fails)
     report = as_json(capsys, "--data-root", str(tmp_path))
@@ -202,15 +204,15 @@ def test_compilers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setattr("sys.platform", "linux")
-    assert examined._compilers()["C++"] == "none: looked for g++"
-    assert examined._compilers()["C"].startswith("none")
-    assert examined.facts().cxx == ("g++", False)
+    assert doctor_facts._compilers()["C++"] == "none: looked for g++"
+    assert doctor_facts._compilers()["C"].startswith("none")
+    assert doctor_facts.facts().cxx == ("g++", False)
     for name in ("g++-14", "clang"):
         (tmp_path / name).touch(0o755)
     monkeypatch.setenv("CXX", "g++-14")
-    assert examined._compilers()["C++"] == str(tmp_path / "g++-14")
-    assert examined._compilers()["C"] == str(tmp_path / "clang")
-    assert (examined.facts().cxx, examined.facts().c) == (("g++-14", True), True)
+    assert doctor_facts._compilers()["C++"] == str(tmp_path / "g++-14")
+    assert doctor_facts._compilers()["C"] == str(tmp_path / "clang")
+    assert (doctor_facts.facts().cxx, doctor_facts.facts().c) == (("g++-14", True), True)
 
 
 # ---------------------------------------------------------------- what a report may show

@@ -24,8 +24,8 @@ from zoo import CLASSES, SIZE, HandWritten, seeded, toy, toy_data
 
 import cohobate
 from cohobate.cli import main
-from cohobate.commands import asked as asking
-from cohobate.commands import forms
+from cohobate.commands import export_forms
+from cohobate.commands import export_options as asking
 from cohobate.commands.rebuild import prepared_of, rebuild
 from cohobate.config.opsets import newest_opset
 from cohobate.engine.checkpoint import read_state, write_json
@@ -492,22 +492,22 @@ def fresh(whole: Deployable) -> Deployable:
 def test_a_file_of_another_network_is_never_written(
     fault: Change, form: str, baseline: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = forms.captured
-    monkeypatch.setattr(forms, "captured", lambda whole, shape: real(fault(whole), shape))
+    real = export_forms.captured
+    monkeypatch.setattr(export_forms, "captured", lambda whole, shape: real(fault(whole), shape))
     with pytest.raises(RunError, match=rf"^the {form} file does not predict what .* it was not written$"):
         cohobate.export(baseline, [form], "out")  # type: ignore[list-item]
     assert not Path("out").exists()
 
 
 def test_weights_that_are_others_are_never_written(baseline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = forms.load
+    real = export_forms.load
 
     def load(data: bytes) -> dict[str, Tensor]:
         tensors = real(data)
         tensors["conv.weight"] = tensors["conv.weight"] + 1e-7
         return tensors
 
-    monkeypatch.setattr(forms, "load", load)
+    monkeypatch.setattr(export_forms, "load", load)
     with pytest.raises(RunError, match="does not hold the weights of the network; it was not written"):
         cohobate.export(baseline, ["safetensors"], "out")
     assert not Path("out").exists()

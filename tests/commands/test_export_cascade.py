@@ -22,9 +22,9 @@ from command_line import fails, refused
 
 import cohobate
 from cohobate.cli import main
-from cohobate.commands import stages
+from cohobate.commands import export_cascade
 from cohobate.commands.export import export
-from cohobate.commands.forms import Forms
+from cohobate.commands.export_forms import Forms
 from cohobate.config.forms import Form, Values
 from cohobate.data.sources import load_data
 from cohobate.engine.checkpoint import State, read_state, write_state
@@ -463,7 +463,7 @@ def test_a_plain_network_is_no_cascade(
 def test_files_that_predict_otherwise_are_not_written(
     run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = stages.cascade_files
+    made = export_cascade.cascade_files
 
     def swapped(*arguments: Any) -> dict[str, bytes]:
         """The second network twice."""
@@ -485,7 +485,7 @@ def test_files_that_predict_otherwise_are_not_written(
         (swapped, "the exported cascade does not predict what that of run predicts: the largest difference"),
         (bolder, "leave the exported cascade after another network than that of run, by more than rounding"),
     ):
-        monkeypatch.setattr("cohobate.commands.stages.cascade_files", fault)
+        monkeypatch.setattr("cohobate.commands.export_cascade.cascade_files", fault)
         with pytest.raises(RunError, match=said):
             export(run, adaptive=True)
     assert {path: path.read_bytes() for path in (run / "export").iterdir()} == before

@@ -375,7 +375,7 @@ def test_a_file_is_written_whole_or_not_at_all(
         raise ValueError("in the middle")
 
     with monkeypatch.context() as patch:
-        patch.setattr("cohobate.commands.predicted.csv_row", answers)
+        patch.setattr("cohobate.commands.predict_files.csv_row", answers)
         fails(capsys, "predict", NET, "pets", "--out", "x.csv", "--workers", "0")
     assert Path("x.csv").read_text() == "old"
 

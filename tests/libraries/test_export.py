@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 import cohobate
 from cohobate.cli import main
-from cohobate.commands import library_files
+from cohobate.commands import export_library
 from cohobate.commands.export import export
-from cohobate.commands.library_files import crop_share
+from cohobate.commands.export_library import crop_share
 from cohobate.data.views import MARGIN, Reading, margin_of, whole
 from cohobate.engine.errors import RunError
 from cohobate.inference.cascade_runner import Cascade
@@ -179,7 +179,7 @@ def test_what_said_where_the_first_weights_were_from_is_left_out() -> None:
 
 def test_weights_that_the_library_reads_otherwise_are_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
     run = trained("timm:test_resnet")
-    made = library_files.library_network
+    made = export_library.library_network
 
     def other(*arguments: Any) -> nn.Module:
         return made(*arguments[:2], 5, *arguments[3:])
@@ -193,7 +193,7 @@ def test_weights_that_the_library_reads_otherwise_are_not_written(monkeypatch: p
         (other, "do not fit the network that timm:test_resnet is"),
         (bolder, "something else"),
     ):
-        monkeypatch.setattr(library_files, "library_network", fault)
+        monkeypatch.setattr(export_library, "library_network", fault)
         with pytest.raises(RunError, match=said):
             export(run, ["safetensors"])
         assert not (run / "export").exists()
@@ -222,7 +222,7 @@ def photo(width: int, height: int) -> Image.Image:
 def test_timms_transform_shows_what_the_run_was_shown(size: tuple[int, int], fit: Any) -> None:
     """Within the rounding of a pixel's place; padded, beside a background of another colour."""
     about: Any = type("About", (), {"fit": fit, "shape": (3, *size), "mean": [0.5] * 3, "std": [0.5] * 3})
-    shown = library_files._images(about)
+    shown = export_library._images(about)
     transform = create_transform(input_size=(3, *size), **shown, normalize=False)
     for width, height in ((300, 200), (131, 257), (400, 400)):
         picture = photo(width, height)
@@ -246,7 +246,7 @@ def test_crop_share_covers_as_many_pixels_at_every_size() -> None:
 
 def test_a_note_where_timm_shows_something_else(capsys: pytest.CaptureFixture[str]) -> None:
     about: Any = type("About", (), {"fit": "pad", "background": "white", "shape": (4, 8, 8)})
-    assert library_files.notes(about) == [
+    assert export_library.notes(about) == [
         "timm pads a picture with the mean colour, the run with white; its transform is otherwise that of "
         "the run",
         "timm reads no pictures of 4 channels; give it arrays",

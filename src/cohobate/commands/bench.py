@@ -64,7 +64,7 @@ def main(arguments: list[str]) -> None:
     if not command.networks:
         raise ValueError("give what is to be measured: folders of finished runs, or exported files")
     from ..report.tables.bench import bench_notes, to_rich
-    from .benching import bench
+    from .bench_times import bench
 
     # Notes would break the JSON, or stand above a table that is on its way into a file.
     measured = bench(

@@ -39,7 +39,7 @@ class Command(Group):
 def main(arguments: list[str]) -> None:
     """Report what this machine and this installation have, and what is slow here."""
     command = parsed_alone("cohobate doctor", arguments, Command, ABOUT)
-    from .examined import sections
+    from .doctor_facts import sections
 
     private = Private()
     report = {}

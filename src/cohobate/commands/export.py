@@ -11,8 +11,8 @@ from pydantic import Field
 
 from ..config.forms import Form, Values
 from ..config.groups import Group
-from .asked import Asked
 from .console import doing
+from .export_options import Asked
 from .parsing import parsed_alone
 from .subject import On, Weights
 
@@ -102,10 +102,10 @@ def run_export(asked: Asked, say: Callable[[str], None] = lambda message: None) 
     """An export as it is asked for: everything is checked, made and checked again before it is written."""
     asked.check()
     from ..engine.checkpoint import write_all
-    from .exporting import seen_by, source_of
-    from .forms import Forms
-    from .producers import PRODUCERS
-    from .producing import Export
+    from .export_files import Export
+    from .export_forms import Forms
+    from .export_order import STEPS
+    from .export_source import seen_by, source_of
 
     with doing("reading the run"):
         source = source_of(asked)
@@ -115,8 +115,8 @@ def run_export(asked: Asked, say: Callable[[str], None] = lambda message: None) 
     for note in notes:
         say(note)
     export = Export(asked, source, Forms(source, asked.opset), seen, {}, say)
-    for producer in PRODUCERS:
-        export.made.update(producer(export))
+    for step in STEPS:
+        export.made.update(step(export))
     files = {asked.folder / name: made for name, made in export.made.items()}
     there = {path for path in files if path.exists()}
     write_all({path: made.data for path, made in files.items()})

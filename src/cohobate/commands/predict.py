@@ -123,7 +123,7 @@ def main(arguments: list[str]) -> None:
     named = given(command.images)
     for note in named.notes:
         print(f"note: {note}", file=sys.stderr)
-    from .predicted import predict_files
+    from .predict_files import predict_files
 
     written, skipped = predict_files(command, to, named)
     if skipped:

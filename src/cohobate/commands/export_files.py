@@ -1,4 +1,4 @@
-"""The files of an export, made and checked in memory: each producer gives some of them."""
+"""The files of an export, made and checked in memory: each step gives some of them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from ..inference.agreement import Agreement
 from ..runs.exported import ExportFolder
-from .asked import Asked
 from .console import doing
-from .exporting import Seen, Source
-from .forms import Forms
+from .export_forms import Forms
+from .export_options import Asked
+from .export_source import Seen, Source
 
 
 class Made(NamedTuple):
@@ -28,14 +28,14 @@ class Made(NamedTuple):
 
 
 class Export(NamedTuple):
-    """An export that is being made: what producers of files read.
+    """An export that is being made: what steps of files read.
 
     Attributes:
         asked: what it shall be.
         source: the network, its metadata and its run.
         forms: the network in each form, captured once.
         seen: images, uint8, on which files are checked.
-        made: name -> file, of the producers that came before.
+        made: name -> file, of the steps that came before.
         say: prints a note.
     """
 
@@ -52,7 +52,7 @@ class Export(NamedTuple):
         return ExportFolder(self.asked.folder)
 
 
-Producer = Callable[[Export], Mapping[str, Made]]
+Step = Callable[[Export], Mapping[str, Made]]
 """Gives some files of an export by their names; raises where one of them is not right."""
 
 

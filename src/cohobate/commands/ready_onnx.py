@@ -1,4 +1,4 @@
-"""An exported ONNX file as a product; what it says of itself is held against what it takes and gives."""
+"""An exported ONNX file, ready to predict; what it says of itself is held against what it takes and gives."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ..engine.errors import RunError
 from ..inference.deployable import Normalisation
 from ..inference.onnx_network import OnnxNetwork
 from ..runs.exported import About
-from .product import Answers, Product
+from .ready import Answers, ReadyNetwork
 
 REQUIRED = tuple(name for name, field in About.model_fields.items() if field.is_required())
 """What an ONNX file has to say of itself."""
 
 
-def product_of_onnx(path: Path, device: str | None, threads: int | None, adaptive: bool) -> Product:
+def ready_of_onnx(path: Path, device: str | None, threads: int | None, adaptive: bool) -> ReadyNetwork:
     """An ONNX file that cohobate exported, computed by onnxruntime.
 
     Raises:
@@ -50,7 +50,7 @@ def product_of_onnx(path: Path, device: str | None, threads: int | None, adaptiv
         return Answers(network(normalisation.of_bytes(pixels.cpu(), about.values)).float())
 
     _check(network, about, answers)
-    return Product(path, "onnx", about, answers, torch.device("cpu"), "fp32")
+    return ReadyNetwork(path, "onnx", about, answers, torch.device("cpu"), "fp32")
 
 
 def _check(network: OnnxNetwork, about: About, answers: Callable[[Tensor], Answers]) -> None:

@@ -14,7 +14,7 @@ from ..data.pictures import Reading
 from ..data.resident import Normalise
 from ..engine.evaluate import evaluating
 from ..inference.cascade import Cascade
-from .product import Answers
+from .ready import Answers
 
 Size = int | tuple[int, int]
 

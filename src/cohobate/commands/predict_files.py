@@ -14,11 +14,11 @@ from ..data.decoded import Decoder, batches, chunks
 from ..data.given import Given
 from ..engine.checkpoint import write_bytes
 from ..report.tables.predictions import Prediction, columns, csv_row, csv_text, json_line, to_rich
-from .answering import answered, batch_size_for, check_top_k, nothing_readable, ranked
 from .bar import Bar
 from .console import show, text_of
-from .product import Product
-from .products import opened_product
+from .predict_batches import answered, batch_size_for, check_top_k, nothing_readable, ranked
+from .ready import ReadyNetwork
+from .ready_opened import ready_network
 
 if TYPE_CHECKING:
     from .predict import Asked, Command
@@ -40,14 +40,14 @@ def predict_files(command: Command, to: Asked, named: Given) -> Counts:
     """
     if command.threads is not None:
         torch.set_num_threads(command.threads)
-    product = opened_product(
+    ready = ready_network(
         command.run,
         weights=command.weights,
         device=command.device,
         threads=command.threads,
         adaptive=command.adaptive,
     )
-    check_top_k(command.top_k, product.about.classes, product.name)
+    check_top_k(command.top_k, ready.about.classes, ready.name)
     # Lines that appear on the terminal meanwhile would run into a bar.
     streams = to.out is None and to.format != "table"
     with Bar("images", len(named.files), shown=not (streams and sys.stdout.isatty())) as bar:
@@ -55,11 +55,11 @@ def predict_files(command: Command, to: Asked, named: Given) -> Counts:
         for name, why in named.broken:
             skipped(name, why)
         output = Output(to, command.top_k, streams)
-        for batch in predicted(command, product, named, skipped, bar.reach):
+        for batch in predicted(command, ready, named, skipped, bar.reach):
             output.take(batch)
     if not output.count:
         raise nothing_readable(skipped.count, skipped.first)
-    output.end(f"{product.name}, {count(output.count, 'image')}")
+    output.end(f"{ready.name}, {count(output.count, 'image')}")
     return Counts(output.count, skipped.count)
 
 
@@ -90,18 +90,18 @@ class Skipped:
 
 
 def predicted(
-    command: Command, product: Product, named: Given, skipped: Skipped, reach: Callable[[int], None]
+    command: Command, ready: ReadyNetwork, named: Given, skipped: Skipped, reach: Callable[[int], None]
 ) -> Iterator[list[Prediction]]:
     """The predictions of each batch; ``reach`` is told how many files are decoded."""
-    files, about = named.files, product.about
-    decoder = Decoder([file.path for file in files], about.shape[1:], product.reading)
+    files, about = named.files, ready.about
+    decoder = Decoder([file.path for file in files], about.shape[1:], ready.reading)
     pieces = batches(
         chunks(decoder, command.workers, reach),
         command.batch_size or batch_size_for(about.shape),
         lambda row, why: skipped(files[row].name, why),
     )
     each = answered(
-        lambda pixels: product.answers(pixels.permute(0, 3, 1, 2)), pieces, lambda row: shown(files[row].name)
+        lambda pixels: ready.answers(pixels.permute(0, 3, 1, 2)), pieces, lambda row: shown(files[row].name)
     )
     for rows, logits, stages in each:
         best = ranked(logits, command.top_k)

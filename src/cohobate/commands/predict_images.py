@@ -16,9 +16,9 @@ from ..core import Shape
 from ..data.decoded import Decoder, Picture, batches, chunks
 from ..data.given import given
 from ..data.pictures import PictureError, Reading
-from .answering import Batches, batch_size_for
-from .module_product import Module
-from .product import Answers, Product
+from .predict_batches import Batches, batch_size_for
+from .ready import Answers, ReadyNetwork
+from .ready_module import Module
 
 Name = str | int
 """Of an image: its path as it was given, or its number."""
@@ -81,28 +81,28 @@ def refuse(given_: dict[str, Any], whose: str, not_whose: str) -> None:
         raise ValueError(f"{wrong} is for {whose}, not for {not_whose}; leave it out")
 
 
-def task_of_product(product: Product, images: Shown, how: How) -> Task:
-    """Files, pictures or bytes for a product.
+def task_of_ready(ready: ReadyNetwork, images: Shown, how: How) -> Task:
+    """Files, pictures or bytes for a ready network.
 
     Raises:
         ValueError: images of another kind or size.
         FileNotFoundError: one is not there.
     """
-    shape = product.about.shape
+    shape = ready.about.shape
 
     def answers(pixels: Tensor) -> Answers:
-        return product.answers(pixels.permute(0, 3, 1, 2))
+        return ready.answers(pixels.permute(0, 3, 1, 2))
 
     if isinstance(images, np.ndarray | Tensor):
         pixels = _tensor(images)
         if pixels.is_floating_point():
             raise ValueError(
-                f"{product.name} takes pictures, or bytes, uint8 (N, H, W, C), which it normalises itself; "
+                f"{ready.name} takes pictures, or bytes, uint8 (N, H, W, C), which it normalises itself; "
                 "floating images that are normalised already are for a network in hand: cohobate.load"
             )
         _check_bytes(pixels, shape[0], shape[1:])
         return Task(answers, _slices(pixels, how.batch_of(shape)), range(len(pixels)), [])
-    return _pictures(images, answers, shape, product.reading, how)
+    return _pictures(images, answers, shape, ready.reading, how)
 
 
 def task_of_module(module: Module, images: Shown, how: How) -> Task:

@@ -17,9 +17,9 @@ from pathlib import Path
 from ..config.words import count
 from ..data.sets import SETS, source
 from ..engine.machine import ROOT, commit, cores, processor
-from .advice import ISA_LIMITS, Facts, advice
-from .hardware import Rows, amount, core_rows, device_rows, gpus, load, memory_rows, processor_rows
-from .installed import dependencies, extras
+from .doctor_advice import ISA_LIMITS, Facts, advice
+from .doctor_hardware import Rows, amount, core_rows, device_rows, gpus, load, memory_rows, processor_rows
+from .doctor_libraries import dependencies, extras
 
 VARIABLES = (
     "OMP_NUM_THREADS",

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from cohobate.cli import main
 from cohobate.commands.export import export
-from cohobate.commands.products import Answers, Product, opened_product
+from cohobate.commands.ready_opened import Answers, ReadyNetwork, ready_network
 from cohobate.data.raw import pixels
 from cohobate.data.sources import load_data
 from cohobate.engine.checkpoint import State, read_state, state_bytes, write_state
@@ -33,7 +33,7 @@ ABOUT = About(
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with ``run``, exported, and ``half``, the same in bf16."""
-    folder = tmp_path_factory.mktemp("products")
+    folder = tmp_path_factory.mktemp("ready networks")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         main(["train", "baseline", *TRAIN, "--device", "cpu", "--quiet", "--out", "run"])
@@ -72,44 +72,44 @@ def written(path: str, facts: dict[str, Any], models: tuple[str, ...] = ("resnet
 @pytest.mark.parametrize("run", ["run", "half"])
 def test_a_run_predicts_what_evaluate_measures(run: str) -> None:
     expected, _ = logits_of_evaluate(Path(run), weights="best")
-    product = opened_product(Path(run), weights="best")
-    assert torch.equal(product.logits(images()), expected)
-    assert (product.form, product.precision) == ("run", {"run": "fp32", "half": "bf16"}[run])
-    assert product.network is not None
-    assert not product.network.training
+    ready = ready_network(Path(run), weights="best")
+    assert torch.equal(ready.logits(images()), expected)
+    assert (ready.form, ready.precision) == ("run", {"run": "fp32", "half": "bf16"}[run])
+    assert ready.network is not None
+    assert not ready.network.training
     # In another precision they differ, so that equal logits mean something.
-    other = opened_product(Path({"run": "half", "half": "run"}[run]), weights="best")
+    other = ready_network(Path({"run": "half", "half": "run"}[run]), weights="best")
     assert not torch.equal(other.logits(images()), expected)
 
 
 @pytest.mark.parametrize("file", ["run/deployed.safetensors", "run/export/model.safetensors"])
 def test_a_file_of_weights_predicts_as_its_run_does(file: str) -> None:
-    product = opened_product(Path(file))
-    assert torch.equal(product.logits(images(50)), opened_product(Path("run")).logits(images(50)))
-    assert (product.form, product.run, product.name) == ("safetensors", None, file)
+    ready = ready_network(Path(file))
+    assert torch.equal(ready.logits(images(50)), ready_network(Path("run")).logits(images(50)))
+    assert (ready.form, ready.run, ready.name) == ("safetensors", None, file)
 
 
 @pytest.mark.parametrize("values", ["0-255", "0-1", "normalised"])
 def test_an_onnx_file_predicts_as_its_run_does(values: Any) -> None:
     export(Path("run"), ("onnx",), Path("out"), values=values)
-    product = opened_product(Path("out/model.onnx"), threads=1)
-    expected = opened_product(Path("run")).logits(images(50))
-    torch.testing.assert_close(product.logits(images(50)), expected, rtol=1e-4, atol=1e-4)
-    assert (product.form, product.network, product.about.values) == ("onnx", None, values)
+    ready = ready_network(Path("out/model.onnx"), threads=1)
+    expected = ready_network(Path("run")).logits(images(50))
+    torch.testing.assert_close(ready.logits(images(50)), expected, rtol=1e-4, atol=1e-4)
+    assert (ready.form, ready.network, ready.about.values) == ("onnx", None, values)
 
 
 def test_what_it_says_of_itself() -> None:
     for path in ("run", "run/deployed.safetensors", "run/export/model.safetensors", "run/export/model.onnx"):
-        product = opened_product(Path(path))
-        assert product.about.classes == tuple("0123456789")
-        assert product.about.shape == (3, 8, 8)
-        assert product.about.mean == opened_product(Path("run")).about.mean
-        assert (product.reading.fit, product.reading.channels) == ("crop", 3)
+        ready = ready_network(Path(path))
+        assert ready.about.classes == tuple("0123456789")
+        assert ready.about.shape == (3, 8, 8)
+        assert ready.about.mean == ready_network(Path("run")).about.mean
+        assert (ready.reading.fit, ready.reading.channels) == ("crop", 3)
 
 
 def test_the_reading_is_that_of_the_training() -> None:
-    product = opened_product(written("mine.safetensors", {"fit": "pad", "background": "#102030"}))
-    assert (product.reading.fit, product.reading.colour) == ("pad", (16, 32, 48))
+    ready = ready_network(written("mine.safetensors", {"fit": "pad", "background": "#102030"}))
+    assert (ready.reading.fit, ready.reading.colour) == ("pad", (16, 32, 48))
 
 
 @pytest.mark.parametrize(
@@ -121,9 +121,9 @@ def test_the_reading_is_that_of_the_training() -> None:
 )
 def test_pictures_that_cannot_be_read_so(facts: dict[str, Any], message: str) -> None:
     about = ABOUT.model_copy(update=facts)
-    product = Product(Path("mine.safetensors"), "safetensors", about, Answers, torch.device("cpu"), "fp32")
+    ready = ReadyNetwork(Path("mine.safetensors"), "safetensors", about, Answers, torch.device("cpu"), "fp32")
     with pytest.raises(ValueError, match=message):
-        _ = product.reading
+        _ = ready.reading
 
 
 def test_images_leave_a_sum_early() -> None:
@@ -136,8 +136,8 @@ def test_images_leave_a_sum_early() -> None:
         State(networks.state_dict(), {**ABOUT.model_dump(mode="json"), "model": "resnet8", **facts}),
     )
     x = images(40)
-    product = opened_product(Path("sum.safetensors"), adaptive=True)
-    answers = product.answers(x)
+    ready = ready_network(Path("sum.safetensors"), adaptive=True)
+    answers = ready.answers(x)
     cascade = load(Path("sum.safetensors"), adaptive=True, threshold=0.5)
     from cohobate.inference.deployable import Normalisation
 
@@ -146,7 +146,7 @@ def test_images_leave_a_sum_early() -> None:
     assert answers.stages is not None
     assert torch.equal(answers.stages, expected.exits)
     torch.testing.assert_close(answers.logits, expected.logits)
-    assert opened_product(Path("sum.safetensors")).answers(x).stages is None
+    assert ready_network(Path("sum.safetensors")).answers(x).stages is None
 
 
 # ---------------------------------------------------------------- what is refused
@@ -217,7 +217,7 @@ def test_one_line_says_what_is_wrong(
 ) -> None:
     spoil()
     with pytest.raises(kind) as error:
-        opened_product(Path(path))
+        ready_network(Path(path))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -227,10 +227,10 @@ def test_no_code_that_a_file_names_is_run(monkeypatch: pytest.MonkeyPatch) -> No
     for model in ("net.py:make", "xml.sax:make_parser"):
         _changed(DEPLOYED, model=model, members=[model])
         with pytest.raises(RunError, match=model):
-            opened_product(Path(DEPLOYED))
+            ready_network(Path(DEPLOYED))
     _changed(DEPLOYED, model="resnet8", members=["resnet8", "net.py:make"])
     with pytest.raises(RunError, match=r"net\.py:make"):
-        opened_product(Path(DEPLOYED))
+        ready_network(Path(DEPLOYED))
     assert not Path("was_here").exists()
 
 
@@ -246,19 +246,19 @@ def test_no_code_that_a_file_names_is_run(monkeypatch: pytest.MonkeyPatch) -> No
 )
 def test_options_that_do_not_go_with_it(path: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        opened_product(Path(path), **options)
+        ready_network(Path(path), **options)
 
 
 def test_no_best_weights_without_a_validation_split() -> None:
     result = json.loads(Path("run/result.json").read_text())
     Path("run/result.json").write_text(json.dumps({**result, "best": None}))
     with pytest.raises(RunError, match="has no best weights, since it has no validation split"):
-        opened_product(Path("run"), weights="best")
+        ready_network(Path("run"), weights="best")
 
 
 def test_a_run_of_a_device_that_is_not_here() -> None:
     config = yaml.safe_load(Path("run/run.yaml").read_text())
     Path("run/run.yaml").write_text(yaml.safe_dump({**config, "device": "cuda:7"}))
     with pytest.raises(ValueError, match=r"run was trained on cuda:7: no device .*; give --device$"):
-        opened_product(Path("run"))
-    assert opened_product(Path("run"), device="cpu").device.type == "cpu"
+        ready_network(Path("run"))
+    assert ready_network(Path("run"), device="cpu").device.type == "cpu"

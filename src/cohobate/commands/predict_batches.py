@@ -10,7 +10,7 @@ from torch import Tensor
 from ..config.words import count
 from ..core import Shape
 from ..engine.errors import RunError
-from .product import Answers
+from .ready import Answers
 
 BATCH = 500
 """Images of a batch, as ``cohobate evaluate`` has them; fewer of very large ones."""
@@ -27,7 +27,7 @@ class Answered(NamedTuple):
     Attributes:
         rows: numbers of the images.
         logits: (B, K), float32, on the CPU.
-        stages: as :class:`cohobate.commands.product.Answers` has them.
+        stages: as :class:`cohobate.commands.ready.Answers` has them.
     """
 
     rows: list[int]

@@ -22,23 +22,23 @@ from ..runs.deployed import Deployed, read_deployed
 from ..runs.exported import About, ExportFolder
 from ..runs.finding import require_run
 from ..runs.layout import RunFolder
-from .onnx_product import product_of_onnx
-from .product import Answers as Answers
-from .product import Kind
-from .product import Product as Product
+from .ready import Answers as Answers
+from .ready import Kind
+from .ready import ReadyNetwork as ReadyNetwork
+from .ready_onnx import ready_of_onnx
 from .subject import Opened, Weights, opened
 
 EXPECTED = "the folder of a run, or a file deployed*.safetensors, model.safetensors or *.onnx that it gave"
 
 
-def opened_product(
+def ready_network(
     path: Path,
     *,
     weights: Weights = "last",
     device: str | None = None,
     threads: int | None = None,
     adaptive: bool = False,
-) -> Product:
+) -> ReadyNetwork:
     """Open a network that somebody hands over. No code that a file holds, or names, is run.
 
     A run computes on its device and in its precision, as ``cohobate evaluate`` measures it.
@@ -69,14 +69,14 @@ def opened_product(
     if path.suffix == ".safetensors":
         return _of_weights(path, device, adaptive)
     if path.suffix == ".onnx":
-        return product_of_onnx(path, device, threads, adaptive)
+        return ready_of_onnx(path, device, threads, adaptive)
     raise ValueError(_refusal(path))
 
 
 # ---------------------------------------------------------------- a run, and a file of weights
 
 
-def _of_run(path: Path, weights: Weights, device: str | None, adaptive: bool) -> Product:
+def _of_run(path: Path, weights: Weights, device: str | None, adaptive: bool) -> ReadyNetwork:
     _require_run(path)
     of = opened(path, weights)
     if weights == "best" and of.run.outcome["best"] is None:
@@ -101,7 +101,7 @@ def _of_run(path: Path, weights: Weights, device: str | None, adaptive: bool) ->
     return _in_torch(path, "run", of.deployed, about, place, adaptive, of)
 
 
-def _of_weights(path: Path, device: str | None, adaptive: bool) -> Product:
+def _of_weights(path: Path, device: str | None, adaptive: bool) -> ReadyNetwork:
     deployed = read_deployed(path)
     about = _about(deployed)
     for spec in deployed.members:
@@ -131,7 +131,7 @@ def _in_torch(
     place: torch.device,
     adaptive: bool,
     run: Opened | None = None,
-) -> Product:
+) -> ReadyNetwork:
     try:
         network: nn.Module = (
             load(deployed.path, adaptive=True)
@@ -155,7 +155,7 @@ def _in_torch(
                 return Answers(logits.float().cpu(), exits.cpu())
             return Answers(as_output(network(x)).logits.float().cpu())
 
-    return Product(path, form, about, answers, place, about.precision, network, run)
+    return ReadyNetwork(path, form, about, answers, place, about.precision, network, run)
 
 
 # ---------------------------------------------------------------- what is none of these

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cohobate.commands.advice import TOPICS, Facts, advice
+from cohobate.commands.doctor_advice import TOPICS, Facts, advice
 from cohobate.engine.machine import ARM, X86, Cores, Processor
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cohobate.commands import installed
-from cohobate.commands.installed import dependencies, extras, import_errors
+from cohobate.commands import doctor_libraries
+from cohobate.commands.doctor_libraries import dependencies, extras, import_errors
 from cohobate.config.extras import Extra
 
 WAYS: dict[str, tuple[str, str]] = {
@@ -37,7 +37,7 @@ WAYS: dict[str, tuple[str, str]] = {
 def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder whose modules can be imported."""
     monkeypatch.syspath_prepend(tmp_path)
-    installed._distributions.cache_clear()
+    doctor_libraries._distributions.cache_clear()
     for name, (source, _) in WAYS.items():
         (tmp_path / f"{name}.py").write_text(source)
     return tmp_path
@@ -80,7 +80,7 @@ def test_what_is_said_of_an_extra(library: Path, monkeypatch: pytest.MonkeyPatch
         "half": Extra(("whole", "no_such_module"), "much"),
         "broken": Extra(("whole", "mismatched"), "nothing", "install it again"),
     }
-    monkeypatch.setattr(installed, "EXTRAS", made_up)
+    monkeypatch.setattr(doctor_libraries, "EXTRAS", made_up)
     assert extras() == {
         "there": "whole 1.2.3: something",
         "absent": "not installed; would add much\npip install 'cohobate[absent]'",
@@ -91,7 +91,7 @@ def test_what_is_said_of_an_extra(library: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_module_that_is_blocked_counts_as_absent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(installed, "EXTRAS", {"blocked": Extra(("blocked_module",), "much")})
+    monkeypatch.setattr(doctor_libraries, "EXTRAS", {"blocked": Extra(("blocked_module",), "much")})
     monkeypatch.setitem(sys.modules, "blocked_module", None)  # type: ignore[arg-type]
     assert extras()["blocked"].startswith("not installed")
 
@@ -112,7 +112,7 @@ def test_a_version_that_is_too_old(
 ) -> None:
     distribution(library, "made_up", version)
     needed = [f"Made.Up>={least}", 'timm>=1.0; extra == "timm"', "not-there>=3"]
-    monkeypatch.setattr(installed, "requires", lambda name: needed)
+    monkeypatch.setattr(doctor_libraries, "requires", lambda name: needed)
     said = dependencies()
     assert list(said) == ["Made.Up", "not-there"], "an extra is no dependency"
     assert said["Made.Up"] == (f"{version}, older than the {least} that is needed" if old else version)

@@ -27,9 +27,9 @@ from ..runs.adaptive import to_record
 from ..runs.deployed import BY_PLAN
 from ..runs.exported import ExportFolder
 from .cascading import NEAR, elsewhere, shares
-from .exporting import Source
-from .forms import Forms
-from .producing import Export, Made
+from .export_files import Export, Made
+from .export_forms import Forms
+from .export_source import Source
 
 
 class Run(NamedTuple):

@@ -23,8 +23,8 @@ from ..models.hub import INITIAL, hub_config
 from ..models.libraries import library_network
 from ..models.registry import LIBRARIES, parse
 from ..runs.exported import About
-from .exporting import Source
-from .producing import Export, Made
+from .export_files import Export, Made
+from .export_source import Source
 
 
 def library_files(export: Export) -> dict[str, Made]:

@@ -12,11 +12,22 @@ from torch import Tensor, nn
 from ..config.text import shown
 from ..config.words import count
 from ..data.pictures import Reading
-from .answering import Answered, answered, check_top_k, nothing_readable, ranked
-from .module_product import Known, Module, Size
-from .products import opened_product
+from .predict_batches import Answered, answered, check_top_k, nothing_readable, ranked
+from .predict_images import (
+    How,
+    Name,
+    Place,
+    Shown,
+    Skipped,
+    Task,
+    refuse,
+    task_of_module,
+    task_of_ready,
+    text_of,
+)
+from .ready_module import Known, Module, Size
+from .ready_opened import ready_network
 from .subject import Weights
-from .tasks import How, Name, Place, Shown, Skipped, Task, refuse, task_of_module, task_of_product, text_of
 
 
 class Predictions(NamedTuple):
@@ -109,10 +120,10 @@ def predict(
         names, whose = module.classes, module.name
     else:
         refuse(known._asdict(), "a network in hand", f"{shown(Path(network))}, which says it itself")
-        product = opened_product(Path(network), weights=weights, device=device, adaptive=adaptive)
-        check_top_k(top_k, product.about.classes, product.name)
-        task = task_of_product(product, images, how)
-        names, whose = product.about.classes, product.name
+        ready = ready_network(Path(network), weights=weights, device=device, adaptive=adaptive)
+        check_top_k(top_k, ready.about.classes, ready.name)
+        task = task_of_ready(ready, images, how)
+        names, whose = ready.about.classes, ready.name
     return _collected(task, names, whose, top_k)
 
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from ..core import Shape
 from ..engine.machine import processor
 from ..runs.bench import Bench, Row, Spread
+from .bench_networks import Images, Measurable, opened
 from .console import doing
-from .measurable import Images, Measurable, opened
 from .subject import On
 from .timing import Times, times
 

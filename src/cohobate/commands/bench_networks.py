@@ -23,13 +23,13 @@ from ..inference.exporting import captured, onnx_bytes
 from ..inference.onnx_network import OnnxNetwork
 from ..runs.exported import About, ExportFolder
 from ..runs.layout import RunFolder
-from .asked import Asked, require_onnx
-from .exporting import measured_split, source_of
-from .forms import Forms
-from .integers import calibrated, calibration_split
-from .onnx_product import product_of_onnx
-from .product import Product
-from .products import opened_product
+from .export_forms import Forms
+from .export_int8 import calibrated, calibration_split
+from .export_options import Asked, require_onnx
+from .export_source import measured_split, source_of
+from .ready import ReadyNetwork
+from .ready_onnx import ready_of_onnx
+from .ready_opened import ready_network
 from .run_teacher import teacher_of
 from .subject import On, images_to_check
 
@@ -90,50 +90,50 @@ def opened(path: Path, device: str | None, on: On, say: Say) -> tuple[list[Measu
 
 def _of_file(path: Path, device: str | None) -> list[Measurable]:
     """A file in the one form that it has."""
-    product = opened_product(path, device=None if path.suffix == ".onnx" else device)
-    about, network = product.about, product.network
-    form = f"PyTorch {product.precision}"
+    ready = ready_network(path, device=None if path.suffix == ".onnx" else device)
+    about, network = ready.about, ready.network
+    form = f"PyTorch {ready.precision}"
     if network is None:
         form = "ONNX" if about.int8 is None else "ONNX int8"
     spent = (about.parameters, about.macs) if network is None else _cost(network, about.shape)
     size = path.stat().st_size
-    return [Measurable(product.name, form, *spent, size, str(product.device), about.shape, product.logits)]
+    return [Measurable(ready.name, form, *spent, size, str(ready.device), about.shape, ready.logits)]
 
 
 def _of_run(path: Path, device: str | None, on: On, say: Say) -> tuple[list[Measurable], Images | None]:
     """The forms of a run and of its teacher, and images of the run; a note says what cannot be measured."""
-    product = opened_product(path, device=device)
-    of, network, shape = product.run, product.network, product.about.shape
+    ready = ready_network(path, device=device)
+    of, network, shape = ready.run, ready.network, ready.about.shape
     if of is None or network is None:
         raise RunError(f"{path} is no run")
     dataset = images_to_check(of, on, say)
     spent, size = _cost(network, shape), of.deployed.path.stat().st_size
-    row = Measurable(product.name, "", *spent, size, str(product.device), shape, product.logits)
-    found = [row._replace(form=f"PyTorch {product.precision}")]
-    if product.precision != "fp32":
-        found.append(row._replace(form="PyTorch fp32", predict=in_torch(network, product, "fp32")))
+    row = Measurable(ready.name, "", *spent, size, str(ready.device), shape, ready.logits)
+    found = [row._replace(form=f"PyTorch {ready.precision}")]
+    if ready.precision != "fp32":
+        found.append(row._replace(form="PyTorch fp32", predict=in_torch(network, ready, "fp32")))
     if len(of.deployed.members) > 1 and of.deployed.threshold is not None:
-        early = opened_product(path, device=device, adaptive=True)
+        early = ready_network(path, device=device, adaptive=True)
         # How much of it an image needs depends on the image.
         found.append(
-            row._replace(form=f"PyTorch {product.precision}, adaptive", macs=None, predict=early.logits)
+            row._replace(form=f"PyTorch {ready.precision}, adaptive", macs=None, predict=early.logits)
         )
-    found += _in_onnx(path, product, dataset, row, say)
+    found += _in_onnx(path, ready, dataset, row, say)
     if dataset is None:
         unseen = "noise is measured, and no teacher" if of.config.teacher else "noise is measured"
         say(
-            f"note: the images of {product.name} are not there, or are others by now, so {unseen}; "
+            f"note: the images of {ready.name} are not there, or are others by now, so {unseen}; "
             "--data-root and --data say where there are images"
         )
         return found, None
-    found += _teacher(product, dataset, say)
+    found += _teacher(ready, dataset, say)
     name, split = measured_split(dataset)
     return found, Images(pixels(split, spread(split, SHOWN)), f"{dataset.name}, {name} split")
 
 
-def in_torch(network: nn.Module, product: Product, precision: str) -> Callable[[Tensor], Tensor]:
-    """Images as bytes -> logits on the CPU, on the device of a product and with its normalisation."""
-    device, about = product.device, product.about
+def in_torch(network: nn.Module, ready: ReadyNetwork, precision: str) -> Callable[[Tensor], Tensor]:
+    """Images as bytes -> logits on the CPU, on the device of a ready network and with its normalisation."""
+    device, about = ready.device, ready.about
     normalise = Normalise(about, about.shape[2], device)
 
     @torch.no_grad()
@@ -155,19 +155,19 @@ def _cost(network: nn.Module, shape: Shape) -> tuple[int, int]:
 
 
 def _in_onnx(
-    path: Path, product: Product, dataset: Dataset | None, row: Measurable, say: Say
+    path: Path, ready: ReadyNetwork, dataset: Dataset | None, row: Measurable, say: Say
 ) -> Iterator[Measurable]:
     """The run as ONNX, in floats and in integers: as it was exported, else made for the measurement."""
-    files, name = ExportFolder(RunFolder(path).export), product.name
+    files, name = ExportFolder(RunFolder(path).export), ready.name
     try:
         require_onnx()
-        floats = _exported(files.network("onnx"), product, say)
+        floats = _exported(files.network("onnx"), ready, say)
         if floats is None:
             say(f"note: {name} has no exported ONNX file, which is made for the measurement and not kept")
             source = source_of(Asked(path))
             floats = File(Forms(source, None).written("onnx"), source.about)
         yield _row(row, "ONNX", floats)
-        integers = _exported(files.int8, product, say)
+        integers = _exported(files.int8, ready, say)
         if integers is None and dataset is None:
             say(f"note: no int8 row of {name}: calibration needs its images")
             return
@@ -181,16 +181,16 @@ def _in_onnx(
         say(f"note: no ONNX rows of {name}: {error}")
 
 
-def _exported(file: Path, product: Product, say: Say) -> File | None:
+def _exported(file: Path, ready: ReadyNetwork, say: Say) -> File | None:
     """A file of the run's export; None, and a note, where it is of another network."""
-    if not file.is_file() or product.run is None:
+    if not file.is_file() or ready.run is None:
         return None
     try:
-        about = product_of_onnx(file, None, None, False).about
+        about = ready_of_onnx(file, None, None, False).about
     except (ValueError, RunError) as error:
         say(f"note: {error}")
         return None
-    deployed = product.run.run.outcome["predictor"]
+    deployed = ready.run.run.outcome["predictor"]
     if about.readout != deployed:
         say(f"note: {shown(file)} is of the read-out {about.readout}, and the run deployed {deployed}")
         return None
@@ -210,24 +210,24 @@ def _row(like: Measurable, form: str, file: File) -> Measurable:
 # ---------------------------------------------------------------- the teacher
 
 
-def _teacher(product: Product, dataset: Dataset, say: Say) -> Iterator[Measurable]:
+def _teacher(ready: ReadyNetwork, dataset: Dataset, say: Say) -> Iterator[Measurable]:
     """The teacher of a run as PyTorch computes it in the run's precision, and as ONNX."""
-    of, about = product.run, product.about
+    of, about = ready.run, ready.about
     if of is None or not of.config.teacher:
         return
     teacher = teacher_of(of, dataset, say)
     if teacher.network is None:
-        say(f"note: no row of the teacher of {product.name}: {teacher.missing}")
+        say(f"note: no row of the teacher of {ready.name}: {teacher.missing}")
         return
-    network = teacher.network.to(product.device)
+    network = teacher.network.to(ready.device)
     row = Measurable(
         f"teacher {teacher.name}",
-        f"PyTorch {product.precision}",
+        f"PyTorch {ready.precision}",
         *_cost(network, about.shape),
         len(state_bytes(State(network.state_dict(), {}))),
-        str(product.device),
+        str(ready.device),
         about.shape,
-        in_torch(network, product, product.precision),
+        in_torch(network, ready, ready.precision),
     )
     yield row
     normalisation = Normalisation(about.mean, about.std)
@@ -237,6 +237,6 @@ def _teacher(product: Product, dataset: Dataset, say: Say) -> Iterator[Measurabl
         program = captured(Deployable(network.cpu(), normalisation, "0-255").eval(), about.shape)
         yield _row(row, "ONNX", File(onnx_bytes(program, {}), taking))
     except (ImportError, ValueError) as error:
-        say(f"note: no ONNX row of the teacher of {product.name}: {error}")
+        say(f"note: no ONNX row of the teacher of {ready.name}: {error}")
     finally:
-        network.to(product.device)
+        network.to(ready.device)

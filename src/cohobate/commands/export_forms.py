@@ -19,7 +19,7 @@ from ..inference.agreement import Agreement, agreement, all_of
 from ..inference.deployable import Deployable, Normalisation
 from ..inference.exporting import captured, onnx_bytes, pt2_bytes
 from ..inference.onnx_network import OnnxNetwork
-from .exporting import Source
+from .export_source import Source
 
 Predict = Callable[[Tensor], Tensor]
 

@@ -19,8 +19,8 @@ from ..inference.onnx_network import OnnxNetwork
 from ..runs.exported import About, Int8
 from .bar import Bar
 from .console import doing
-from .exporting import Source
-from .producing import Export, Made
+from .export_files import Export, Made
+from .export_source import Source
 
 CALIBRATED_ON = 500
 """Images that set the ranges of the activations, where nothing else is asked for."""

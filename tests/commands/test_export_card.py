@@ -19,10 +19,10 @@ from PIL import Image
 
 import cohobate
 from cohobate.cli import main
-from cohobate.commands.abouts import about_in
-from cohobate.commands.asked import Asked
-from cohobate.commands.card import command_of, explained
 from cohobate.commands.export import export
+from cohobate.commands.export_card import command_of, explained
+from cohobate.commands.export_metadata import about_in
+from cohobate.commands.export_options import Asked
 from cohobate.commands.subject import On
 from cohobate.engine.errors import RunError
 from cohobate.report.card import is_untouched

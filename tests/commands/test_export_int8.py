@@ -13,11 +13,11 @@ from command_line import refused
 from torch import Tensor
 
 from cohobate.cli import main
-from cohobate.commands import integers
-from cohobate.commands.asked import Asked
+from cohobate.commands import export_int8
 from cohobate.commands.export import export
-from cohobate.commands.exporting import Source, source_of
-from cohobate.commands.forms import Forms
+from cohobate.commands.export_forms import Forms
+from cohobate.commands.export_options import Asked
+from cohobate.commands.export_source import Source, source_of
 from cohobate.commands.subject import own_images
 from cohobate.config import extras
 from cohobate.core import Classifier
@@ -148,8 +148,8 @@ def test_calibration_sees_validation_images_only(
         read.append("calibrated")
         return model
 
-    monkeypatch.setattr(integers, "quantised", recorded)
-    made = integers.integers(source, floats, replace(dataset, test=test_split), images, print)
+    monkeypatch.setattr(export_int8, "quantised", recorded)
+    made = export_int8.integers(source, floats, replace(dataset, test=test_split), images, print)
     assert read == ["calibrated", "test"]
     assert made.record.calibration_images == (expected or len(dataset.val))
     assert made.record.other_labels == 0
@@ -161,7 +161,7 @@ def test_other_values_are_calibrated_as_the_file_takes_them(
 ) -> None:
     about = source.about.model_copy(update={"values": values})
     other = source._replace(about=about)
-    made = integers.integers(other, Forms(other, None).written("onnx"), dataset, 100, print)
+    made = export_int8.integers(other, Forms(other, None).written("onnx"), dataset, 100, print)
     assert abs(made.record.points) <= 1
     assert made.record.other_labels <= 8
     assert about_of_bytes(made.data).values == values
@@ -181,7 +181,7 @@ def without(dataset: Dataset, *splits: str) -> Dataset:
 @pytest.fixture
 def as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is quantised, where what is tested is the images."""
-    monkeypatch.setattr(integers, "quantised", lambda model, images, what: model)
+    monkeypatch.setattr(export_int8, "quantised", lambda model, images, what: model)
 
 
 @pytest.mark.usefixtures("as_it_is")
@@ -204,7 +204,7 @@ def test_a_missing_split_is_said(
     notes: list[str],
 ) -> None:
     said: list[str] = []
-    record = integers.integers(source, floats, without(dataset, *gone), None, said.append).record
+    record = export_int8.integers(source, floats, without(dataset, *gone), None, said.append).record
     assert record.calibrated_on == f"digits, {calibrated} split"
     assert record.measured_on == f"digits, {measured} split"
     assert len(said) == len(notes)
@@ -216,16 +216,16 @@ def test_classes_in_another_order_are_matched_by_name(
     source: Source, dataset: Dataset, floats: bytes
 ) -> None:
     assert dataset.test is not None
-    own = integers.integers(source, floats, dataset, None, print).record
+    own = export_int8.integers(source, floats, dataset, None, print).record
     test = dataset.test()
     turned = replace(test, y=(test.y + 3) % 10)
     names = tuple(dataset.classes[(i - 3) % 10] for i in range(10))
     other = replace(dataset, classes=names, test=lambda: turned)
     said: list[str] = []
-    assert integers.integers(source, floats, other, None, said.append).record == own
+    assert export_int8.integers(source, floats, other, None, said.append).record == own
     assert any("matched by name" in line for line in said)
     with pytest.raises(ValueError, match="predicts 10 classes, the data has 9"):
-        integers.integers(source, floats, replace(dataset, classes=names[1:]), None, print)
+        export_int8.integers(source, floats, replace(dataset, classes=names[1:]), None, print)
 
 
 def test_a_loss_is_a_warning_with_the_numbers(
@@ -240,9 +240,9 @@ def test_a_loss_is_a_warning_with_the_numbers(
         always = Forms(source, None).written("onnx")
     finally:
         head.bias.data = bias
-    monkeypatch.setattr(integers, "quantised", lambda model, images, what: always)
+    monkeypatch.setattr(export_int8, "quantised", lambda model, images, what: always)
     said: list[str] = []
-    record = integers.integers(source, floats, dataset, None, said.append).record
+    record = export_int8.integers(source, floats, dataset, None, said.append).record
     (line,) = said
     assert record.error > 85
     for number in (record.error, record.float_error, record.points):
@@ -266,7 +266,7 @@ def test_options_that_do_not_fit(capsys: pytest.CaptureFixture[str]) -> None:
 def test_without_images_nothing_is_written(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cohobate.commands.exporting.images_to_check", lambda *_: None)
+    monkeypatch.setattr("cohobate.commands.export_source.images_to_check", lambda *_: None)
     line = refused(capsys, "export", "run", "--int8", "--out", "nowhere").strip().splitlines()[-1]
     assert "--int8 needs images" in line
     assert "--data-root" in line
@@ -290,7 +290,7 @@ def test_logits_that_are_not_finite_are_refused(
         worse = source._replace(network=Classifier(Broken(source.network)).eval())
         return Forms(worse, None).written("onnx")
 
-    monkeypatch.setattr(integers, "quantised", broken)
+    monkeypatch.setattr(export_int8, "quantised", broken)
     assert "logits of the ONNX file in int8 are not finite" in refused(
         capsys, "export", "run", "--int8", "--out", "nowhere"
     )

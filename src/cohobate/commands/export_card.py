@@ -19,9 +19,9 @@ from ..report.facts import Explained
 from ..runs.exported import About, ExportFolder
 from ..runs.finding import made_from_python
 from ..runs.siblings import baselines, siblings
-from .abouts import about_in
-from .asked import Asked
-from .producing import Export, Made
+from .export_files import Export, Made
+from .export_metadata import about_in
+from .export_options import Asked
 
 ANOTHER = "model-card.md"
 """Name of the card where the folder has a README.md that is not as it was written by an export."""

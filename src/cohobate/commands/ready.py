@@ -32,7 +32,7 @@ class Answers(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Product:
+class ReadyNetwork:
     """A network in the hands of somebody who only uses it.
 
     Attributes:

@@ -17,8 +17,8 @@ from ..data.raw import pixels, spread
 from ..inference.deployable import Deployable, Normalisation
 from ..recipes.networks import rebuilt
 from ..runs.exported import About
-from .asked import Asked
-from .predictors import named, of_method, of_user
+from .export_options import Asked
+from .readouts import named, of_method, of_user
 from .subject import On, Opened, images_to_check, opened, opened_for
 
 CHECKED = 256
