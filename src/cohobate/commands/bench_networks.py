@@ -15,7 +15,7 @@ from ..core import Shape, as_output
 from ..data.dataset import Dataset
 from ..data.raw import pixels, spread
 from ..data.resident import Normalise
-from ..engine.checkpoint import State, state_bytes
+from ..engine.checkpoint import State, state_bytes, weights_digest
 from ..engine.errors import RunError
 from ..engine.evaluate import autocast
 from ..inference.deployable import Deployable, Normalisation
@@ -193,6 +193,9 @@ def _exported(file: Path, ready: ReadyNetwork, say: Say) -> File | None:
     deployed = ready.run.run.outcome["predictor"]
     if about.readout != deployed:
         say(f"note: {shown(file)} is of the read-out {about.readout}, and the run deployed {deployed}")
+        return None
+    if about.weights_digest != weights_digest(ready.network.state_dict() if ready.network else {}):
+        say(f"note: {shown(file)} holds other weights than {ready.name} has now")
         return None
     return File(file.read_bytes(), about)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -78,7 +80,8 @@ def export(
         threshold: of the cascade, an energy in [0, 1] or math.inf; by default the stored one.
         int8: write ``model.int8.onnx`` too, an ONNX file in 8-bit integers, measured beside the one in
             floats.
-        calibration_images: of the validation split, which set the ranges of its activations; by default 500.
+        calibration_images: which set the ranges of its activations, of the validation split, or of the
+            training images where there is none; by default 500.
         say: prints a note.
 
     Raises:
@@ -145,9 +148,7 @@ class Command(Group):
         description="Kinds of files, one or several: onnx, for onnxruntime and others; pt2, for "
         "torch.export.load; safetensors, the weights alone.",
     )
-    out: Path | None = Field(
-        None, description="Folder of the files; by default the folder export in that of the run."
-    )
+    out: Path | None = Field(None, description="Folder of the files; by default RUN/export.")
     weights: Weights = Field(
         "last", description="Weights of the last epoch, or of the epoch with the best validation error."
     )
@@ -186,10 +187,14 @@ class Command(Group):
     int8: bool = Field(
         False,
         description="Write model.int8.onnx too: 8-bit integers, calibrated on validation images; its error "
-        "is measured beside that of the ONNX file in floats.",
+        "is measured beside that of the ONNX file in floats. Training images calibrate it where the run has "
+        "no validation split.",
     )
     calibration_images: int | None = Field(
-        None, ge=1, description="Images that calibrate --int8, evenly spaced; by default 500."
+        None,
+        ge=1,
+        description="Images that calibrate --int8, evenly spaced in the validation split, or, "
+        "where there is none, among the training images; by default 500.",
     )
 
     @property
@@ -214,6 +219,6 @@ class Command(Group):
 def main(arguments: list[str]) -> None:
     """Write the network of the finished run RUN as files that need no training code."""
     command = parsed_alone("cohobate export", arguments, Command, ABOUT)
-    for each in run_export(command.asked, say=print):
+    for each in run_export(command.asked, say=partial(print, file=sys.stderr)):
         replaced = ", replaced" if each.replaced else ""
         print(f"{each.path}  {each.size / 2**20:.2f} MiB  {each.said}{replaced}")

@@ -67,9 +67,10 @@ def cascade(export: Export) -> dict[str, Made]:
     rule = given if stored is None or asked.threshold is not None else stored.rule or BY_PLAN
     files = cascade_files(source, own, rule, asked.opset)
     ran = checked(files, source, own, export.seen.images)
+    where = export.seen.where
     said = {
         export.folder.runner.name: "runs the networks; needs NumPy and onnxruntime",
-        export.folder.cascade.name: f"threshold {to_record(own.threshold)} ({rule}); {ran}",
+        export.folder.cascade.name: f"threshold {to_record(own.threshold)} ({rule}); {ran}; on {where}",
     }
     return {name: Made(data, said.get(name, "a network of the cascade")) for name, data in files.items()}
 

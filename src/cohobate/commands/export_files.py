@@ -66,6 +66,6 @@ def networks(export: Export) -> dict[str, Made]:
             data = export.forms.written(form)
         with doing(f"comparing the {form} file with the network"):
             agreed = export.forms.checked(form, data, export.seen.images)
-        said = "weights equal bit by bit" if agreed is None else str(agreed)
+        said = "weights equal bit by bit" if agreed is None else f"{agreed}; on {export.seen.where}"
         made[export.folder.network(form).name] = Made(data, said, agreed)
     return made

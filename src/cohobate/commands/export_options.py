@@ -108,10 +108,6 @@ class Asked(NamedTuple):
                 f"--adaptive writes ONNX files and what runs them, no {other[0]}: leave --format out, or "
                 f"give --format {other[0]} without --adaptive for the whole sum"
             )
-        if self.int8:
-            raise ValueError(
-                "--adaptive writes networks in floats, --int8 the whole sum as one file: give one of the two"
-            )
         if self.network is not None:
             raise ValueError(
                 "adaptive writes the networks of a run that was made by name; export your own without "

@@ -14,6 +14,7 @@ from ..config.words import count
 from ..core import Classifier
 from ..data.dataset import Dataset, Split
 from ..data.raw import pixels, spread
+from ..engine.checkpoint import weights_digest
 from ..inference.deployable import Deployable, Normalisation
 from ..recipes.networks import rebuilt
 from ..runs.exported import About
@@ -47,13 +48,11 @@ class Seen(NamedTuple):
     Attributes:
         images: uint8, (N, C, H, W).
         where: of which data and split, in words.
-        real: whether they are images; else noise.
         dataset: that they are from; None of noise.
     """
 
     images: Tensor
     where: str
-    real: bool = True
     dataset: Dataset | None = None
 
 
@@ -121,6 +120,7 @@ def _about(asked: Asked, of: Opened, network: nn.Module, members: tuple[str, ...
         precision=of.config.precision,
         cohobate=version("cohobate"),
         torch=torch.__version__,
+        weights_digest=weights_digest(network.state_dict()),
     )
 
 
@@ -159,14 +159,13 @@ def seen_by(source: Source, on: On, say: Callable[[str], None]) -> Seen:
     about = source.about
     seen = images_of(source, on, say)
     if seen is not None:
-        say(f"checked on {seen.where}")
         return seen
     say(
         f"note: the images of the run ({about.data}) are not there, or are others by now, so the files are "
         f"checked on {count(CHECKED, 'image')} of noise; --data-root and --data say where there are images"
     )
     noise = Deployable(source.network, Normalisation(about.mean, about.std), "0-255")
-    return Seen(noise.example(CHECKED, about.shape), "noise", real=False)
+    return Seen(noise.example(CHECKED, about.shape), "noise")
 
 
 def measured_split(dataset: Dataset) -> tuple[str, Split]:

@@ -217,14 +217,32 @@ def _weights_alone(about: About) -> str:
 def _weights(of: Subject, about: About) -> str:
     when = f"{about.weights} epoch" + ("" if about.epoch is None else f" ({about.epoch:g})")
     if not _same_run(of, about):
-        return f"of another run: {about.label} on {about.data}, seed {about.seed}, {when}"
+        whose = "of another run" if _other_names(of, about) else "not known to be of this training"
+        return f"{whose}: {about.label} on {about.data}, seed {about.seed}, {when}"
     readout = "" if about.readout == of.run.predictor else f", read-out {about.readout}"
     return when + readout
 
 
 def _same_run(of: Subject, about: About) -> bool:
+    """Whether a file is of this training, and not of one before it that lay in the same folder."""
+    if _other_names(of, about):
+        return False
+    if about.weights_digest == of.about.weights_digest:
+        return True
+    if (about.weights, about.readout) == (of.about.weights, of.about.readout):
+        return False
+    # Of other weights of the run the errors are recorded, to the last digit.
+    epoch = of.run.outcome.get(about.weights) or {}
+    splits = (epoch.get(split) or {} for split in about.errors)
+    measured = [split.get(about.readout) or {} for split in splits]
+    return bool(measured) and all(
+        told.items() <= found.items() for told, found in zip(about.errors.values(), measured, strict=True)
+    )
+
+
+def _other_names(of: Subject, about: About) -> bool:
     keys = ("label", "seed", "data", "data_fingerprint")
-    return all(getattr(about, key) == getattr(of.about, key) for key in keys)
+    return any(getattr(about, key) != getattr(of.about, key) for key in keys)
 
 
 def _uses(of: Subject) -> list[tuple[str, Markdown]]:
