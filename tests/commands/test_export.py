@@ -5,8 +5,10 @@ from __future__ import annotations
 import builtins
 import contextlib
 import errno
+import inspect
 import io
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -397,12 +399,34 @@ def test_names_are_checked_first(
         assert said in " ".join(refused(capsys, "export", run, *arguments).split()), arguments
     assert "it has peer_1, peer_2, ensemble" in refused(capsys, "export", str(dml), "--readout", "peer_3")
     for given, said in (
-        ({"forms": ["onx"]}, "unknown format 'onx'; there are onnx, pt2, safetensors, the nearest is onnx"),
-        ({"values": "normalized"}, "unknown values 'normalized'; .*, the nearest is normalised"),
-        ({"weights": "lats"}, "unknown weights 'lats'; .* the nearest is last"),
+        ({"forms": ["onx"]}, r"^cohobate\.export: format\.0: .*'pt2' or 'safetensors' \(got 'onx'\)$"),
+        ({"forms": "onx"}, r"format\.0: .* \(got 'onx'\)$"),
+        ({"forms": []}, "no format is given; there are onnx, pt2, safetensors"),
+        ({"values": "normalized"}, r"values: .*'0-1' or 'normalised' \(got 'normalized'\)$"),
+        ({"weights": "lats"}, r"weights: .*'last' or 'best' \(got 'lats'\)$"),
+        ({"opset": "new"}, r"opset: .* \(got 'new'\)$"),
+        ({"int8": True, "calibration_images": 0}, r"calibration_images: .* 1 \(got 0\)$"),
+        ({"adaptive": True, "threshold": 1.5}, r"threshold: an energy is from 0 to 1, or inf .*, got 1.5$"),
+        (
+            {"adaptive": True, "threshold": math.nan},
+            r"threshold: an energy is from 0 to 1, or inf .*, got nan$",
+        ),
+        ({"adaptive": True, "threshold": -0.5}, r"threshold: an energy is from 0 to 1, or inf .*, got -0.5$"),
     ):
         with pytest.raises(ValueError, match=said):
             cohobate.export(baseline, **given)  # type: ignore[arg-type]
+
+
+def test_the_function_has_the_options_of_the_command() -> None:
+    """With the same defaults; it takes objects too, and what prints."""
+    parameters = dict(inspect.signature(cohobate.export).parameters)
+    fields = dict(asking.Command.model_fields)
+    assert parameters.pop("run").default is inspect.Parameter.empty
+    assert fields.pop("run").is_required()
+    assert {"network", "say"} <= parameters.keys()
+    names = {"forms": "format"}
+    given = {names.get(n, n): each.default for n, each in parameters.items() if n not in ("network", "say")}
+    assert given == {name: field.default for name, field in fields.items()}
 
 
 def test_a_run_that_cannot_be_exported_says_why(baseline: Path, capsys: pytest.CaptureFixture[str]) -> None:

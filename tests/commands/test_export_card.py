@@ -6,6 +6,7 @@ import io
 import json
 import math
 import pickle
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from marked import Seen, seen
 from PIL import Image
 
@@ -24,8 +26,8 @@ from cohobate.commands.export import export
 from cohobate.commands.export_card import command_of, explained
 from cohobate.commands.export_library import refuse_foreign
 from cohobate.commands.export_metadata import about_at, about_in
-from cohobate.commands.export_options import Asked
-from cohobate.commands.subject import On
+from cohobate.commands.export_options import Asked, Command
+from cohobate.commands.parsing import parsed_alone
 from cohobate.engine.checkpoint import read_state, write_state
 from cohobate.engine.errors import RunError
 from cohobate.report.card import is_untouched
@@ -373,23 +375,63 @@ def test_files_without_metadata(name: str, data: bytes, message: str) -> None:
 # ---------------------------------------------------------------- words
 
 
-def test_the_command_of_an_export() -> None:
-    assert command_of(Asked(Path("runs/a b"))) == ("cohobate export 'runs/a b' --format onnx", "sh")
-    asked = Asked(
-        Path("r"), ("onnx", "pt2"), Path("o"), "best", "ensemble", "0-1", 20, On(None, Path("data"))
+def asked(**options: Any) -> Asked:
+    return Asked(Command(**options))
+
+
+@pytest.mark.parametrize(
+    ("options", "command"),
+    [
+        ({"run": "runs/a b"}, "cohobate export 'runs/a b' --format onnx"),
+        (
+            {
+                "run": "r",
+                "format": ("onnx", "pt2"),
+                "out": "o",
+                "weights": "best",
+                "readout": "ensemble",
+                "values": "0-1",
+                "opset": 20,
+                "data_root": "data",
+            },
+            "cohobate export r --format onnx pt2 --out o --weights best --readout ensemble --values 0-1 "
+            "--opset 20 --data-root data",
+        ),
+        (
+            {"run": "r", "adaptive": True, "threshold": 0.5},
+            "cohobate export r --format onnx --adaptive --threshold 0.5",
+        ),
+        (
+            {"run": "r", "adaptive": True, "threshold": 0},
+            "cohobate export r --format onnx --adaptive --threshold 0.0",
+        ),
+        (
+            {"run": "r", "adaptive": True, "threshold": math.inf},
+            "cohobate export r --format onnx --adaptive --threshold inf",
+        ),
+        (
+            {"run": "r", "int8": True, "calibration_images": 9, "data": "digits"},
+            "cohobate export r --format onnx --data digits --int8 --calibration-images 9",
+        ),
+    ],
+)
+def test_the_command_of_an_export(options: dict[str, Any], command: str) -> None:
+    """It gives the same options again."""
+    assert command_of(asked(**options)) == (command, "sh")
+    again = parsed_alone("cohobate export", shlex.split(command)[2:], Command, "")
+    assert again == asked(**options).command
+
+
+def test_a_call_with_what_the_command_line_does_not_have() -> None:
+    call, language = command_of(
+        Asked(
+            Command(run=Path("r"), out=Path("o"), adaptive=True, threshold=math.inf),
+            torch.nn.Identity(),
+        )
     )
-    assert command_of(asked)[0] == (
-        "cohobate export r --format onnx pt2 --out o --weights best --readout ensemble --values 0-1 "
-        "--opset 20 --data-root data"
-    )
-    cascade = Asked(Path("r"), adaptive=True, threshold=0.5)
-    assert command_of(cascade)[0] == "cohobate export r --format onnx --adaptive --threshold 0.5"
-    at_once = cascade._replace(threshold=0.0)
-    assert command_of(at_once)[0] == "cohobate export r --format onnx --adaptive --threshold 0.0"
-    never = cascade._replace(threshold=math.inf, out=Path("o"))
-    assert command_of(never) == (
-        "cohobate.export('r', ('onnx',), out='o', adaptive=True, threshold=math.inf)",
-        "python",
+    assert language == "python"
+    assert call == (
+        "cohobate.export('r', ('onnx',), network=network, out='o', adaptive=True, threshold=math.inf)"
     )
 
 

@@ -125,21 +125,15 @@ def explained(method: str) -> Explained:
 
 def command_of(asked: Asked) -> tuple[str, str]:
     """What would export the same again, and its language: a line of a shell, or a call from Python."""
-    given = asked._asdict() | {"data": asked.on.data, "data_root": asked.on.data_root}
-    options = {
-        name: value
-        for name, value in given.items()
-        if name not in ("run", "forms", "on", "network") and value is not None and value is not False
-        if value != Asked._field_defaults.get(name)
-    }
-    # --threshold takes 0 to 1.
-    if asked.network is not None or asked.on.dataset is not None or asked.threshold == math.inf:
-        objects = {"network": asked.network, "data": asked.on.dataset}
-        words = [repr(str(asked.run)), repr(tuple(asked.forms))]
+    options = asked.command.model_dump(exclude={"run", "format"}, exclude_defaults=True)
+    run, forms = asked.command.run, asked.command.format
+    if asked.network is not None or asked.dataset is not None:
+        objects = {"network": asked.network, "data": asked.dataset}
+        words = [repr(str(run)), repr(forms)]
         words += [f"{name}={name}" for name, value in objects.items() if value is not None]
         words += [f"{name}={_plain(value)}" for name, value in options.items()]
         return f"cohobate.export({', '.join(words)})", "python"
-    flags = ["cohobate", "export", str(asked.run), "--format", *asked.forms]
+    flags = ["cohobate", "export", str(run), "--format", *forms]
     for name, value in options.items():
         flags += [flag(name)] if value is True else [flag(name), str(value)]
     return shlex.join(flags), "sh"
