@@ -15,7 +15,7 @@ from ..core import Shape, as_output
 from ..data.dataset import Dataset
 from ..data.raw import pixels, spread
 from ..data.resident import Normalise
-from ..engine.checkpoint import State, state_bytes
+from ..engine.checkpoint import State, state_bytes, weights_digest
 from ..engine.errors import RunError
 from ..engine.evaluate import autocast
 from ..inference.deployable import Deployable, Normalisation
@@ -25,7 +25,7 @@ from ..runs.exported import About, ExportFolder
 from ..runs.layout import RunFolder
 from .export_forms import Forms
 from .export_int8 import calibrated, calibration_split
-from .export_options import Asked, require_onnx
+from .export_options import Asked, Command, require_onnx
 from .export_source import measured_split, source_of
 from .ready import ReadyNetwork
 from .ready_onnx import ready_of_onnx
@@ -164,7 +164,7 @@ def _in_onnx(
         floats = _exported(files.network("onnx"), ready, say)
         if floats is None:
             say(f"note: {name} has no exported ONNX file, which is made for the measurement and not kept")
-            source = source_of(Asked(path))
+            source = source_of(Asked(Command.model_validate({"run": path})))
             floats = File(Forms(source, None).written("onnx"), source.about)
         yield _row(row, "ONNX", floats)
         integers = _exported(files.int8, ready, say)
@@ -193,6 +193,9 @@ def _exported(file: Path, ready: ReadyNetwork, say: Say) -> File | None:
     deployed = ready.run.run.outcome["predictor"]
     if about.readout != deployed:
         say(f"note: {shown(file)} is of the read-out {about.readout}, and the run deployed {deployed}")
+        return None
+    if about.weights_digest != weights_digest(ready.network.state_dict() if ready.network else {}):
+        say(f"note: {shown(file)} holds other weights than {ready.name} has now")
         return None
     return File(file.read_bytes(), about)
 
