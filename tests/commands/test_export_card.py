@@ -138,9 +138,28 @@ def test_files_of_an_earlier_export_stay_in_the_card(run: Path) -> None:
     assert [row[0] for row in rows] == ["model.pt2", "model.onnx"]
     assert rows[0][2:4] == ["bytes, uint8, 0 to 255", "best epoch (1)"]
     assert rows[1][2:4] == ["float32, 0 to 1", "last epoch (1)"]
-    assert rows[1][5] == "when it was written, by an export before this one"
+    assert "largest difference of a logit" in rows[1][5]  # as the first export found
+    shells = [code.strip() for language, code in card_in(run / "export").code if language == "sh"]
+    assert shells[1:] == [
+        f"cohobate export {run} --format onnx pt2 --values 0-1",
+        f"cohobate export {run} --format pt2 --weights best",
+    ]
     size = (run / "export" / "model.onnx").stat().st_size
     assert rows[1][4] == f"{size / 2**20:.2f} MiB"
+
+
+def test_a_file_that_was_changed_since_its_export_is_not_called_checked(run: Path) -> None:
+    folder = run / "export"
+    export(run, ["onnx", "safetensors"])
+    (folder / "model.onnx").write_bytes((folder / "model.safetensors").read_bytes())
+    export(run, ["pt2"])
+    named = {row[0]: row[5] for table in card_in(folder).tables if table[0][0] == "file" for row in table[1:]}
+    assert named["model.safetensors"] == "weights equal bit by bit"
+    assert named["model.onnx"].startswith("nothing is known of it")
+    for damaged in (b"{", b"[]", b'{"model.pt2": 1}', b"[" * 100_000):
+        (folder / "export.json").write_bytes(damaged)
+        export(run, ["safetensors"])
+        assert "by an export before this one, of which nothing is known" in (folder / "README.md").read_text()
 
 
 def test_a_file_of_another_run_and_one_that_is_no_network(runs: Path, tmp_path: Path) -> None:
@@ -252,7 +271,8 @@ def test_the_card_is_written_anew(run: Path, capsys: pytest.CaptureFixture[str])
     printed, notes = capsys.readouterr()
     assert notes == ""
     assert "README.md  0.01 MiB  model card, replaced" in printed
-    assert sorted(path.name for path in (run / "export").iterdir()) == ["README.md", "model.safetensors"]
+    names = sorted(path.name for path in (run / "export").iterdir())
+    assert names == ["README.md", "export.json", "model.safetensors"]
 
 
 @pytest.mark.parametrize("foreign", ["# My project\n", "changed"])

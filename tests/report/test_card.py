@@ -54,7 +54,7 @@ def card_of(run: Run, about: About | None = None, files: list[File] | None = Non
     about = about or about_of(run)
     listed = [File("model.onnx", 2**20, about, "all labels equal")] if files is None else files
     command = "cohobate export runs/kd/seed-0", "sh"
-    return card(Subject(run, about, listed, siblings(run), baselines(run), KD, command, 1.0))
+    return card(Subject(run, about, listed, siblings(run), baselines(run), KD, [command], 1.0))
 
 
 def table_of(page: Seen, first: str) -> Table:
@@ -370,9 +370,12 @@ def test_a_users_own_method(make_run: MakeRun) -> None:
     run = make_run("mine", method="mine.py:Scaled")
     files = [File("model.onnx", 1, about_of(run), "")]
     subject = Subject(
-        run, about_of(run), files, siblings(run), baselines(run), Explained("", {}, {}), "x", 1.0
+        run, about_of(run), files, siblings(run), baselines(run), Explained("", {}, {}), [("x", "sh")], 1.0
     )
     assert "trained by the method `mine.py:Scaled`, the user's own." in card(subject)
+    assert "needs the code of" not in card(subject)
+    weights = [*files, File("model.safetensors", 1, None, "")]
+    assert "`model.safetensors` needs the code of" in card(subject._replace(files=weights, own_code=True))
 
 
 # ---------------------------------------------------------------- texts from outside

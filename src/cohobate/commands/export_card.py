@@ -1,4 +1,7 @@
-"""The model card of an export: gathers what the run, the runs beside it and the files of the folder say."""
+"""The model card of an export: gathers what the run, the runs beside it and the files of the folder say.
+
+Beside it lies ``export.json``, by which the card of a later export knows what was found of these files.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import inspect
 import math
 import os
 import shlex
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import get_args
@@ -15,6 +18,7 @@ from ..config.forms import Form
 from ..config.grammar import flag
 from ..data.views import margin_of
 from ..inference.cascade_runner import FORMAT
+from ..models.registry import is_known, parse
 from ..recipes.recipe import find
 from ..report.card import File, Subject, card, is_untouched
 from ..report.facts import Explained
@@ -24,8 +28,9 @@ from ..runs.siblings import baselines, siblings
 from .export_files import Export, Made
 from .export_metadata import about_at, about_in
 from .export_options import Asked
+from .export_record import Entry, record_of, recorded
 
-BEFORE = "when it was written, by an export before this one"
+BEFORE = "by an export before this one, of which nothing is known"
 LONGEST = 2**24
 """Bytes of a file that is no network that are read, at most."""
 
@@ -34,15 +39,18 @@ def model_card(export: Export) -> dict[str, Made]:
     """The card of all files that will lie in the folder."""
     about, folder = export.source.about, export.folder
     run = export.source.of.run.reporting(about.readout)
+    before = {name: entry for name, entry in recorded(folder).items() if name not in export.made}
+    command = command_of(export.asked)
     subject = Subject(
         run=run,
         about=about,
-        files=[*_made_now(export), *_from_before(folder, set(export.made))],
+        files=[*_made_now(export), *_from_before(folder, set(export.made), before)],
         seeds=siblings(run),
         baseline=baselines(run),
         method=explained(run.method),
-        command=command_of(export.asked),
+        commands=list(dict.fromkeys([*(entry.command for entry in before.values()), command])),
         larger=margin_of(about.shape[1:]),
+        own_code=about.model is not None and not is_known(parse(about.model)[0]),
     )
     name = next(path for path in folder.cards if not os.path.lexists(path) or _is_ours(path)).name
     if name != folder.card.name:
@@ -50,7 +58,8 @@ def model_card(export: Export) -> dict[str, Made]:
             f"note: {folder.card} is not a card as an export writes it, or was changed since, so it stays as "
             f"it is, and the card of this export is {name}"
         )
-    return {name: Made(card(subject).encode(), "model card")}
+    record = record_of(export.made, command, before)
+    return {folder.record.name: record, name: Made(card(subject).encode(), "model card")}
 
 
 def _is_ours(path: Path) -> bool:
@@ -70,16 +79,17 @@ def _made_now(export: Export) -> Iterator[File]:
         yield File(name, len(made.data), about if isinstance(about, About) else None, made.said)
 
 
-def _from_before(folder: ExportFolder, made: Collection[str]) -> Iterator[File]:
+def _from_before(folder: ExportFolder, made: Collection[str], before: Mapping[str, Entry]) -> Iterator[File]:
     """What an export before this one left in the folder; files of other names are somebody's own."""
+    said = {name: entry.said for name, entry in before.items()}
     for path in folder.networks:
         if path.name not in made:
             about = _about(path.name, partial(about_at, path))
-            known = (about, BEFORE) if isinstance(about, About) else (None, about)
+            known = (about, said.get(path.name, BEFORE)) if isinstance(about, About) else (None, about)
             yield File(path.name, path.stat().st_size, *known)
     for path in _others(folder):
         if path.name not in made and path.is_file():
-            yield File(path.name, path.stat().st_size, None, "of an export before this one")
+            yield File(path.name, path.stat().st_size, None, said.get(path.name, BEFORE))
 
 
 def _others(folder: ExportFolder) -> list[Path]:

@@ -87,8 +87,9 @@ class Subject(NamedTuple):
         seeds: the run, and those of other seeds.
         baseline: runs of the baseline that were trained the same way.
         method: in words.
-        command: that exported it, and its language: sh or python.
+        commands: that exported the files, the last one now, and the language of each: sh or python.
         larger: how much larger than its central crop a picture is made, if it is cropped.
+        own_code: whether code of the user's own builds the network.
     """
 
     run: Run
@@ -97,8 +98,9 @@ class Subject(NamedTuple):
     seeds: Beside
     baseline: Beside
     method: Explained
-    command: tuple[str, str]
+    commands: Sequence[tuple[str, str]]
     larger: float
+    own_code: bool = False
 
 
 def card(of: Subject) -> str:
@@ -119,6 +121,7 @@ def card(of: Subject) -> str:
         parameters=f"{about.parameters:,}",
         classes=count(len(about.classes), "class"),
         fit=FITS[about.fit],
+        own_code=of.own_code and "model.safetensors" in {file.name for file in of.files},
         files=table([_file_row(of, file) for file in of.files], LEFT),
         uses=_uses(of),
         reading=block(snippets.reading(about, of.larger), "python"),
@@ -131,7 +134,7 @@ def card(of: Subject) -> str:
         options=_options(of),
         made=provenance_facts(of.run),
         trained_by=_command(of.run.provenance.get("command")),
-        exported_by=block(*of.command),
+        exported_by=[block(*command) for command in of.commands],
         cost=table(cost_rows(of.run, about), ("what",)),
         listed=_classes(about.classes),
         folded=len(about.classes) > OPEN,

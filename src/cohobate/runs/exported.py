@@ -210,6 +210,11 @@ class ExportFolder(NamedTuple):
             number += 1
 
     @property
+    def record(self) -> Path:
+        """What the checks of the files found, and the commands that exported them."""
+        return self.path / "export.json"
+
+    @property
     def card(self) -> Path:
         """The model card."""
         return self.path / "README.md"
