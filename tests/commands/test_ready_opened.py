@@ -200,7 +200,7 @@ REFUSED: list[tuple[Callable[[], Any], str, type[Exception], str]] = [
     (lambda: _changed(WEIGHTS, model=None, readout="peer_1"), WEIGHTS, RunError, "the weights of peer_1, "),
     (lambda: _changed(DEPLOYED, mean=[0.5]), DEPLOYED, RunError, "no image has these"),
     (lambda: _changed(DEPLOYED, classes=["a"]), DEPLOYED, RunError, "does not hold the weights"),
-    (lambda: _changed(DEPLOYED, model="net.py:make"), DEPLOYED, RunError, "is of the network net.py:make"),
+    (lambda: _changed(DEPLOYED, model="net.py:make"), DEPLOYED, ValueError, "is of the network net.py:make"),
     (lambda: _changed(DEPLOYED, model="resnet9"), DEPLOYED, ValueError, "the nearest are resnet8"),
     (_other_weights, "run", RunError, "does not hold the weights of the network that it names, resnet8"),
     (_foreign_onnx, ONNX, RunError, "does not say classes, shape, mean, std, values"),
@@ -226,10 +226,10 @@ def test_no_code_that_a_file_names_is_run(monkeypatch: pytest.MonkeyPatch) -> No
     Path("net.py").write_text("open('was_here', 'w').close()\ndef make(classes): ...\n")
     for model in ("net.py:make", "xml.sax:make_parser"):
         _changed(DEPLOYED, model=model, members=[model])
-        with pytest.raises(RunError, match=model):
+        with pytest.raises(ValueError, match=model):
             ready_network(Path(DEPLOYED))
     _changed(DEPLOYED, model="resnet8", members=["resnet8", "net.py:make"])
-    with pytest.raises(RunError, match=r"net\.py:make"):
+    with pytest.raises(ValueError, match=r"net\.py:make"):
         ready_network(Path(DEPLOYED))
     assert not Path("was_here").exists()
 
