@@ -22,6 +22,7 @@ from cohobate.data.sources import load_data
 from cohobate.engine.checkpoint import State, read_state, state_bytes, write_state
 from cohobate.engine.errors import RunError
 from cohobate.recipes.networks import load, make_network
+from cohobate.runs.deployed import read_deployed
 from cohobate.runs.exported import About
 
 TRAIN = ["--data", "digits", "--model", "resnet8", "--epochs", "1", "--train-images", "200", "--lr", "0.02"]
@@ -147,6 +148,53 @@ def test_images_leave_a_sum_early() -> None:
     assert torch.equal(answers.stages, expected.exits)
     torch.testing.assert_close(answers.logits, expected.logits)
     assert ready_network(Path("sum.safetensors")).answers(x).stages is None
+
+
+def test_what_was_checked_is_what_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is another one at a second reading."""
+    from handed_over import hand_over
+
+    file = hand_over("sum.safetensors", ["resnet8", "resnet8"], found={"threshold": 0.5})
+    read = []
+
+    def once(path: Path) -> Any:
+        read.append(path)
+        return read_deployed(path)
+
+    for place in ("cohobate.commands.ready_opened", "cohobate.recipes.networks"):
+        monkeypatch.setattr(f"{place}.read_deployed", once)
+    ready_network(file, adaptive=True)
+    assert read == [file]
+
+
+def test_onnxruntime_may_fail_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cohobate.inference.onnx_network import OnnxNetwork
+
+    def fails(self: object, images: Tensor) -> Tensor:
+        raise RuntimeError
+
+    monkeypatch.setattr(OnnxNetwork, "__call__", fails)
+    with pytest.raises(RunError, match="does not take images of 3 x 8 x 8 .*, as it says: RuntimeError$"):
+        ready_network(Path(ONNX))
+
+
+def test_words_that_are_none() -> None:
+    from cohobate.commands.adaptive import evaluate_adaptive
+    from cohobate.commands.evaluate import evaluate_run
+
+    wrong: Any = "bset"
+    for call in (ready_network, lambda path, weights: export(path, ("onnx",), Path("new"), weights=weights)):
+        with pytest.raises(ValueError, match="weights must be last or best, got 'bset'; the nearest is best"):
+            call(Path("run"), weights=wrong)  # type: ignore[operator]
+    for evaluated in (evaluate_run, evaluate_adaptive):
+        with pytest.raises(ValueError, match="weights must be last or best, got 'bset'"):
+            evaluated(Path("run"), weights=wrong)
+    with pytest.raises(
+        ValueError, match="split must be test or val or train, got 'tset'; the nearest is test"
+    ):
+        evaluate_run(Path("run"), split="tset")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="energy must be .*, got 'addde'; the nearest is added"):
+        evaluate_adaptive(Path("run"), energy="addde")  # type: ignore[arg-type]
 
 
 # ---------------------------------------------------------------- what is refused

@@ -140,7 +140,7 @@ def load(
     # Weights that were made in inference mode could not be trained, nor looked at, outside of it.
     with torch.inference_mode(False):
         deployed = read_deployed(path)
-        if not (trust or _in_a_run(deployed.path)):
+        if not (trust or in_a_run(deployed.path)):
             refuse_foreign_code(deployed)
         return cascade_of(deployed, classes, threshold) if adaptive else _classifier(deployed, classes)
 
@@ -238,8 +238,8 @@ def refuse_foreign_code(deployed: Deployed) -> None:
         if not is_known(name):
             raise ValueError(
                 f"{shown(deployed.path)} is of the network {shown(name)}, which is none of cohobate's: if "
-                f"code of your own makes it, give its run, or export it to ONNX there {TRUST}; a file does not "
-                "decide which code is run"
+                f"code of your own makes it, give its run, or export it to ONNX there {TRUST}; a file does "
+                "not decide which code is run"
             )
         if odd := next((key for key, value in options.items() if not _plain(value)), None):
             raise ValueError(
@@ -256,7 +256,7 @@ def _plain(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float) or bool(WORD.fullmatch(str(value)))
 
 
-def _in_a_run(file: Path) -> bool:
+def in_a_run(file: Path) -> bool:
     """Whether a file lies in the folder of a run."""
     return RunFolder(file.parent).config.is_file()
 
