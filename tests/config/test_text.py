@@ -38,5 +38,5 @@ def test_the_first_line_of_a_message(message: str, line: str) -> None:
 
 def test_a_word_that_is_none_of_the_choices() -> None:
     check_word("fit", "pad", Fit)
-    with pytest.raises(ValueError, match=r"^fit must be crop or pad or squash, got 'squish'; .* is squash$"):
+    with pytest.raises(ValueError, match=r"^unknown fit 'squish'; there are crop, pad, squash, .* squash$"):
         check_word("fit", "squish", Fit)

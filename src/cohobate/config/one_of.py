@@ -21,4 +21,4 @@ def check_word(name: str, value: object, choices: Any) -> None:
     words = get_args(choices)
     if value not in words:
         near = nearest(str(value), words).partition(", ")[0]
-        raise ValueError(f"{name} must be {' or '.join(words)}, got {value!r}; the nearest is {near}")
+        raise ValueError(f"unknown {name} {value!r}; there are {', '.join(words)}, the nearest is {near}")
