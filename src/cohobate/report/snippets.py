@@ -117,7 +117,13 @@ def _pt2(about: About, file: str) -> list[str]:
 
 
 def _safetensors(about: About, file: str) -> list[str]:
-    return _weights(about, "cohobate", f'cohobate.load("{file}")', "network.class_names")
+    trust = ", trust=True" if any(map(_names_code, about.members or (about.model or "",))) else ""
+    return _weights(about, "cohobate", f'cohobate.load("{file}"{trust})', "network.class_names")
+
+
+def _names_code(spec: str) -> bool:
+    """Whether a network is made by code of one's own, ``net.py:make`` or ``package.module:make``."""
+    return "." in spec.partition(":")[0] or ".py:" in spec
 
 
 def timm(about: About) -> str:
