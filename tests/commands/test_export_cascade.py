@@ -129,6 +129,9 @@ def test_the_folder_holds_the_networks_the_record_and_the_runner(run: Path, fold
         )
         assert (about.model, about.members, about.errors) == ("resnet8", (), {})
         assert about.readout == f"network {i + 1} of 3, whose logits are summed"
+        assert about.stage == (i + 1, 3)
+        with pytest.raises(ValueError, match=f"is network {i + 1} of the 3 of a cascade"):
+            cohobate.predict(folder / stage["file"], np.zeros((1, 8, 8, 3), np.uint8))
         assert 3 * about.parameters == record["parameters"]  # type: ignore[operator]
 
 

@@ -343,6 +343,51 @@ def test_one_line_says_what_is_wrong(
         assert error.count("\n") == 1
 
 
+def test_nothing_that_is_read_is_replaced(capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither a picture, by whatever name, nor the network's file, nor a file of its run."""
+    Path("run/export").mkdir(parents=True)
+    for name in ("run.yaml", "deployed.safetensors", "metrics.jsonl", "export/model.onnx", "mine.csv"):
+        Path("run", name).write_bytes(b"")
+    Path("link.csv").symlink_to("pets/5.png")
+    for network, out, what in [
+        (NET, "pets/../pets/5.png", "one of the images"),
+        (NET, "link.csv", "one of the images"),
+        (NET, NET, "a file of the network"),
+        *(("run", f"run/{name}", "a file of the network") for name in ("run.yaml", "deployed.safetensors")),
+        *(("run", f"run/{name}", "a file of the network") for name in ("metrics.jsonl", "export/model.onnx")),
+    ]:
+        before = Path(out).read_bytes()
+        error = refused(capsys, "predict", network, "pets", "--out", out, "--format", "csv")
+        assert error == f"error: --out {out} would replace {what}; give another name\n"
+        assert Path(out).read_bytes() == before
+    error = fails(capsys, "predict", "run", "pets", "--out", "run/mine.csv")
+    assert "would replace" not in error
+    save_picture("pets/6.png")
+    error = refused(capsys, "predict", "gone", "pets", "--out", "run/mine.csv")
+    assert error.startswith("error: gone is not there")
+
+
+def test_only_pictures_may_have_any_name(capsys: pytest.CaptureFixture[str]) -> None:
+    error = refused(capsys, "predict", "caf\udce9", "pets")
+    assert r"run caf\xe9 is not UTF-8" in error
+    error = refused(capsys, "predict", NET, "pets", "--out", "caf\udce9.csv")
+    assert r"out caf\xe9.csv is not UTF-8" in error
+
+
+def test_its_help_names_its_words(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["predict", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.startswith("usage: cohobate predict [-h] [OPTIONS] RUN [IMAGES ...]")
+    assert "Lines of csv and jsonl appear as batches are done, a table at the end" in said
+
+
+def test_a_network_of_a_cascade_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    hand_over("stage.safetensors", stage=(2, 3))
+    error = refused(capsys, "predict", "stage.safetensors", "pets")
+    assert error.startswith("error: stage.safetensors is network 2 of the 3 of a cascade")
+
+
 def test_a_sum_without_a_stored_threshold(capsys: pytest.CaptureFixture[str]) -> None:
     hand_over("sum.safetensors", ("resnet8", "resnet8"))
     error = refused(capsys, "predict", "sum.safetensors", "pets", "--adaptive")
@@ -388,7 +433,7 @@ def test_a_folder_without_rights_is_found_before_anything_is_computed(
     monkeypatch.setattr(command_line.os, "access", lambda path, mode: False)
     command = command_line.Command(run=Path(NET), images=("pets",), out=Path("locked/x.csv"))
     with pytest.raises(RunError, match=r"cannot write locked/x\.csv"):
-        command_line.asked(command)
+        command_line.destination(command)
 
 
 def test_a_reader_that_goes_away_ends_it_quietly() -> None:

@@ -250,6 +250,10 @@ REFUSED: list[tuple[Any, Any, dict[str, Any], str]] = [
     (NET, ["pets", Image.new("L", (3, 3))], {}, "got a list of Image, str"),
     (NET, "pets", {"top_k": 4}, r"top_k must be 1 to 3, got 4: net\.safetensors predicts 3 classes"),
     (NET, "pets", {"top_k": 0}, "top_k must be 1 to 3, got 0"),
+    (NET, "pets", {"weights": "bset"}, "unknown weights 'bset'; there are last, best, the nearest is best"),
+    (Gives(2), "pets", {"weights": "bset"}, "unknown weights 'bset'"),
+    (Gives(2), "pets", {**KNOWN, "size": 8.5}, "size is a whole number of pixels, or .*, got 8.5"),
+    (Gives(2), "pets", {**KNOWN, "size": (8, 8, 3)}, r"size is a whole number .*, got \(8, 8, 3\)"),
     (NET, "pets", {"batch_size": 0}, "batch_size must be at least 1, got 0"),
     (Gives(2), F(2, 3, 4, 4), {"top_k": 3}, "top_k must be 1 to 2, got 3: Gives predicts 2 classes"),
     (Gives(2), "pets", {}, "give mean, std, size; or the path of its run"),
@@ -294,3 +298,17 @@ def test_logits_that_are_not_finite() -> None:
         cohobate.predict(Gives(2, value=float("inf")), F(2, 3, 4, 4))
     with pytest.raises(RunError, match=r"the logits of pets/0\.png are not finite"):
         cohobate.predict(Gives(2, value=float("nan")), "pets", size=8, **KNOWN)
+
+
+def test_a_size_of_numpy() -> None:
+    module = Gives(2)
+    found = [cohobate.predict(module, "pets", size=size, **KNOWN) for size in (8, np.int64(8))]
+    found.append(cohobate.predict(module, "pets", size=(np.int32(8), np.uint8(8)), **KNOWN))  # type: ignore[arg-type]
+    assert found[0].names == found[1].names == found[2].names
+
+
+def test_a_network_of_a_cascade_alone_predicts_nothing() -> None:
+    file = hand_over("stage.safetensors", stage=(2, 3))
+    message = "is network 2 of the 3 of a cascade, whose logits are summed.*; give the run, with --adaptive"
+    with pytest.raises(ValueError, match=message):
+        cohobate.predict(file, "pets")

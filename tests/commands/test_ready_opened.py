@@ -22,6 +22,7 @@ from cohobate.data.sources import load_data
 from cohobate.engine.checkpoint import State, read_state, state_bytes, write_state
 from cohobate.engine.errors import RunError
 from cohobate.recipes.networks import load, make_network
+from cohobate.runs.deployed import read_deployed
 from cohobate.runs.exported import About
 
 TRAIN = ["--data", "digits", "--model", "resnet8", "--epochs", "1", "--train-images", "200", "--lr", "0.02"]
@@ -149,6 +150,51 @@ def test_images_leave_a_sum_early() -> None:
     assert ready_network(Path("sum.safetensors")).answers(x).stages is None
 
 
+def test_what_was_checked_is_what_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is another one at a second reading."""
+    from handed_over import hand_over
+
+    file = hand_over("sum.safetensors", ["resnet8", "resnet8"], found={"threshold": 0.5})
+    read = []
+
+    def once(path: Path) -> Any:
+        read.append(path)
+        return read_deployed(path)
+
+    for place in ("cohobate.commands.ready_opened", "cohobate.recipes.networks"):
+        monkeypatch.setattr(f"{place}.read_deployed", once)
+    ready_network(file, adaptive=True)
+    assert read == [file]
+
+
+def test_onnxruntime_may_fail_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cohobate.inference.onnx_network import OnnxNetwork
+
+    def fails(self: object, images: Tensor) -> Tensor:
+        raise RuntimeError
+
+    monkeypatch.setattr(OnnxNetwork, "__call__", fails)
+    with pytest.raises(RunError, match=r"does not take images of 3 x 8 x 8 .*, as it says: RuntimeError$"):
+        ready_network(Path(ONNX))
+
+
+def test_words_that_are_none() -> None:
+    from cohobate.commands.adaptive import evaluate_adaptive
+    from cohobate.commands.evaluate import evaluate_run
+
+    wrong: Any = "bset"
+    for call in (ready_network, lambda path, weights: export(path, ("onnx",), Path("new"), weights=weights)):
+        with pytest.raises(ValueError, match="unknown weights 'bset'; there are last, best, "):
+            call(Path("run"), weights=wrong)  # type: ignore[operator]
+    for evaluated in (evaluate_run, evaluate_adaptive):
+        with pytest.raises(ValueError, match="unknown weights 'bset'"):
+            evaluated(Path("run"), weights=wrong)
+    with pytest.raises(ValueError, match="unknown split 'tset'; there are test, val, train, "):
+        evaluate_run(Path("run"), split="tset")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"unknown energy 'addde'; .* the nearest is added"):
+        evaluate_adaptive(Path("run"), energy="addde")  # type: ignore[arg-type]
+
+
 # ---------------------------------------------------------------- what is refused
 
 
@@ -200,7 +246,7 @@ REFUSED: list[tuple[Callable[[], Any], str, type[Exception], str]] = [
     (lambda: _changed(WEIGHTS, model=None, readout="peer_1"), WEIGHTS, RunError, "the weights of peer_1, "),
     (lambda: _changed(DEPLOYED, mean=[0.5]), DEPLOYED, RunError, "no image has these"),
     (lambda: _changed(DEPLOYED, classes=["a"]), DEPLOYED, RunError, "does not hold the weights"),
-    (lambda: _changed(DEPLOYED, model="net.py:make"), DEPLOYED, RunError, "is of the network net.py:make"),
+    (lambda: _changed(DEPLOYED, model="net.py:make"), DEPLOYED, ValueError, "is of the network net.py:make"),
     (lambda: _changed(DEPLOYED, model="resnet9"), DEPLOYED, ValueError, "the nearest are resnet8"),
     (_other_weights, "run", RunError, "does not hold the weights of the network that it names, resnet8"),
     (_foreign_onnx, ONNX, RunError, "does not say classes, shape, mean, std, values"),
@@ -226,10 +272,10 @@ def test_no_code_that_a_file_names_is_run(monkeypatch: pytest.MonkeyPatch) -> No
     Path("net.py").write_text("open('was_here', 'w').close()\ndef make(classes): ...\n")
     for model in ("net.py:make", "xml.sax:make_parser"):
         _changed(DEPLOYED, model=model, members=[model])
-        with pytest.raises(RunError, match=model):
+        with pytest.raises(ValueError, match=model):
             ready_network(Path(DEPLOYED))
     _changed(DEPLOYED, model="resnet8", members=["resnet8", "net.py:make"])
-    with pytest.raises(RunError, match=r"net\.py:make"):
+    with pytest.raises(ValueError, match=r"net\.py:make"):
         ready_network(Path(DEPLOYED))
     assert not Path("was_here").exists()
 

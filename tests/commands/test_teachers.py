@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from command_line import refused
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -197,3 +198,28 @@ def test_a_teacher_that_was_trained_stands_in_the_tables(capsys: pytest.CaptureF
         text = Path(page).read_text()
         assert "resnet14 (shared)" in text
         assert f"{error:.2f} (test)" in text
+
+
+OWN = "import cohobate\ndef make(classes): return cohobate.build('resnet8', classes)\n"
+
+
+def test_a_teacher_that_names_code_is_a_run_and_no_file(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("own.py").write_text(OWN)
+    short = ["--train-images", "150", *QUICK]
+    main(["train", "baseline", "--model", "own.py:make", *short, "--out", "teacher"])
+    Path("given.safetensors").write_bytes(Path("teacher/deployed.safetensors").read_bytes())
+    command = ["train", "kd", "--teacher", "given.safetensors", *short]
+    error = refused(capsys, *command, "--out", "run")
+    assert error.startswith("error: given.safetensors is of the network own.py:make, which is none of coho")
+    assert "give its run" in error
+    assert not Path("run").exists()
+    main(["train", "kd", "--teacher", "teacher/deployed.safetensors", *short, "--out", "of_a_run"])
+    # A run that has begun with it, before that was refused, goes on.
+    with monkeypatch.context() as patch:
+        patch.setattr("cohobate.commands.prepare.refuse_foreign", lambda specs: None)
+        main([*command, "--out", "run"])
+    Path("run/result.json").unlink()
+    main([*command, "--out", "run"])
+    assert Path("run/result.json").exists()

@@ -69,3 +69,19 @@ def test_the_global_generator_is_left_alone(tmp_path: Path) -> None:
     before = torch.get_rng_state()
     list(chunks(Decoder([path], (8, 8), Reading()), 0))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_reason_is_whole_whatever_the_name(tmp_path: Path) -> None:
+    path = tmp_path / "a cannot be decoded: b.png"
+    path.write_bytes(b"no picture")
+    ((_, why),) = next(chunks(Decoder([path], (8, 8), Reading()), 0)).bad
+    assert why == "it is no image, or of a format that Pillow does not know"
+
+
+def test_a_loader_that_fails_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*arguments: object, **options: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(decoded, "DataLoader", lambda *arguments, **options: iter(fails, 0))
+    with pytest.raises(ValueError, match="a process that decodes images has failed: RuntimeError; give"):
+        list(chunks(Decoder([Path("a.png")], (8, 8), Reading()), 0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from PIL import Image
 
 from cohobate.data.arrays import arrays
 from cohobate.data.dataset import Dataset, Files
+from cohobate.data.headers import check
 from cohobate.data.loaders import eval_loader, train_loader
+from cohobate.data.pictures import PictureError, Reading, decode
 from cohobate.data.sources import load_data
 
 CPU = torch.device("cpu")
@@ -257,3 +260,15 @@ def test_unlabelled_images_are_read_by_the_same_reader(tmp_path: Path) -> None:
     found = unlabelled(str(tmp_path), tmp_path, like)
     split = found[0] if isinstance(found, tuple) else found
     assert split.x[0, 4, 0, 0] == round(32 * 1040 / 257)
+
+
+def test_a_check_names_the_whole_reason_whatever_the_name(place: Path) -> None:
+    path = place / "a cannot be decoded: b.png"
+    Image.new("RGB", (40, 40)).save(path)
+    path.write_bytes(path.read_bytes()[:-30])
+    ((_, why),) = check([path], Reading()).bad
+    assert why
+    assert "b.png" not in why
+    with pytest.raises(PictureError, match=rf"b\.png cannot be decoded: {re.escape(why)}$") as error:
+        decode(path, Reading())
+    assert error.value.reason == why

@@ -33,7 +33,7 @@ def loaded(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     facts = {"model": request.param, "classes": ["ant", "bee", "cat"], "shape": list(SHAPE)}
     facts |= {"mean": [0.5] * 3, "std": [0.2] * 3}
     write_state(Path("deployed.safetensors"), State(network.state_dict(), facts))
-    return cohobate.load("deployed.safetensors")
+    return cohobate.load("deployed.safetensors", trust=True)
 
 
 def test_it_returns_logits_and_its_features_are_an_output(loaded: nn.Module) -> None:
@@ -54,7 +54,7 @@ def test_it_returns_logits_and_its_features_are_an_output(loaded: nn.Module) -> 
 def test_it_is_made_of_plain_weights_in_inference_mode_too(loaded: nn.Module) -> None:
     x = torch.randn(2, *SHAPE)
     with torch.inference_mode():
-        network = cohobate.load("deployed.safetensors", ["cat", "ant", "bee"])
+        network = cohobate.load("deployed.safetensors", ["cat", "ant", "bee"], trust=True)
         torch.testing.assert_close(network(x), loaded(x)[:, [2, 0, 1]])
     assert not any(p.is_inference() for p in network.parameters())
 

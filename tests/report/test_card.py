@@ -374,8 +374,9 @@ def test_a_users_own_method(make_run: MakeRun) -> None:
     )
     assert "trained by the method `mine.py:Scaled`, the user's own." in card(subject)
     assert "needs the code of" not in card(subject)
+    own = about_of(run, model="net.py:make")
     weights = [*files, File("model.safetensors", 1, None, "")]
-    assert "`model.safetensors` needs the code of" in card(subject._replace(files=weights, own_code=True))
+    assert "`model.safetensors` needs the code of" in card(subject._replace(files=weights, about=own))
 
 
 # ---------------------------------------------------------------- texts from outside

@@ -9,7 +9,16 @@ import math
 
 import pytest
 
-from cohobate.report.tables.predictions import Prediction, columns, csv_row, csv_text, json_line, rounded
+from cohobate.commands.console import text_of
+from cohobate.report.tables.predictions import (
+    Prediction,
+    columns,
+    csv_row,
+    csv_text,
+    json_line,
+    rounded,
+    to_rich,
+)
 
 EACH = [
     Prediction('a "b", c\n.png', ['cat, "red"', "ü"], [0.75, 0.25], 1),
@@ -52,3 +61,13 @@ def test_nine_digits_tell_numbers_of_float32_apart(value: float) -> None:
     near = value * (1 + 2**-23)
     assert rounded(near) != rounded(value)
     assert math.isfinite(rounded(value))
+
+
+def test_a_table_steers_no_terminal() -> None:
+    """Names of classes and files are those of whoever made them."""
+    each = Prediction("a\x1b]0;title\x07.png", ["\x1b[31mred\x1b[2J", "[bold]b"], [0.75, 0.25])
+    text = text_of(to_rich([each], "t"))
+    assert not any(ord(c) < 32 for c in text.replace("\n", ""))
+    assert r"\x1b[31mred\x1b[2J" in text
+    assert r"a\x1b]0;title\x07.png" in text
+    assert "[bold]b" in text

@@ -16,6 +16,7 @@ from PIL import Image
 
 from cohobate.data.pictures import Reading, decode
 from cohobate.data.views import margin_of, whole
+from cohobate.models.registry import is_known, parse
 from cohobate.report import snippets
 from cohobate.runs.exported import About
 
@@ -180,3 +181,23 @@ def test_the_name_of_a_file_is_a_text_and_no_code(form: Any) -> None:
     found = ast.parse(snippets.use(form, about_of(), name))
     texts = [node.value for node in ast.walk(found) if isinstance(node, ast.Constant)]
     assert name in texts
+
+
+@pytest.mark.parametrize(
+    ("models", "trust"),
+    [
+        (("resnet8:shortcut=padding",), False),
+        (("timm:resnet18.a1_in1k:drop_rate=0.1",), False),
+        (("torchvision:resnet18",), False),
+        (("net.py:make",), True),
+        (("my.networks:make:width=8",), True),
+        (("C:\\me\\net.py:make",), True),
+        (("resnet8", "net.py:make"), True),
+    ],
+)
+def test_code_of_ones_own_is_trusted_by_a_word(models: tuple[str, ...], trust: bool) -> None:
+    """`cohobate.load` refuses such a file without it."""
+    about = about_of(model=models[0], members=models if len(models) > 1 else ())
+    code = snippets.use("safetensors", about, "model.safetensors")
+    assert ("cohobate.load('model.safetensors', trust=True)" in code) is trust
+    assert any(not is_known(parse(model)[0]) for model in models) is trust

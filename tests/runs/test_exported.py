@@ -31,6 +31,7 @@ def about(**changed: Any) -> About:
     "made",
     [
         about(),
+        about(stage=(2, 3)),
         about(model=None, seed=None, epoch=None, macs=None),
         about(data="null", label="null", method="[1]", readout='"x"', members=("a", "null")),
         about(classes=("one",), shape=(1, 1, 1), mean=(0.0,), std=(1.0,), epoch=1.5, macs=10**12),

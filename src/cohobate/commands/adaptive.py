@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from ..analysis.cost import Cost, cost
+from ..config.one_of import check_word
 from ..core import Sum, as_output
 from ..data.loaders import eval_loader
 from ..engine.evaluate import autocast, evaluating, predictions
@@ -76,6 +77,8 @@ def evaluate_adaptive(
             one that needs images of the run which are not there; or as ``evaluate_run``.
         RunError: the run has not finished, was made from Python, or its network diverged.
     """
+    if energy is not None:
+        check_word("energy", energy, Reading)
     wish = wish or Wish()
     wish.check()
     of = opened(path, weights)

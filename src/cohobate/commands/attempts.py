@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..config.text import first_line
 from ..engine import distributed
 from ..engine.errors import NonFiniteLoss
 from ..runs.layout import RunFolder
@@ -23,5 +24,5 @@ def attempt(prepared: Prepared, folder: RunFolder, *, quiet: bool) -> str | None
         # Without a configuration in the folder the teacher diverged, before the run began.
         if distributed.world() > 1 or not folder.config.exists():
             raise
-        return str(error).splitlines()[0]
+        return first_line(error)
     return None

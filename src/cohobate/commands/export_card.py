@@ -18,7 +18,6 @@ from ..config.forms import Form
 from ..config.grammar import flag
 from ..data.views import margin_of
 from ..inference.cascade_runner import FORMAT
-from ..models.registry import is_known, parse
 from ..recipes.recipe import find
 from ..report.card import File, Subject, card, is_untouched
 from ..report.facts import Explained
@@ -50,7 +49,6 @@ def model_card(export: Export) -> dict[str, Made]:
         method=explained(run.method),
         commands=list(dict.fromkeys([*(entry.command for entry in before.values()), command])),
         larger=margin_of(about.shape[1:]),
-        own_code=about.model is not None and not is_known(parse(about.model)[0]),
     )
     name = next(path for path in folder.cards if not os.path.lexists(path) or _is_ours(path)).name
     if name != folder.card.name:

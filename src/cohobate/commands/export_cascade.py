@@ -118,6 +118,7 @@ def stages(source: Source, cascade: Cascade) -> list[Source]:
             "model": model,
             "members": (),
             "readout": f"network {i + 1} of {len(cascade.networks)}, whose logits are summed",
+            "stage": (i + 1, len(cascade.networks)),
             "errors": {},  # those of the run are of the sum
             "parameters": spent.parameters,
             "macs": spent.macs,

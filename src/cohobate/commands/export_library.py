@@ -20,9 +20,9 @@ from ..data.views import margin_of
 from ..engine.errors import RunError
 from ..inference.agreement import agreement, all_of
 from ..inference.deployable import Normalisation
-from ..models.hub import INITIAL, hub_config
+from ..models.hub import hub_config
 from ..models.libraries import library_network
-from ..models.registry import LIBRARIES, parse
+from ..models.registry import INITIAL, LIBRARIES, parse
 from ..runs.exported import About
 from .export_files import Export, Made
 from .export_source import Source
@@ -68,10 +68,8 @@ def refuse_foreign(config: Path) -> None:
 
 def _bare(about: About) -> tuple[Any, str, dict[str, Any]]:
     """The network as the library makes it, its name there, and the options with which it is made."""
-    spec, _ = without(str(about.model), "weights", "pretrained")
-    known, options = parse(spec)
+    known, options = parse(without(str(about.model), *INITIAL)[0])
     library, _, name = known.partition(":")
-    options = {key: value for key, value in options.items() if key not in INITIAL}
     network = library_network(library, name, len(about.classes), about.shape, options)
     return network.eval(), name, options
 

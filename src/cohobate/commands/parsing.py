@@ -120,7 +120,8 @@ def _box(title: str, group: type[Group], initial: Mapping[str, Any], hidden: Seq
 
 
 def _typed(name: str, info: FieldInfo) -> Any:
-    marks = [mark for mark in info.metadata if mark is tyro.conf.Positional]
+    named = type(tyro.conf.arg())
+    marks = [mark for mark in info.metadata if mark is tyro.conf.Positional or isinstance(mark, named)]
     help_ = tyro.conf.arg(help=info.description)
     if info.annotation == SWITCH:
         return Annotated[(info.annotation, help_, switch(name), *marks)]

@@ -4,43 +4,48 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 import tyro
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from ..config.groups import Group
+from ..config.groups.group import ANY_NAME
 from ..config.text import shown
 from ..config.words import count
 from ..engine.errors import RunError
+from ..runs.layout import RunFolder
 from .parsing import WHOLE, parsed_alone
 from .subject import Weights
 
 Format = Literal["table", "csv", "jsonl"]
 ENDINGS: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl"}
 
+IMAGES = tyro.conf.arg(metavar="[IMAGES ...]")
 ABOUT = """\
 Predict the classes of images: cohobate predict RUN photos/ --top-k 3 --out photos.csv
 
 RUN is a finished run, computed in its precision as `cohobate evaluate` measures it; or a file: its
 deployed.safetensors, or a model.onnx or model.safetensors of `cohobate export`. IMAGES are files and
-folders; folders are read with all below them. Pictures of any size and kind are read as those of the
-training were: turned upright, in its colours, cut or padded to its size.
+folders; folders are read with all below them. Pictures of any size are read as those of the
+training were: turned upright, in its colours, cut, padded or squashed to its size.
 
 A line an image: path, label and probability; with --top-k also label_2, probability_2 ...; with --adaptive
 also stage, the network after which the image left, from 0. What cannot be read is named on stderr and left
-out. Lines appear as batches are done, and a file of --out appears whole at the end, or not at all.
+out. Lines of csv and jsonl appear as batches are done, a table at the end; a file of --out appears whole at
+the end, or not at all.
 """
 
 
 class Command(Group):
     """The network, the images and the output."""
 
-    run: Annotated[Path, tyro.conf.Positional] = Field(
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = Field(
         description="Folder of a run; or a file: deployed.safetensors, model.safetensors, model.onnx."
     )
-    images: Annotated[tuple[str, ...], tyro.conf.Positional, WHOLE] = Field(
+    images: Annotated[tuple[str, ...], tyro.conf.Positional, WHOLE, ANY_NAME, IMAGES] = Field(
         (), description="Files of images, and folders of them."
     )
     format: Format | None = Field(
@@ -74,23 +79,20 @@ class Command(Group):
         "is one.",
     )
     threads: int | None = Field(
-        None, ge=1, description="Threads that compute on the CPU; by default as many as there are cores."
+        None,
+        ge=1,
+        description="Threads that compute on the CPU; by default as many as torch has.",
     )
 
-    @model_validator(mode="after")
-    def _is_text(self) -> Command:
-        """Pictures may have any name, and are shown as far as they can be."""
-        return self
 
-
-class Asked(NamedTuple):
-    """The format, and the file or None for stdout."""
+class Destination(NamedTuple):
+    """Where predictions go: the format, and the file or None for stdout."""
 
     format: Format
     out: Path | None
 
 
-def asked(command: Command) -> Asked:
+def destination(command: Command) -> Destination:
     """Where the predictions go.
 
     Raises:
@@ -99,7 +101,7 @@ def asked(command: Command) -> Asked:
     """
     out = command.out
     if out is None:
-        return Asked(command.format or ("table" if sys.stdout.isatty() else "csv"), None)
+        return Destination(command.format or ("table" if sys.stdout.isatty() else "csv"), None)
     if out.is_dir():
         raise ValueError(f"--out {shown(out)} is a folder; name a file")
     kind = command.format or ENDINGS.get(out.suffix.lower())
@@ -111,18 +113,40 @@ def asked(command: Command) -> Asked:
     above = next(folder for folder in out.absolute().parents if folder.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
         raise RunError(f"cannot write {shown(out)}: {shown(above)} is no folder that can be written")
-    return Asked(kind, out)
+    return Destination(kind, out)
+
+
+def keep_inputs(out: Path, network: Path, images: Iterable[Path]) -> None:
+    """Raise a ValueError if the output would replace what is read: an image, the network, a file of a run."""
+    if not out.exists():
+        return
+    if any(out.samefile(path) for path in (network, *own_files(network)) if path.exists()):
+        raise ValueError(f"--out {shown(out)} would replace a file of the network; give another name")
+    if any(out.samefile(path) for path in images if path.exists()):
+        raise ValueError(f"--out {shown(out)} would replace one of the images; give another name")
+
+
+def own_files(network: Path) -> list[Path]:
+    """Files that a run has written, but not predictions that somebody has put beside them."""
+    folder = RunFolder(network)
+    if not folder.config.is_file():
+        return []
+    named = [folder.config, folder.provenance, folder.metrics, folder.result, folder.failure, folder.adaptive]
+    named += [folder.deployed, folder.deployed_best, folder.report]
+    return [path for path in [*named, *folder.export.rglob("*")] if path.is_file()]
 
 
 def main(arguments: list[str]) -> None:
     """Predict the classes of IMAGES by a run, or by a file of `cohobate export`."""
     command = parsed_alone("cohobate predict", arguments, Command, ABOUT)
-    to = asked(command)
+    to = destination(command)
     from ..data.given import given
 
     named = given(command.images)
     for note in named.notes:
         print(f"note: {note}", file=sys.stderr)
+    if to.out is not None:
+        keep_inputs(to.out, command.run, [file.path for file in named.files])
     from .predict_files import predict_files
 
     written, skipped = predict_files(command, to, named)

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..config.words import count
 from ..core import Shape
 from ..engine.errors import RunError
-from .ready import Answers
+from .ready import Answers, ReadyNetwork
 
 BATCH = 500
 """Images of a batch, as ``cohobate evaluate`` has them; fewer of very large ones."""
@@ -90,6 +90,16 @@ def check_top_k(top_k: int, classes: Sequence[object], name: str) -> None:
     if not 1 <= top_k <= len(classes):
         raise ValueError(
             f"top_k must be 1 to {len(classes)}, got {top_k}: {name} predicts {count(len(classes), 'class')}"
+        )
+
+
+def refuse_stage(ready: ReadyNetwork) -> None:
+    """Raise a ValueError if it is one network of a cascade, whose logits are only a summand."""
+    if ready.about.stage is not None:
+        number, networks = ready.about.stage
+        raise ValueError(
+            f"{ready.name} is network {number} of the {networks} of a cascade, whose logits are summed, and "
+            "alone predicts nothing; give the run, with --adaptive, or use cascade.py, which lies beside it"
         )
 
 

@@ -16,12 +16,12 @@ from ..engine.checkpoint import write_bytes
 from ..report.tables.predictions import Prediction, columns, csv_row, csv_text, json_line, to_rich
 from .bar import Bar
 from .console import show, text_of
-from .predict_batches import answered, batch_size_for, check_top_k, nothing_readable, ranked
+from .predict_batches import answered, batch_size_for, check_top_k, nothing_readable, ranked, refuse_stage
 from .ready import ReadyNetwork
 from .ready_opened import ready_network
 
 if TYPE_CHECKING:
-    from .predict import Asked, Command
+    from .predict import Command, Destination
 
 
 class Counts(NamedTuple):
@@ -31,7 +31,7 @@ class Counts(NamedTuple):
     skipped: int
 
 
-def predict_files(command: Command, to: Asked, named: Given) -> Counts:
+def predict_files(command: Command, to: Destination, named: Given) -> Counts:
     """Predict the files that were named, and write what the network says of them.
 
     Raises:
@@ -47,11 +47,12 @@ def predict_files(command: Command, to: Asked, named: Given) -> Counts:
         threads=command.threads,
         adaptive=command.adaptive,
     )
+    refuse_stage(ready)
     check_top_k(command.top_k, ready.about.classes, ready.name)
     # Lines that appear on the terminal meanwhile would run into a bar.
     streams = to.out is None and to.format != "table"
     with Bar("images", len(named.files), shown=not (streams and sys.stdout.isatty())) as bar:
-        skipped = Skipped(command.strict, bar.say)
+        skipped = Skipping(command.strict, bar.say)
         for name, why in named.broken:
             skipped(name, why)
         output = Output(to, command.top_k, streams)
@@ -63,7 +64,7 @@ def predict_files(command: Command, to: Asked, named: Given) -> Counts:
     return Counts(output.count, skipped.count)
 
 
-class Skipped:
+class Skipping:
     """Names what cannot be read, and counts it.
 
     Args:
@@ -90,7 +91,7 @@ class Skipped:
 
 
 def predicted(
-    command: Command, ready: ReadyNetwork, named: Given, skipped: Skipped, reach: Callable[[int], None]
+    command: Command, ready: ReadyNetwork, named: Given, skipped: Skipping, reach: Callable[[int], None]
 ) -> Iterator[list[Prediction]]:
     """The predictions of each batch; ``reach`` is told how many files are decoded."""
     files, about = named.files, ready.about
@@ -125,7 +126,7 @@ class Output:
         streams: whether lines are written as they come.
     """
 
-    def __init__(self, to: Asked, top_k: int, streams: bool) -> None:
+    def __init__(self, to: Destination, top_k: int, streams: bool) -> None:
         self.to, self.top_k, self.streams = to, top_k, streams
         self.count = 0
         self._held: list[Prediction] = []

@@ -9,10 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..config.one_of import check_word
 from ..config.text import shown
 from ..config.words import count
 from ..data.pictures import Reading
-from .predict_batches import Answered, answered, check_top_k, nothing_readable, ranked
+from .predict_batches import Answered, answered, check_top_k, nothing_readable, ranked, refuse_stage
 from .predict_images import (
     How,
     Name,
@@ -76,7 +77,7 @@ def predict(
 ) -> Predictions:
     """The classes of images, by a run, an exported file, or a network in hand.
 
-    Images are files, folders (with all below them) or pictures of Pillow, of any size and kind, which are
+    Images are files, folders (with all below them) or pictures of Pillow, of any size, which are
     read as those of the training were; or bytes, uint8 (N, H, W, C), of the network's own size; or, for a
     network in hand, images that are normalised already, floating (N, C, H, W).
 
@@ -112,6 +113,7 @@ def predict(
     known = Known(classes, mean, std, size, reading)
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    check_word("weights", weights, Weights)
     if isinstance(network, nn.Module):
         options = {"device": device, "weights": None if weights == "last" else weights}
         refuse({**options, "adaptive": adaptive or None}, "a run or a file", "a network in hand")
@@ -121,6 +123,7 @@ def predict(
     else:
         refuse(known._asdict(), "a network in hand", f"{shown(Path(network))}, which says it itself")
         ready = ready_network(Path(network), weights=weights, device=device, adaptive=adaptive)
+        refuse_stage(ready)
         check_top_k(top_k, ready.about.classes, ready.name)
         task = task_of_ready(ready, images, how)
         names, whose = ready.about.classes, ready.name

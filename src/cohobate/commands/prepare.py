@@ -32,6 +32,7 @@ from ..engine.randomness import unchanged
 from ..recipes.job import Job
 from ..recipes.options import label, own_options
 from ..recipes.recipe import find
+from ..recipes.teachers import refuse_foreign
 from ..runs.folder import is_of, require_own, untrained
 from ..runs.layout import RunFolder
 from ..tracking.catalogue import require
@@ -210,6 +211,8 @@ class Prepared:
                 unknown read-out.
             RunError: a file of weights that cannot be read, or too little memory.
         """
+        # A run that has begun with such a teacher is not checked again, and goes on.
+        refuse_foreign(self.config.teacher)
         lengths = {phase.name: self._check(phase) for phase in self.phases()}
         epochs = [epoch for epoch in self.config.keep_epochs if not 1 <= epoch <= max(lengths.values())]
         if epochs:

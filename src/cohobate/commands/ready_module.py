@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import NamedTuple
 
 import torch
@@ -89,13 +90,16 @@ class Module:
         """(height, width) of its images.
 
         Raises:
-            ValueError: it is below 1.
+            ValueError: it is below 1, or no such number.
         """
-        size = self.known.size
-        height, width = (size, size) if isinstance(size, int) else size or (0, 0)
-        if min(height, width) < 1:
+        size = self.known.size or 0
+        # NumPy's numbers are no int.
+        sides = tuple(size) if isinstance(size, Sequence) else (size, size)
+        if len(sides) != 2 or not all(isinstance(side, Integral) for side in sides):
+            raise ValueError(f"size is a whole number of pixels, or (height, width), got {size!r}")
+        if min(sides) < 1:
             raise ValueError(f"size must be at least 1 pixel, got {size}")
-        return height, width
+        return int(sides[0]), int(sides[1])
 
     @property
     def reading(self) -> Reading:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..config.text import shown
+from ..config.text import first_line, shown
 from ..config.words import count
 from ..engine.errors import RunError
 from ..inference.deployable import Normalisation
@@ -71,7 +71,7 @@ def _check(network: OnnxNetwork, about: About, answers: Callable[[Tensor], Answe
     except Exception as error:  # onnxruntime has a class of error for each thing that may be wrong
         raise RunError(
             f"{network.name} does not take images of {_by(about.shape)} with values {about.values}, as it "
-            f"says: {str(error).splitlines()[0]}"
+            f"says: {first_line(error)}"
         ) from error
     if given != len(about.classes):
         raise RunError(

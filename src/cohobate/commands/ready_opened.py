@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config.objects import nearest_file
+from ..config.one_of import check_word
 from ..config.text import shown
 from ..core import Classifier, as_output
 from ..data.pictures import EXTENSIONS
@@ -16,8 +17,7 @@ from ..engine.distributed import pick_device
 from ..engine.errors import RunError
 from ..engine.evaluate import autocast
 from ..inference.cascade import Cascade
-from ..models.registry import is_known, parse
-from ..recipes.networks import load, rebuilt
+from ..recipes.networks import cascade_of, rebuilt, refuse_foreign_code
 from ..runs.deployed import Deployed, read_deployed
 from ..runs.exported import About, ExportFolder
 from ..runs.finding import require_run
@@ -60,6 +60,7 @@ def ready_network(
         RunError: the run has not finished, or was made from Python; the file is cut or foreign, or does not
             predict what it says.
     """
+    check_word("weights", weights, Weights)
     if path.is_dir():
         return _of_run(path, weights, device, adaptive)
     if not path.exists():
@@ -104,14 +105,7 @@ def _of_run(path: Path, weights: Weights, device: str | None, adaptive: bool) ->
 def _of_weights(path: Path, device: str | None, adaptive: bool) -> ReadyNetwork:
     deployed = read_deployed(path)
     about = _about(deployed)
-    for spec in deployed.members:
-        name, _ = parse(spec)
-        if not is_known(name):
-            # Whoever wrote the file chose the name, which could be that of any function on this machine.
-            raise RunError(
-                f"{shown(path)} is of the network {name}, which is none of cohobate's: if code of your own "
-                "makes it, give its run, or export it to ONNX there; a file does not decide which code is run"
-            )
+    refuse_foreign_code(deployed)
     return _in_torch(path, "safetensors", deployed, about, pick_device(device or "auto"), adaptive)
 
 
@@ -134,9 +128,7 @@ def _in_torch(
 ) -> ReadyNetwork:
     try:
         network: nn.Module = (
-            load(deployed.path, adaptive=True)
-            if adaptive
-            else Classifier(rebuilt(deployed), class_names=about.classes)
+            cascade_of(deployed) if adaptive else Classifier(rebuilt(deployed), class_names=about.classes)
         )
     except RuntimeError as error:  # of load_state_dict, in many lines
         raise RunError(

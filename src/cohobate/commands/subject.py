@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ..config.groups import Training
 from ..config.groups.network import renamed
+from ..config.one_of import check_word
 from ..engine.errors import RunError
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def opened(path: Path, weights: Weights) -> Opened:
 
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: not a run folder.
+        ValueError: not a run folder, or no such weights.
         RunError: the run has not finished, or was made from Python.
     """
     from ..runs.deployed import read_deployed
@@ -88,6 +89,7 @@ def opened(path: Path, weights: Weights) -> Opened:
     from ..runs.layout import RunFolder
     from ..runs.reading import read_run, require_finished
 
+    check_word("weights", weights, Weights)
     require_finished(path)
     run = read_run(path)
     if made_from_python(str(run.config["method"])):
@@ -109,6 +111,7 @@ def opened_for(path: Path, weights: Weights) -> Opened:
     from ..runs.deployed import Deployed
     from ..runs.reading import read_run, require_finished
 
+    check_word("weights", weights, Weights)
     require_finished(path)
     run, file = read_run(path), _deployed_file(path, weights)
     return Opened(run, Deployed(file, *read_state(file)), _options(run))
@@ -142,6 +145,8 @@ def shown(of: Opened, split: Part | None, on: On, say: Callable[[str], None]) ->
     from ..engine import distributed
     from ..recipes.job import OTHER_NAMES
 
+    if split is not None:
+        check_word("split", split, Part)
     dataset, own = _dataset(of.config, on, of.deployed, of.run.provenance.get("data_fingerprint"), say)
     matching = match_classes(
         of.deployed.classes,

@@ -49,8 +49,8 @@ def split(spec: str) -> list[str]:
 def without(spec: str, *options: str) -> tuple[str, list[str]]:
     """A model's spec, ``name:option=value:option``, without these options, and their values."""
     parts = [part.partition("=") for part in split(spec)]
-    rest = ":".join("".join(part) for part in parts if part[0] not in options)
-    return rest, [value for key, _, value in parts if key in options]
+    rest = ":".join("".join(part) for part in parts if part[0].strip() not in options)
+    return rest, [value for key, _, value in parts if key.strip() in options]
 
 
 def flag(option: str) -> str:

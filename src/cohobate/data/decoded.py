@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from ..config.text import first_line
 from .pictures import PictureError, Reading, as_read, decode, reason
 from .raw import image
 
@@ -54,7 +55,7 @@ class Decoder(TorchDataset[tuple[int, Tensor | str]]):
             read = decode if isinstance(picture, Path) else as_read
             return row, image(read(picture, self.reading), self.size, self.reading)  # type: ignore[arg-type]
         except PictureError as error:
-            return row, str(error).partition(" cannot be decoded: ")[2]
+            return row, error.reason
         # A very long or large picture may be too large to be resized.
         except (MemoryError, ValueError, OSError) as error:
             return row, f"it cannot be resized: {reason(error)}"
@@ -96,9 +97,9 @@ def chunks(
             yield chunk
             reach(place[-1] + 1)
     except RuntimeError as error:
-        first = str(error).splitlines()[0]
         raise ValueError(
-            f"a process that decodes images has failed: {first}; give --workers 0, or a smaller --batch-size"
+            f"a process that decodes images has failed: {first_line(error)}; give --workers 0, or a smaller "
+            "--batch-size"
         ) from None
     except Exception as error:
         # A traceback refers to the loader's frames and would keep its workers alive.

@@ -148,7 +148,7 @@ def _look(path: Path, reading: Reading, thorough: bool, found: Findings) -> None
         if thorough or suspicious:
             decode(path, reading)
     except PictureError as error:
-        found.bad.append((path, str(error).partition(" cannot be decoded: ")[2]))
+        found.bad.append((path, error.reason))
     # As in :func:`cohobate.data.pictures.decode`.
     except Exception as error:
         found.bad.append((path, reason(error)))

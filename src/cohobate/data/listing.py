@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..config.text import shown
+from ..config.text import as_text, shown
 from .headers import listed
 from .pictures import EXTENSIONS, reason
 
@@ -101,7 +101,7 @@ def classes_of(folder: Path, found: Found) -> list[str]:
         if not entry.is_dir():
             found.leave(Path(entry.path), folder, None if entry.is_file() else "special file")
             continue
-        if shown(entry.name) != entry.name:
+        if as_text(entry.name) != entry.name:
             raise ValueError(
                 f"the name of the class folder {shown(entry.path)} is not UTF-8, so that no table or file "
                 "could show it; rename it"

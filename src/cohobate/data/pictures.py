@@ -64,7 +64,15 @@ REMEDY = (
 
 
 class PictureError(ValueError):
-    """A file cannot be read as a picture; the message names it."""
+    """A file cannot be read as a picture; the message names it.
+
+    Attributes:
+        reason: why, for a line that names the file itself.
+    """
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason or message
 
 
 @dataclass(frozen=True)
@@ -118,7 +126,8 @@ def decode(path: Path, reading: Reading) -> Image.Image:
             return _upright(picture, reading)
     # Pillow's readers raise all kinds of errors on damaged files.
     except Exception as error:
-        raise PictureError(f"{shown(path)} cannot be decoded: {reason(error)}") from error
+        why = reason(error)
+        raise PictureError(f"{shown(path)} cannot be decoded: {why}", why) from error
 
 
 def as_read(picture: Image.Image, reading: Reading) -> Image.Image:
@@ -130,7 +139,8 @@ def as_read(picture: Image.Image, reading: Reading) -> Image.Image:
     try:
         return _upright(picture, reading)
     except Exception as error:
-        raise PictureError(f"the picture cannot be decoded: {reason(error)}") from error
+        why = reason(error)
+        raise PictureError(f"the picture cannot be decoded: {why}", why) from error
 
 
 def _upright(picture: Image.Image, reading: Reading) -> Image.Image:

@@ -17,6 +17,7 @@ from torch.export import Dim, ExportedProgram
 
 from ..config.extras import require
 from ..config.opsets import OPSET, check_opset
+from ..config.text import first_line
 from .deployable import Deployable
 
 INPUT, OUTPUT = "images", "logits"
@@ -167,5 +168,4 @@ def _reason(error: BaseException) -> str:
 
 
 def _first_sentence(error: BaseException) -> str:
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return line.partition("! ")[0].partition(". ")[0]
+    return first_line(error).partition("! ")[0].partition(". ")[0]

@@ -23,6 +23,7 @@ import numpy as np
 from torch import Tensor
 
 from ..config.extras import require
+from ..config.text import first_line
 
 CALIBRATION_BATCH = 50
 """Images of a batch, whose smallest and largest activations are averaged over the batches."""
@@ -72,8 +73,7 @@ def quantised(model: bytes, images: Tensor, what: str = "the network") -> bytes:
                 nodes_to_exclude=before_weights(graph),
             )
         except Exception as error:  # the quantiser raises whatever the operator at hand does
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ValueError(f"onnxruntime cannot quantise {what}: {reason}") from error
+            raise ValueError(f"onnxruntime cannot quantise {what}: {first_line(error)}") from error
         made = onnx.load(path)
     if not any(node.op_type == "QuantizeLinear" for node in made.graph.node):
         raise ValueError(

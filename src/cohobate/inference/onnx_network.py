@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..config.extras import require
+from ..config.text import first_line
 
 KINDS = {"tensor(uint8)": torch.uint8, "tensor(float)": torch.float32}
 """Kind of numbers, as onnxruntime calls it -> that of torch."""
@@ -134,6 +135,6 @@ def _listed(arrays: list[Any]) -> str:
 
 def _reason(error: BaseException) -> str:
     """Of onnxruntime's message, what follows its code, its name of the file and the line of its source."""
-    text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    text = first_line(error)
     reason = re.sub(r"^/\S+:\d+ .*?\) (?=[A-Z])", "", text.rpartition(" : ")[2])
     return reason.strip(" .") or text

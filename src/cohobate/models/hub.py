@@ -12,12 +12,7 @@ from typing import Any
 from torch import nn
 
 from ..core import Shape
-
-INITIAL = (
-    *("pretrained", "weights", "checkpoint_path", "cache_dir"),
-    *("pretrained_cfg", "pretrained_cfg_overlay"),
-)
-"""Options that say where a network's first weights are from: they are in the file now."""
+from .registry import INITIAL
 
 
 def hub_config(

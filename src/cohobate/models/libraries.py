@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ..config.extras import ONE_RELEASE, missing
+from ..config.text import first_line
 from ..core import Shape
 from .surgery.adapt import adapt, made_for
 from .surgery.probe import look
@@ -97,7 +98,7 @@ def _imported(library: str) -> Any:
     except (ImportError, OSError, RuntimeError) as error:
         # A torchvision that was built for another torch raises RuntimeError here.
         raise ImportError(
-            f"{library} cannot be imported beside torch {torch.__version__} ({str(error).splitlines()[0]}): "
+            f"{library} cannot be imported beside torch {torch.__version__} ({first_line(error)}): "
             f"{ONE_RELEASE}"
         ) from error
 
@@ -119,7 +120,7 @@ def _made(library: str, name: str, make: Any, *args: Any, **options: Any) -> Any
             raise ValueError(f"{library}:{name}: {error}") from error
         raise ValueError(
             f"the pretrained weights of {library}:{name} could not be fetched "
-            f"({str(error).strip().splitlines()[0]}); with a file of them: {library}:{name}:weights=FILE"
+            f"({first_line(error)}); with a file of them: {library}:{name}:weights=FILE"
         ) from error
 
 

@@ -83,6 +83,13 @@ NETWORKS: dict[str, Entry] = {
 LIBRARIES = ("timm", "torchvision")
 """Libraries whose networks are named ``LIBRARY:NAME``."""
 
+INITIAL = (
+    *("pretrained", "weights", "checkpoint_path", "cache_dir", "pretrained_cfg", "pretrained_cfg_overlay"),
+    *("pretrained_strict", "pretrained_filter_fn", "pretrained_model_args"),
+)
+"""Options that say where a network's first weights are from, files or the net, and how these are read. What
+is trained does not need them; and timm would unpickle the file of ``checkpoint_path``."""
+
 
 def names() -> list[str]:
     """The names of the built-in networks."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -12,14 +13,16 @@ from torch import nn
 
 from ..config.grammar import without
 from ..config.objects import load_object
+from ..config.text import shown
 from ..core import Classifier, Reordered, Shape, Sum, match_classes
 from ..inference.cascade import Cascade
 from ..models.build import build
-from ..models.registry import is_known, parse
+from ..models.registry import INITIAL, is_known, parse
 from ..models.surgery.adapt import adapt
 from ..models.surgery.probe import WrongImagesError, look
 from ..models.surgery.reorder import reorder_head
 from ..runs.deployed import READINGS, Deployed, read_deployed
+from ..runs.layout import RunFolder
 
 
 def make_network(spec: str, classes: int, shape: Shape) -> nn.Module:
@@ -76,9 +79,18 @@ def _of_user(name: str, classes: int, channels: int, options: dict[str, Any]) ->
     return network
 
 
+TRUST = "(from Python: cohobate.load(FILE, trust=True))"
+WORD = re.compile(r"[A-Za-z_][\w-]*", re.ASCII)
+"""What an option of a network may say in a file of somebody else's, beside numbers: ``avg``."""
+
+
 @overload
 def load(
-    path: Path | str, classes: int | Sequence[str] | None = None, *, adaptive: Literal[False] = False
+    path: Path | str,
+    classes: int | Sequence[str] | None = None,
+    *,
+    adaptive: Literal[False] = False,
+    trust: bool = False,
 ) -> Classifier: ...
 
 
@@ -89,6 +101,7 @@ def load(
     *,
     adaptive: Literal[True],
     threshold: float | None = None,
+    trust: bool = False,
 ) -> Cascade: ...
 
 
@@ -98,6 +111,7 @@ def load(
     *,
     adaptive: bool = False,
     threshold: float | None = None,
+    trust: bool = False,
 ) -> Classifier | Cascade:
     """The network that a run deployed, ready to predict (evaluation mode): images -> logits.
 
@@ -112,17 +126,22 @@ def load(
         adaptive: whether images leave early, by the threshold that is stored in the file and the reading of
             the energy that is stored with it.
         threshold: of the adaptive network, an energy in [0, 1] or math.inf, instead of the stored one.
+        trust: build the network of a file that lies in no run's folder even if its header names code,
+            ``net.py:make``, which is then imported and called. A run's own code is trusted as the run is.
 
     Raises:
         RunError: the file is missing, truncated, or no deployed network.
-        ValueError: the network predicts another number of classes, or classes of other names; or, with
-            ``adaptive``, it is no sum of networks or has no threshold.
+        ValueError: the network predicts another number of classes, or classes of other names; the file names
+            code, or options that might read files, and is not trusted; or, with ``adaptive``, it is no sum of
+            networks or has no threshold.
     """
     if threshold is not None and not adaptive:
         raise ValueError(f"threshold {threshold} is that of a cascade: give adaptive=True, or leave it out")
     # Weights that were made in inference mode could not be trained, nor looked at, outside of it.
     with torch.inference_mode(False):
         deployed = read_deployed(path)
+        if not (trust or in_a_run(deployed.path)):
+            refuse_foreign_code(deployed)
         return cascade_of(deployed, classes, threshold) if adaptive else _classifier(deployed, classes)
 
 
@@ -193,9 +212,53 @@ def made_of(members: Sequence[str], classes: int, shape: Shape) -> nn.Module:
     Raises:
         ValueError: see :func:`make_network`.
     """
-    specs = [without(member, "weights", "pretrained")[0] for member in members]
-    networks = [make_network(spec, classes, shape) for spec in specs]
+    networks = [make_network(_bare(member), classes, shape) for member in members]
     return networks[0] if len(networks) == 1 else Sum(networks)
+
+
+def _bare(member: str) -> str:
+    """A network's name without what says where its first weights are from."""
+    return without(member, *INITIAL)[0]
+
+
+def refuse_foreign_code(deployed: Deployed) -> None:
+    """Check that a file that somebody hands over names a network of ours, or of a library, and nothing else.
+
+    Whoever wrote the file chose the name, which could be that of any function on this machine, and its
+    options, with which a library might read any file.
+
+    Args:
+        deployed: the file.
+
+    Raises:
+        ValueError: it names code, or an option with the name of a file, an address or the like.
+    """
+    for member in deployed.members:
+        name, options = parse(_bare(member))
+        if not is_known(name):
+            raise ValueError(
+                f"{shown(deployed.path)} is of the network {shown(name)}, which is none of cohobate's: if "
+                f"code of your own makes it, give its run, or export it to ONNX there {TRUST}; a file does "
+                "not decide which code is run"
+            )
+        if odd := next((key for key, value in options.items() if not _plain(value)), None):
+            raise ValueError(
+                f"{shown(deployed.path)} is of the network {shown(member)}, whose option {shown(odd)} is no "
+                f"number and no plain word: if you have made the file, give its run {TRUST}; a file does not "
+                "decide what else is read"
+            )
+
+
+def _plain(value: Any) -> bool:
+    """Whether the value of an option names nothing outside of the network."""
+    if isinstance(value, list):
+        return all(map(_plain, value))
+    return value is None or isinstance(value, bool | int | float) or bool(WORD.fullmatch(str(value)))
+
+
+def in_a_run(file: Path) -> bool:
+    """Whether a file lies in the folder of a run."""
+    return RunFolder(file.parent).config.is_file()
 
 
 def reordered(network: nn.Module, order: Sequence[int] | None, shape: Shape) -> nn.Module:

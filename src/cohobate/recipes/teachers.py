@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +17,7 @@ from ..models.surgery.probe import WrongImagesError, look
 from ..runs.deployed import Deployed, facts_of, read_deployed
 from ..runs.layout import weights_file
 from ..runs.reading import require_finished
-from .networks import made_of, rebuilt, reordered
+from .networks import in_a_run, made_of, rebuilt, refuse_foreign_code, reordered
 
 if TYPE_CHECKING:
     from .job import Job
@@ -45,6 +46,19 @@ def teacher(job: Job) -> Frozen:
     given = f", weighted {' : '.join(f'{w:g}' for w in weights)}" if weights else ""
     job.say(f"the {of} of {len(specs)} teachers are averaged{given}; features are those of {specs[0]}")
     return Frozen(Mean(networks, weights=weights or None, of=of), copy=False)
+
+
+def refuse_foreign(specs: Iterable[str]) -> None:
+    """Check that no teacher is a file of somebody else's that names code of its own.
+
+    Raises:
+        ValueError: see :func:`cohobate.recipes.networks.refuse_foreign_code`.
+        RunError: a file cannot be read.
+    """
+    for spec in specs:
+        deployed = _deployed(without(spec, *VIEW)[0])
+        if deployed is not None and not in_a_run(deployed.path):
+            refuse_foreign_code(deployed)
 
 
 def _one(spec: str, job: Job) -> nn.Module:

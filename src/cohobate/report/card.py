@@ -89,7 +89,6 @@ class Subject(NamedTuple):
         method: in words.
         commands: that exported the files, the last one now, and the language of each: sh or python.
         larger: how much larger than its central crop a picture is made, if it is cropped.
-        own_code: whether code of the user's own builds the network.
     """
 
     run: Run
@@ -100,7 +99,6 @@ class Subject(NamedTuple):
     method: Explained
     commands: Sequence[tuple[str, str]]
     larger: float
-    own_code: bool = False
 
 
 def card(of: Subject) -> str:
@@ -121,7 +119,7 @@ def card(of: Subject) -> str:
         parameters=f"{about.parameters:,}",
         classes=count(len(about.classes), "class"),
         fit=FITS[about.fit],
-        own_code=of.own_code and "model.safetensors" in {file.name for file in of.files},
+        own_code=snippets.names_code(about) and "model.safetensors" in {file.name for file in of.files},
         files=table([_file_row(of, file) for file in of.files], LEFT),
         uses=_uses(of),
         reading=block(snippets.reading(about, of.larger), "python"),

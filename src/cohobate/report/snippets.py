@@ -117,7 +117,17 @@ def _pt2(about: About, file: str) -> list[str]:
 
 
 def _safetensors(about: About, file: str) -> list[str]:
-    return _weights(about, "cohobate", f"cohobate.load({file!r})", "network.class_names")
+    trust = ", trust=True" if names_code(about) else ""
+    return _weights(about, "cohobate", f"cohobate.load({file!r}{trust})", "network.class_names")
+
+
+def names_code(about: About) -> bool:
+    """Whether code of one's own makes a network, ``net.py:make`` or ``package.module:make``."""
+    return any(map(_is_code, about.members or (about.model or "",)))
+
+
+def _is_code(spec: str) -> bool:
+    return "." in spec.partition(":")[0] or ".py:" in spec
 
 
 def timm(about: About) -> str:

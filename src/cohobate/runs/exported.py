@@ -56,6 +56,7 @@ class About(BaseModel):
         model: of the network, by which it can be built again; None: a network of the user's own.
         members: of a sum, the models of its networks; else empty.
         readout: the predictor of the method that this is.
+        stage: of one network of a cascade, whose logits are summed: (number from 1, of how many).
         method, label, seed: of the run.
         weights, epoch: of which epoch; "last", or "best" on the validation split.
         data, data_fingerprint: that it learned from.
@@ -80,6 +81,7 @@ class About(BaseModel):
     model: str | None = None
     members: tuple[str, ...] = ()
     readout: str = ""
+    stage: tuple[int, int] | None = None
     method: str = ""
     label: str = ""
     seed: int | None = None

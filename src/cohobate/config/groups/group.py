@@ -7,12 +7,14 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ..text import shown
+from ..text import as_text, shown
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
 UNSHARED = "unshared"
 """Marks an option that a teacher which is trained for a run does not share with its student."""
+ANY_NAME = "any name"
+"""Marks an option of names that need not be UTF-8: the files are read, and no page shows them."""
 
 
 class Group(BaseModel):
@@ -22,9 +24,12 @@ class Group(BaseModel):
 
     @model_validator(mode="after")
     def _is_text(self) -> Group:
+        fields = type(self).model_fields
         for name, value in self:
+            if ANY_NAME in fields[name].metadata:
+                continue
             for each in value if isinstance(value, tuple) else (value,):
-                if isinstance(each, str | Path) and shown(each) != str(each):
+                if isinstance(each, str | Path) and as_text(each) != str(each):
                     raise ValueError(
                         f"{name} {shown(each)} is not UTF-8, so no table or page could show it; rename it"
                     )

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ...config.text import first_line
 from ...core import Gate, Shape
 from .adapt import Adapted, Tap
 from .probe import Call, Pass, look, same_memory
@@ -126,7 +127,7 @@ def _as_module(adapted: Adapted, name: str, stage: Tensor, seen: Pass, shape: Sh
     except Exception as error:  # the block's code ran on proxies: it may raise anything
         raise ValueError(
             f"{_title(adapted)}: the stage {name!r} ends in the code of {path}, which torch.fx cannot trace "
-            f"({str(error).splitlines()[0]}); end it in a nn.ReLU module"
+            f"({first_line(error)}); end it in a nn.ReLU module"
         ) from error
     (last,) = graph.output_node().all_input_nodes or (None,)
     if not isinstance(last, fx.Node) or not (last.target in FUNCTIONS or last.target in METHODS):

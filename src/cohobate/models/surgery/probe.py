@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from ...config.text import first_line
 from ...core import Output, Shape, as_output, mode, refuse_wrapped
 
 
@@ -118,7 +119,7 @@ def _forward(network: nn.Module, images: Tensor) -> Output:
         raise ValueError(f"{name}: {error}") from error
     except (RuntimeError, AssertionError, IndexError, TypeError) as error:
         size = " x ".join(map(str, images.shape[1:]))
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise WrongImagesError(f"{name} does not take images of {size}: {reason}") from error
 
 

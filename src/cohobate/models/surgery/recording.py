@@ -15,6 +15,7 @@ from typing import Any
 from torch import Tensor, fx, nn
 from torch.fx.proxy import TraceError
 
+from ...config.text import first_line
 from ...core import Output, Shape, mode
 from .adapt import Adapted, Tap
 from .probe import look
@@ -84,7 +85,7 @@ def record(network: nn.Module, path: str | None, shape: Shape) -> Recorder:
     except Exception as error:  # the network's code ran on proxies for tensors: it may raise anything
         inside = own(network, next(reversed(tracer.module_stack.values()), ("",))[0])
         fault = "branches on a tensor's values or size" if isinstance(error, TraceError) else "fails"
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         code = f"the code of {inside}" if inside else "its forward"
         raise ValueError(f"{code} {fault}, where torch.fx has to trace it ({reason})") from error
     for module in network.modules():

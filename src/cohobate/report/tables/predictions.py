@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from ...config.text import shown
+from ...config.text import as_text, shown
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -55,14 +55,14 @@ def csv_row(each: Prediction) -> list[object]:
     """The fields of a prediction, in the order of :func:`columns`."""
     pairs = zip(each.labels, map(rounded, each.probabilities), strict=True)
     stage = [] if each.stage is None else [each.stage]
-    return [shown(each.path), *(field for pair in pairs for field in pair), *stage]
+    return [as_text(each.path), *(field for pair in pairs for field in pair), *stage]
 
 
 def json_line(each: Prediction) -> str:
     """One object: path, labels with their probabilities, and stage for a cascade."""
     pairs = zip(each.labels, map(rounded, each.probabilities), strict=True)
     record = {
-        "path": shown(each.path),
+        "path": as_text(each.path),
         "labels": [{"label": label, "probability": probability} for label, probability in pairs],
     }
     if each.stage is not None:
@@ -71,7 +71,7 @@ def json_line(each: Prediction) -> str:
 
 
 def to_rich(predictions: Sequence[Prediction], title: str) -> Table:
-    """A table; a path that is too long for a line goes on in the next."""
+    """A table for a terminal; a path that is too long for a line goes on in the next."""
     from rich.table import Table
 
     table = Table(title=title)
@@ -87,7 +87,7 @@ def to_rich(predictions: Sequence[Prediction], title: str) -> Table:
 def _cells(each: Prediction) -> Iterator[str]:
     yield shown(each.path)
     for label, probability in zip(each.labels, each.probabilities, strict=True):
-        yield label
+        yield shown(label)
         yield f"{100 * probability:.2f} %"
     if each.stage is not None:
         yield str(each.stage)
