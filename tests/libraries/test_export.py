@@ -263,7 +263,15 @@ def test_a_run_on_padded_pictures(capsys: pytest.CaptureFixture[str]) -> None:
     main(["train", "baseline", *pictures, "--model", "timm:test_resnet", "--batch-size", "8", *TRAIN[2:]])
     capsys.readouterr()
     main(["export", "run", "--format", "safetensors"])
-    assert "note: timm pads a picture with the mean colour, the run with black" in capsys.readouterr().out
+    assert "note: timm pads a picture with the mean colour, the run with black" in capsys.readouterr().err
+    config = Path("run/export/config.json")
+    before = {path: path.read_bytes() for path in Path("run/export").iterdir()} | {config: b"{}"}
+    config.write_text("{}")
+    with pytest.raises(RunError, match=r"config\.json is no config\.json of timm"):
+        cohobate.export("run", "safetensors")
+    assert {path: path.read_bytes() for path in Path("run/export").iterdir()} == before
+    config.unlink()
+    cohobate.export("run", "safetensors")
     network = timm.create_model("local-dir:run/export", pretrained=True)
     shown = resolve_model_data_config(network)
     assert (shown["crop_mode"], shown["crop_pct"], shown["input_size"]) == ("border", 1.0, (3, 32, 32))
