@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import logging
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +14,7 @@ from torch.export import Dim, ExportedProgram
 from ..config.extras import require
 from ..config.opsets import OPSET, check_opset
 from .deployable import Deployable
+from .quiet import quiet
 
 INPUT, OUTPUT = "images", "logits"
 """Names of what an ONNX file takes and gives."""
@@ -42,7 +40,7 @@ def captured(network: Deployable, shape: Sequence[int]) -> ExportedProgram:
     """
     example = network.example(EXAMPLES, shape)
     shapes = ({0: Dim("batch", min=1)},)
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         try:
             program = torch.export.export(network, (example,), dynamic_shapes=shapes)
         except Exception:
@@ -86,7 +84,7 @@ def onnx_bytes(program: ExportedProgram, metadata: Mapping[str, str], opset: int
             f"an ONNX file holds up to 2 GiB, the weights are {size / 2**30:.1f} GiB; the formats pt2 and "
             "safetensors have no such limit"
         )
-    with _quiet():
+    with quiet():
         written = torch.onnx.export(
             program,
             input_names=[INPUT],
@@ -122,25 +120,9 @@ def pt2_bytes(program: ExportedProgram, metadata: Mapping[str, str]) -> bytes:
         metadata: of the file, read by ``extra_files={"cohobate.json": ""}``.
     """
     buffer = io.BytesIO()
-    with _quiet():
+    with quiet():
         torch.export.save(program, buffer, extra_files={METADATA: json.dumps(dict(metadata))})
     return buffer.getvalue()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the warnings and log lines of exporters, which say nothing of the network."""
-    loggers = [logging.getLogger(name) for name in ("torch", "onnxscript", "onnx_ir")]
-    levels = [each.level for each in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for each in loggers:
-            each.setLevel(logging.CRITICAL)
-        try:
-            yield
-        finally:
-            for each, level in zip(loggers, levels, strict=True):
-                each.setLevel(level)
 
 
 def _first_sentence(error: BaseException) -> str:
