@@ -107,8 +107,8 @@ def _all_opened(
             images.setdefault(each[0].shape, shown)
     if not found and errors:
         raise next(iter(errors.values()))
-    for path, error in errors.items():
-        say(f"note: no row of {shown_text(path)}: {error}")
+    for path, reason in errors.items():
+        say(f"note: no row of {shown_text(path)}: {reason}")
     return found, images
 
 
