@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from cohobate.commands.export_forms import READERS, Forms
-from cohobate.commands.export_options import Asked, readouts_of
+from cohobate.commands.export_options import Asked, Command, readouts_of
 from cohobate.commands.export_source import Source, source_of
 from cohobate.commands.subject import On, images_to_check
 from cohobate.config.forms import Form, Values
@@ -66,7 +66,7 @@ def measure(asked: Asked) -> tuple[Source, list[Row], float]:
     readers = {form: READERS[form](data[form]) for form in FORMS}
     own, labels, others = [], [], {form: list[Tensor]() for form in FORMS}
     for images, y in parts(source, asked.on):
-        shown = forms.deployable.normalisation.of_bytes(images, asked.values)
+        shown = forms.deployable.normalisation.of_bytes(images, asked.command.values)
         own.append(all_of(forms.deployable, shown))
         labels.append(y)
         for form in FORMS:
@@ -105,8 +105,9 @@ def main() -> int:
     for run in options.runs:
         known = readouts_of(read_run(run).outcome)
         for readout in known if options.readouts else known[:1]:
-            asked = Asked(run, FORMS, readout=readout, values=options.values, on=On(None, options.data_root))
-            source, rows, error = measure(asked)
+            chosen = {"values": options.values, "data_root": options.data_root}
+            command = Command.model_validate({"run": run, "format": FORMS, "readout": readout, **chosen})
+            source, rows, error = measure(Asked(command))
             report(str(run), source, rows, error)
             networks += 1
             for row in rows:

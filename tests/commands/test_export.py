@@ -5,8 +5,10 @@ from __future__ import annotations
 import builtins
 import contextlib
 import errno
+import inspect
 import io
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -24,11 +26,13 @@ from zoo import CLASSES, SIZE, HandWritten, seeded, toy, toy_data
 
 import cohobate
 from cohobate.cli import main
-from cohobate.commands import export_forms
+from cohobate.commands import bench_networks, export_forms
 from cohobate.commands import export_options as asking
+from cohobate.commands.export_metadata import about_at
+from cohobate.commands.ready_opened import ready_network
 from cohobate.commands.rebuild import prepared_of, rebuild
 from cohobate.config.opsets import newest_opset
-from cohobate.engine.checkpoint import read_state, write_json
+from cohobate.engine.checkpoint import read_state, weights_digest, write_json, write_state
 from cohobate.engine.errors import RunError
 from cohobate.inference.agreement import agreement
 from cohobate.inference.deployable import Deployable, Normalisation
@@ -102,8 +106,9 @@ def normalised(about: About, pixels: Tensor) -> Tensor:
 def exported(baseline: Path) -> tuple[Path, str]:
     """A folder with every form, and what was printed."""
     printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(io.StringIO()) as notes:
         main(["export", str(baseline), "--format", "onnx", "pt2", "safetensors"])
+    assert notes.getvalue() == ""
     return baseline / "export", printed.getvalue()
 
 
@@ -111,7 +116,7 @@ def test_each_form_is_written_checked_and_described(exported: tuple[Path, str], 
     folder, printed = exported
     names = {path.name for path in folder.iterdir()}
     assert names == {"model.onnx", "model.pt2", "model.safetensors", "README.md"}
-    assert "checked on digits, val split" in printed
+    assert printed.count("; on digits, val split\n") == 2
     for form in ("onnx", "pt2"):
         assert f"{folder / f'model.{form}'}  0." in printed
     assert printed.count("143 images, largest difference of a logit ") == 2
@@ -257,18 +262,20 @@ def test_large_grey_pictures_that_moved_and_others(
     pictures: Path, runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main(["export", str(pictures), "--format", "pt2", "--out", "a"])
-    assert "checked on zoo, val split" in capsys.readouterr().out
+    assert "; on zoo, val split\n" in capsys.readouterr().out
     (runs / "zoo").rename(runs / "moved")
     try:
         main(["export", str(pictures), "--format", "pt2", "--out", "b"])
-        said = capsys.readouterr().out
-        assert "note: the images of the run" in said
-        assert "checked on 256 images of noise; --data-root and --data say where there are images" in said
+        said, notes = capsys.readouterr()
+        assert "note: the images of the run" in notes
+        assert "checked on 256 images of noise; --data-root and --data say where there are images" in notes
         assert "256 images, largest difference" in said
+        assert "; on noise\n" in said
+        assert [line.partition("  ")[0] for line in said.splitlines()] == ["b/model.pt2", "b/README.md"]
         main(["export", str(pictures), "--format", "pt2", "--out", "c", "--data", str(runs / "moved")])
-        said = capsys.readouterr().out
-        assert "checked on moved, val split" in said
-        assert "note" not in said
+        said, notes = capsys.readouterr()
+        assert "; on moved, val split\n" in said
+        assert notes == ""
         gone = refused(capsys, "export", str(pictures), "--out", "d", "--data", str(runs / "nowhere"))
         assert "nowhere" in gone
         assert not Path("d").exists()
@@ -290,7 +297,7 @@ def test_a_read_out_needs_the_images_of_the_run_and_takes_them_from_where_they_a
     assert "the read-out 'ensemble' is built again with the whole method" in said
     assert "--data-root and --data say where they are" in said
     main(["export", "run", "--readout", "ensemble", "--format", "pt2", "--data", "digits"])
-    assert "checked on digits, val split" in capsys.readouterr().out
+    assert "; on digits, val split\n" in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------- runs from Python
@@ -323,7 +330,7 @@ def test_a_network_of_ones_own_gets_the_weights(python_run: tuple[Path, nn.Modul
         folder, ["onnx", "pt2", "safetensors"], "out", network=mine, data=toy_data(), say=notes.append
     )
     assert [each.path.name for each in written] == ["model.onnx", "model.pt2", "model.safetensors"]
-    assert notes == ["checked on arrays, val split"]
+    assert notes == []
     assert mine.training
     assert all(torch.equal(before[key], tensor) for key, tensor in mine.state_dict().items())
     network = OnnxNetwork(written[0].path)
@@ -392,12 +399,34 @@ def test_names_are_checked_first(
         assert said in " ".join(refused(capsys, "export", run, *arguments).split()), arguments
     assert "it has peer_1, peer_2, ensemble" in refused(capsys, "export", str(dml), "--readout", "peer_3")
     for given, said in (
-        ({"forms": ["onx"]}, "unknown format 'onx'; there are onnx, pt2, safetensors, the nearest is onnx"),
-        ({"values": "normalized"}, "unknown values 'normalized'; .*, the nearest is normalised"),
-        ({"weights": "lats"}, "unknown weights 'lats'; .* the nearest is last"),
+        ({"forms": ["onx"]}, r"^cohobate\.export: format\.0: .*'pt2' or 'safetensors' \(got 'onx'\)$"),
+        ({"forms": "onx"}, r"format\.0: .* \(got 'onx'\)$"),
+        ({"forms": []}, "no format is given; there are onnx, pt2, safetensors"),
+        ({"values": "normalized"}, r"values: .*'0-1' or 'normalised' \(got 'normalized'\)$"),
+        ({"weights": "lats"}, r"weights: .*'last' or 'best' \(got 'lats'\)$"),
+        ({"opset": "new"}, r"opset: .* \(got 'new'\)$"),
+        ({"int8": True, "calibration_images": 0}, r"calibration_images: .* 1 \(got 0\)$"),
+        ({"adaptive": True, "threshold": 1.5}, r"threshold: an energy is from 0 to 1, or inf .*, got 1.5$"),
+        (
+            {"adaptive": True, "threshold": math.nan},
+            r"threshold: an energy is from 0 to 1, or inf .*, got nan$",
+        ),
+        ({"adaptive": True, "threshold": -0.5}, r"threshold: an energy is from 0 to 1, or inf .*, got -0.5$"),
     ):
         with pytest.raises(ValueError, match=said):
             cohobate.export(baseline, **given)  # type: ignore[arg-type]
+
+
+def test_the_function_has_the_options_of_the_command() -> None:
+    """With the same defaults; it takes objects too, and what prints."""
+    parameters = dict(inspect.signature(cohobate.export).parameters)
+    fields = dict(asking.Command.model_fields)
+    assert parameters.pop("run").default is inspect.Parameter.empty
+    assert fields.pop("run").is_required()
+    assert {"network", "say"} <= parameters.keys()
+    names = {"forms": "format"}
+    given = {names.get(n, n): each.default for n, each in parameters.items() if n not in ("network", "say")}
+    assert given == {name: field.default for name, field in fields.items()}
 
 
 def test_a_run_that_cannot_be_exported_says_why(baseline: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -511,3 +540,30 @@ def test_weights_that_are_others_are_never_written(baseline: Path, monkeypatch: 
     with pytest.raises(RunError, match="does not hold the weights of the network; it was not written"):
         cohobate.export(baseline, ["safetensors"], "out")
     assert not Path("out").exists()
+
+
+# ---------------------------------------------------------------- which weights
+
+
+def test_every_file_says_which_weights_it_was_made_of(exported: tuple[Path, str], baseline: Path) -> None:
+    folder, _ = exported
+    expected = weights_digest(cohobate.load(baseline).state_dict())
+    for form in ("onnx", "pt2", "safetensors"):
+        assert about_at(folder / f"model.{form}").weights_digest == expected
+    best = networks(baseline, ["safetensors"], "best", weights="best")[0].path
+    of_best = read_state(baseline / "deployed-best.safetensors").tensors
+    assert about_at(best).weights_digest == weights_digest(of_best)
+
+
+def test_bench_does_not_take_files_of_other_weights_for_the_run_s(baseline: Path) -> None:
+    shutil.copytree(baseline, "run", ignore=shutil.ignore_patterns("export"))
+    (file,) = networks("run")
+    ready, said = ready_network(Path("run"), device="cpu"), list[str]()
+    assert bench_networks._exported(file.path, ready, said.append) is not None
+    assert said == []
+    state = read_state(Path("run/deployed.safetensors"))
+    state.tensors["conv.weight"].mul_(1.01)
+    write_state(Path("run/deployed.safetensors"), state)
+    trained_again = ready_network(Path("run"), device="cpu")
+    assert bench_networks._exported(file.path, trained_again, said.append) is None
+    assert said == ["note: run/export/model.onnx holds other weights than run has now"]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import pickle
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from marked import Seen, seen
 from PIL import Image
 
@@ -21,9 +24,11 @@ import cohobate
 from cohobate.cli import main
 from cohobate.commands.export import export
 from cohobate.commands.export_card import command_of, explained
-from cohobate.commands.export_metadata import about_in
-from cohobate.commands.export_options import Asked
-from cohobate.commands.subject import On
+from cohobate.commands.export_library import refuse_foreign
+from cohobate.commands.export_metadata import about_at, about_in
+from cohobate.commands.export_options import Asked, Command
+from cohobate.commands.parsing import parsed_alone
+from cohobate.engine.checkpoint import read_state, write_state
 from cohobate.engine.errors import RunError
 from cohobate.report.card import is_untouched
 
@@ -141,12 +146,85 @@ def test_files_of_an_earlier_export_stay_in_the_card(run: Path) -> None:
 def test_a_file_of_another_run_and_one_that_is_no_network(runs: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     export(runs / "baseline" / "seed-0", ["onnx"], out)
-    (out / "odd.safetensors").write_bytes(b"nothing")
+    (out / "odd.safetensors").write_bytes(b"mine")
+    (out / "model.pt2").write_bytes(b"nothing")
     export(runs / "cs_kd" / "seed-0", ["safetensors"], out)
     rows = next(table for table in card_in(out).tables if table[0][0] == "file")[1:]
-    assert [row[0] for row in rows] == ["model.safetensors", "model.onnx", "odd.safetensors"]
+    assert [row[0] for row in rows] == ["model.safetensors", "model.onnx", "model.pt2"]
     assert rows[1][3] == "of another run: baseline on digits, seed 0, last epoch (1)"
-    assert rows[2][5] == "nothing is known of it: odd.safetensors has no metadata of cohobate"
+    assert rows[2][5] == "nothing is known of it: model.pt2 has no metadata of cohobate"
+
+
+def test_files_of_a_training_before_are_not_those_of_this_one(run: Path) -> None:
+    export(run, ["pt2"])
+    state = read_state(run / "deployed.safetensors")
+    state.tensors["conv.weight"].mul_(1.01)
+    write_state(run / "deployed.safetensors", state)
+    export(run, ["safetensors"])
+    rows = next(table for table in card_in(run / "export").tables if table[0][0] == "file")[1:]
+    assert [row[0] for row in rows] == ["model.safetensors", "model.pt2"]
+    assert rows[0][3] == "last epoch (1)"
+    assert rows[1][3] == "not known to be of this training: cs_kd on digits, seed 0, last epoch (1)"
+
+
+def deep() -> bytes:
+    """A header of safetensors in so many levels that reading it ends in a RecursionError."""
+    header = b'{"__metadata__": {"facts": ' + b"[" * 200_000
+    return len(header).to_bytes(8, "little") + header
+
+
+def encrypted() -> bytes:
+    """An archive that says of its entry that it is encrypted."""
+    data = bytearray(archive_with("x/extra/cohobate.json", "{}"))
+    for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        data[data.index(mark) + offset] |= 1
+    return bytes(data)
+
+
+def test_strange_files_in_the_folder_do_not_stop_an_export(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = run / "export"
+    folder.mkdir()
+    for name, data in {
+        "model.safetensors": deep(),
+        "model.pt2": encrypted(),
+        "model.int8.onnx": b"nothing",
+        "stage-0.onnx": b"nothing",
+    }.items():
+        (folder / name).write_bytes(data)
+    (folder / "loop").symlink_to("loop")
+    real = Path.open
+
+    def locked(self: Path, *given: Any, **options: Any) -> Any:
+        if self.name in ("stage-0.onnx", "config.json"):
+            raise PermissionError(13, "Permission denied")
+        return real(self, *given, **options)
+
+    (folder / "config.json").write_text("{}")
+    monkeypatch.setattr(Path, "open", locked)
+    export(run, ["onnx"])
+    rows = next(table for table in card_in(folder).tables if table[0][0] == "file")[1:]
+    said = {row[0]: row[5] for row in rows}
+    assert list(said) == ["model.onnx", "model.pt2", "model.safetensors", "model.int8.onnx", "stage-0.onnx"]
+    for name in ("model.pt2", "model.safetensors"):
+        assert said[name] == f"nothing is known of it: {name} has no metadata of cohobate"
+    assert said["model.int8.onnx"].startswith("nothing is known of it: model.int8.onnx is cut, damaged")
+    assert said["stage-0.onnx"] == "nothing is known of it: [Errno 13] Permission denied"
+
+
+def test_of_weights_no_more_than_the_header_is_read(run: Path, tmp_path: Path) -> None:
+    (export(run, ["safetensors"])[0]).path.rename(tmp_path / "model.safetensors")
+    file = tmp_path / "model.safetensors"
+    data = file.read_bytes()
+    header = 8 + int.from_bytes(data[:8], "little")
+    file.write_bytes(data[:header])  # and nothing behind it
+    assert about_at(file) == about_in("model.safetensors", data)
+    with file.open("wb") as huge:  # a header that would fill the memory; the file has holes
+        huge.write((2**40).to_bytes(8, "little"))
+        huge.truncate(2**40)
+    with pytest.raises(RunError, match="no metadata of cohobate"):
+        about_at(file)
 
 
 def test_a_cascade_of_an_earlier_export_and_files_of_ones_own(run: Path) -> None:
@@ -171,8 +249,8 @@ def test_a_cascade_of_an_earlier_export_and_files_of_ones_own(run: Path) -> None
 def test_the_card_is_written_anew(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(2):
         main(["export", str(run), "--format", "safetensors"])
-    printed = capsys.readouterr().out
-    assert "note" not in printed
+    printed, notes = capsys.readouterr()
+    assert notes == ""
     assert "README.md  0.01 MiB  model card, replaced" in printed
     assert sorted(path.name for path in (run / "export").iterdir()) == ["README.md", "model.safetensors"]
 
@@ -189,11 +267,38 @@ def test_a_readme_of_ones_own_stays(run: Path, foreign: str, capsys: pytest.Capt
     main(["export", str(run), "--format", "safetensors"])
     assert readme.read_text(encoding="utf-8") == foreign
     assert is_untouched((run / "export" / "model-card.md").read_text(encoding="utf-8"))
-    printed = capsys.readouterr().out
-    assert (
-        f"note: {readme} is not a card as an export writes it, or was changed since, so it stays" in printed
-    )
+    printed, notes = capsys.readouterr()
+    said = f"note: {readme} is not a card as an export writes it, or was changed since, so it stays"
+    assert said in notes
     assert "model-card.md  0.01 MiB  model card" in printed
+
+
+def test_no_card_of_ones_own_is_overwritten(run: Path) -> None:
+    folder = run / "export"
+    folder.mkdir()
+    for name in ("README.md", "model-card.md"):
+        (folder / name).write_text(f"# My {name}\n")
+    for _ in range(2):
+        assert export(run, ["safetensors"])[-1].path.name == "model-card-2.md"
+    for name in ("README.md", "model-card.md"):
+        assert (folder / name).read_text() == f"# My {name}\n"
+    (folder / "model-card-2.md").write_text("# Mine too\n")
+    assert export(run, ["safetensors"])[-1].path.name == "model-card-3.md"
+    assert sorted(path.name for path in folder.glob("*.md")) == [
+        "README.md", "model-card-2.md", "model-card-3.md", "model-card.md"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ['{"mine": 1}', "[]", "no JSON", "[" * 200_000])
+def test_a_config_that_is_none_of_timm_is_not_overwritten(text: str, tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    refuse_foreign(config)
+    config.write_text('{"architecture": "resnet18", "pretrained_cfg": {}}')
+    refuse_foreign(config)
+    config.write_text(text)
+    with pytest.raises(RunError, match=r"config\.json is no config\.json of timm.* nothing was written$"):
+        refuse_foreign(config)
+    assert config.read_text() == text
 
 
 def test_another_read_out(tmp_path: Path) -> None:
@@ -256,6 +361,7 @@ def archive_with(name: str, text: str) -> bytes:
         ("a.pt2", archive_with("x/extra/cohobate.json", "[]"), "a.pt2 has no metadata of cohobate"),
         ("a.pt2", archive_with("x/extra/cohobate.json", " " * 2**25), "a.pt2 has no metadata of cohobate"),
         ("a.pt2", archive_with("x/extra/cohobate.json", "{}"), "classes: Field required"),
+        ("a.pt2", archive_with("x/extra/cohobate.json", "[" * 200_000), "a.pt2 has no metadata of cohobate"),
         ("a.safetensors", b"", "a.safetensors has no metadata of cohobate"),
         ("a.safetensors", b"\x02" + b"\0" * 7 + b"{}", "a.safetensors has no metadata of cohobate"),
         ("a.h5", b"", "a.h5 is no network; there are onnx, pt2, safetensors"),
@@ -269,17 +375,64 @@ def test_files_without_metadata(name: str, data: bytes, message: str) -> None:
 # ---------------------------------------------------------------- words
 
 
-def test_the_command_of_an_export() -> None:
-    assert command_of(Asked(Path("runs/a b"))) == ("cohobate export 'runs/a b' --format onnx", "sh")
-    asked = Asked(
-        Path("r"), ("onnx", "pt2"), Path("o"), "best", "ensemble", "0-1", 20, On(None, Path("data"))
+def asked(**options: Any) -> Asked:
+    return Asked(Command(**options))
+
+
+@pytest.mark.parametrize(
+    ("options", "command"),
+    [
+        ({"run": "runs/a b"}, "cohobate export 'runs/a b' --format onnx"),
+        (
+            {
+                "run": "r",
+                "format": ("onnx", "pt2"),
+                "out": "o",
+                "weights": "best",
+                "readout": "ensemble",
+                "values": "0-1",
+                "opset": 20,
+                "data_root": "data",
+            },
+            "cohobate export r --format onnx pt2 --out o --weights best --readout ensemble --values 0-1 "
+            "--opset 20 --data-root data",
+        ),
+        (
+            {"run": "r", "adaptive": True, "threshold": 0.5},
+            "cohobate export r --format onnx --adaptive --threshold 0.5",
+        ),
+        (
+            {"run": "r", "adaptive": True, "threshold": 0},
+            "cohobate export r --format onnx --adaptive --threshold 0.0",
+        ),
+        (
+            {"run": "r", "adaptive": True, "threshold": math.inf},
+            "cohobate export r --format onnx --adaptive --threshold inf",
+        ),
+        (
+            {"run": "r", "int8": True, "calibration_images": 9, "data": "digits"},
+            "cohobate export r --format onnx --data digits --int8 --calibration-images 9",
+        ),
+    ],
+)
+def test_the_command_of_an_export(options: dict[str, Any], command: str) -> None:
+    """It gives the same options again."""
+    assert command_of(asked(**options)) == (command, "sh")
+    again = parsed_alone("cohobate export", shlex.split(command)[2:], Command, "")
+    assert again == asked(**options).command
+
+
+def test_a_call_with_what_the_command_line_does_not_have() -> None:
+    call, language = command_of(
+        Asked(
+            Command(run=Path("r"), out=Path("o"), adaptive=True, threshold=math.inf),
+            torch.nn.Identity(),
+        )
     )
-    assert command_of(asked)[0] == (
-        "cohobate export r --format onnx pt2 --out o --weights best --readout ensemble --values 0-1 "
-        "--opset 20 --data-root data"
+    assert language == "python"
+    assert call == (
+        "cohobate.export('r', ('onnx',), network=network, out='o', adaptive=True, threshold=math.inf)"
     )
-    cascade = Asked(Path("r"), adaptive=True, threshold=0.5)
-    assert command_of(cascade)[0] == "cohobate export r --format onnx --adaptive --threshold 0.5"
 
 
 def test_the_call_of_an_export_from_python(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from cohobate.commands.export import export
 from cohobate.commands.export_forms import Forms
 from cohobate.config.forms import Form, Values
 from cohobate.data.sources import load_data
-from cohobate.engine.checkpoint import State, read_state, write_state
+from cohobate.engine.checkpoint import State, read_state, temporary_of, write_state
 from cohobate.engine.errors import RunError
 from cohobate.inference import cascade_runner
 from cohobate.inference.cascade_runner import Cascade
@@ -427,14 +427,16 @@ def test_what_cannot_be_exported_so_is_refused(run: Path, capsys: pytest.Capture
     said = refused(capsys, "export", "run", "--adaptive", "--readout", "S_0")
     assert "and not of its read-out S_0: give one of the two" in said
     said = refused(capsys, "export", "run", "--adaptive", "--int8")
-    assert "networks in floats, --int8 the whole sum as one file: give one of the two" in said
+    assert "networks of a cascade one by one, and --int8 the whole sum: give one of the two" in said
     assert "--threshold has no effect without --adaptive" in refused(
         capsys, "export", "run", "--threshold", "0.5"
     )
-    assert "less than or equal to 1" in refused(capsys, "export", "run", "--adaptive", "--threshold", "1.5")
+    assert "threshold: an energy is from 0 to 1, or inf" in refused(
+        capsys, "export", "run", "--adaptive", "--threshold", "1.5"
+    )
     with pytest.raises(ValueError, match="export your own without adaptive"):
         export(run, adaptive=True, network=torch.nn.Linear(2, 2))
-    with pytest.raises(ValueError, match=r"an energy in \[0, 1\].* got 1.5"):
+    with pytest.raises(ValueError, match=r"an energy is from 0 to 1, .* got 1.5"):
         export(run, adaptive=True, threshold=1.5)
 
 
@@ -499,7 +501,7 @@ def test_a_full_disk_leaves_what_was_there(
     opened = Path.open
 
     def full(path: Path, *arguments: Any, **options: Any) -> Any:
-        if path.name == "stage-1.onnx.tmp" and path.parent == folder:
+        if path == temporary_of(folder / "stage-1.onnx"):
             raise OSError(28, "No space left on device")
         return opened(path, *arguments, **options)
 

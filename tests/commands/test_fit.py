@@ -47,6 +47,7 @@ def test_a_network_of_ones_own_on_numpy_arrays(tmp_path: Path) -> None:
     result = cohobate.fit(cohobate.Supervised(network), data, tmp_path / "run", epochs=3, **QUICK)
     assert result.facts["last"]["test"] is None
     assert result.error == 0
+    assert Path(result) == tmp_path / "run"  # it may be given where a run's folder is asked for
     with pytest.raises(RunError, match=r"trained from Python with a network of your own: build it, then"):
         cohobate.load(tmp_path / "run")
     other = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16, 2))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from cohobate.engine.checkpoint import (
     Store,
     read_state,
     state_bytes,
+    temporary_of,
+    weights_digest,
     write_all,
     write_bytes,
     write_state,
@@ -86,14 +90,14 @@ def test_full_disk_leaves_the_checkpoint_before(tmp_path: Path) -> None:
         running.run()
     before = (tmp_path / "train" / "last.safetensors").read_bytes()
     # /dev/full answers every write with "no space left on device".
-    (tmp_path / "train" / "next.safetensors.tmp").symlink_to("/dev/full")
+    temporary_of(tmp_path / "train" / "next.safetensors").symlink_to("/dev/full")
     again = trainer(seeded(baseline), tmp_path)
     with pytest.raises(
         RunError, match=r"cannot write .*next.safetensors .* No space left on device; .*make room"
     ):
         again.run()
     assert (tmp_path / "train" / "last.safetensors").read_bytes() == before
-    (tmp_path / "train" / "next.safetensors.tmp").unlink(missing_ok=True)
+    assert not list(tmp_path.rglob("*.tmp"))
     whole = trainer(seeded(baseline), tmp_path / "whole")
     whole.run()
     resumed = trainer(seeded(baseline), tmp_path)
@@ -147,6 +151,71 @@ def test_a_state_is_written_in_the_same_order_each_time() -> None:
     metadata = json.loads(data[8 : 8 + length])["__metadata__"]
     assert list(metadata) == ["author", "facts", "format"]
     assert json.loads(metadata["facts"]) == state.facts
+
+
+def test_another_process_that_writes_the_same_file_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each writes under a name of its own, and at any moment the file is one of the two, whole."""
+    path, real = tmp_path / "file", os.fsync
+
+    def meanwhile(handle: int) -> None:
+        real(handle)
+        with monkeypatch.context() as other:
+            other.setattr(os, "fsync", real)
+            other.setattr(os, "getpid", lambda: 1)
+            (temporary_of(path)).write_bytes(b"hal")
+            assert temporary_of(path).name == "file.1.tmp"
+
+    monkeypatch.setattr(os, "fsync", meanwhile)
+    write_bytes(path, b"one")
+    assert path.read_bytes() == b"one"
+    assert (tmp_path / "file.1.tmp").read_bytes() == b"hal"
+
+
+def test_nothing_temporary_is_left_by_an_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(handle: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        write_bytes(tmp_path / "file", b"1")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_left_is_removed_after_a_while(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    names = {"old": ended.pid, "new": ended.pid, "lives": os.getppid()}
+    for name, pid in names.items():
+        left = tmp_path / f"{name}.{pid}.tmp"
+        left.write_bytes(b"half")
+        if name != "new":
+            os.utime(left, (0, 0))
+    (tmp_path / "old.backup.tmp").write_bytes(b"mine")
+    for name in names:
+        write_bytes(tmp_path / name, b"1")
+    left_over = {path.name for path in tmp_path.glob("*.tmp")}
+    assert left_over == {f"new.{ended.pid}.tmp", f"lives.{os.getppid()}.tmp", "old.backup.tmp"}
+
+
+def test_the_digest_of_weights_changes_with_all_that_they_are() -> None:
+    one = {"a": torch.arange(6.0), "b": torch.ones(2, dtype=torch.int64)}
+    same = {key: one[key].clone() for key in ("b", "a")}
+    assert weights_digest(one) == weights_digest(same)
+    assert len(weights_digest(one)) == 32
+    others = [
+        {"c": one["a"], "b": one["b"]},
+        {**one, "a": one["a"].reshape(2, 3)},
+        {**one, "a": one["a"] + 1e-6},
+        {**one, "b": one["b"].view(torch.float64)},
+        {"a": one["a"]},
+        {},
+    ]
+    assert len({weights_digest(each) for each in [one, *others]}) == 1 + len(others)
+    assert weights_digest({"x": torch.tensor(1.0)}) != weights_digest({"x": torch.tensor([1.0])})
+    turned = torch.arange(6.0).reshape(2, 3).t()
+    assert weights_digest({"x": turned}) == weights_digest({"x": turned.contiguous()})
 
 
 def test_a_renaming_that_fails_names_what_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -292,6 +292,34 @@ def test_a_network_that_cannot_be_captured_is_named(kind: type[nn.Module]) -> No
     assert "\n" not in str(error.value)
 
 
+class Unknown(nn.Module):
+    """With an operator that ONNX does not have."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.special.bessel_j0(x.mean((2, 3)))
+
+
+def test_an_operator_that_onnx_does_not_have_is_named_and_pt2_holds_it() -> None:
+    whole = deployable(Unknown())
+    program = captured(whole, SHAPE)
+    said = r"^the network cannot be written as ONNX: ONNX has no operator for prims\.bessel_j0; .* pt2 .*$"
+    with pytest.raises(ValueError, match=said) as error:
+        onnx_bytes(program, {})
+    assert "\n" not in str(error.value)
+    assert_same(whole, read("pt2", program))
+
+
+def test_what_torch_cannot_store_is_refused_in_a_line(
+    program: ExportedProgram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*given: object, **options: object) -> None:
+        raise RuntimeError("no serialiser for Odd. See the stack trace.\nAt line 3")
+
+    monkeypatch.setattr(torch.export, "save", fails)
+    with pytest.raises(ValueError, match=r"^.* written as pt2: no serialiser for Odd; try the format onnx$"):
+        pt2_bytes(program, {})
+
+
 class Counted(nn.Module):
     """Asks for the number of images as people do."""
 

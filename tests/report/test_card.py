@@ -46,6 +46,10 @@ def about_of(run: Run, **changed: Any) -> About:
     return About(**(said | changed))
 
 
+def errors_of(run: Run, weights: str) -> dict[str, dict[str, float]]:
+    return {split: run.outcome[weights][split][run.readout] for split in ("val", "test")}
+
+
 def card_of(run: Run, about: About | None = None, files: list[File] | None = None) -> str:
     about = about or about_of(run)
     listed = [File("model.onnx", 2**20, about, "all labels equal")] if files is None else files
@@ -172,7 +176,7 @@ def test_all_measures_are_those_of_the_result(make_run: MakeRun) -> None:
 def test_files_of_other_weights_and_of_another_run(make_run: MakeRun) -> None:
     run = make_run("kd/seed-0", method="kd")
     about = about_of(run)
-    best = about.model_copy(update={"weights": "best", "epoch": 3, "values": "normalised"})
+    best = about_of(run, weights="best", epoch=3, values="normalised", errors=errors_of(run, "best"))
     other = about.model_copy(update={"label": "dkd", "seed": 4, "values": "0-1"})
     mine = about.model_copy(update={"model": None})
     page = seen(
@@ -200,8 +204,8 @@ def test_files_of_other_weights_and_of_another_run(make_run: MakeRun) -> None:
     used = [text for language, text in page.code if language == "python"]
     # Pictures, model.onnx and model.pt2: not the file of another run, nor weights without a name.
     assert len(used) == 3
-    assert 'InferenceSession("model.onnx")' in used[1]
-    assert 'torch.export.load("model.pt2"' in used[2]
+    assert "InferenceSession('model.onnx')" in used[1]
+    assert "torch.export.load('model.pt2'" in used[2]
 
 
 def test_front_matter(make_run: MakeRun) -> None:
@@ -231,9 +235,32 @@ def test_a_file_in_8_bits(make_run: MakeRun) -> None:
         "model.int8.onnx: top-1 error 8.25 %, of the network in floats 8.12 % (cifar10, test split, "
         "10,000 images; 1 other label); calibrated on 500 images (cifar10, val split); per channel."
     ) in page.items
-    assert 'InferenceSession("model.int8.onnx")' in page.code[1][1]
+    assert "InferenceSession('model.int8.onnx')" in page.code[1][1]
     assert "In 8-bit integers" in page.headings
     assert "In 8-bit integers" not in seen(card_of(run)).headings
+
+
+def test_files_of_a_training_before_this_one_in_the_same_folder(make_run: MakeRun) -> None:
+    """Of the same weights the digest tells them, of others the errors, which the run has recorded."""
+    run = make_run("kd/seed-0", method="kd")
+    about = about_of(run, weights_digest="ab")
+    best = {"weights": "best", "epoch": 3, "weights_digest": "ef"}
+    others = {
+        "same.onnx": about,
+        "retrained.onnx": about.model_copy(update={"weights_digest": "cd"}),
+        "best.onnx": about.model_copy(update={**best, "errors": errors_of(run, "best")}),
+        "before.onnx": about.model_copy(update={**best, "errors": {"val": {"top1_error": 1.25}}}),
+        "unknown.onnx": about.model_copy(update={**best, "errors": {}}),
+    }
+    page = seen(card_of(run, about, [File(name, 1, each, "") for name, each in others.items()]))
+    not_known = "not known to be of this training: kd on cifar10, seed 0, "
+    assert [row[3] for row in table_of(page, "file")[1:]] == [
+        "last epoch (4)",
+        f"{not_known}last epoch (4)",
+        "best epoch (3)",
+        f"{not_known}best epoch (3)",
+        f"{not_known}best epoch (3)",
+    ]
 
 
 def test_a_folder_that_timm_loads(make_run: MakeRun) -> None:
@@ -268,6 +295,8 @@ def test_a_cascade(make_run: MakeRun) -> None:
         "runs the networks",
     ]
     assert "As a cascade" in page.headings
+    text = " ".join(card_of(run, about, files).split())
+    assert "an image leaves at the first sum of which the energy is above the threshold" in text
     used = [code for language, code in page.code if language == "python"]
     assert len(used) == 2
     assert "logits, exits = cascade.predict(pixels)" in used[1]

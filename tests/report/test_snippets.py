@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import re
@@ -171,3 +172,11 @@ def test_weights_alone_take_normalised_images() -> None:
 
     exec(code.replace("import cohobate\n", ""), {**names, "cohobate": Load})
     torch.testing.assert_close(seen[0][0, :, 0, 0], torch.tensor([1.0, 1.5, 3.5]))
+
+
+@pytest.mark.parametrize("form", ["onnx", "pt2", "safetensors"])
+def test_the_name_of_a_file_is_a_text_and_no_code(form: Any) -> None:
+    name = f'a"); print("run") #\\ \'.{form}'
+    found = ast.parse(snippets.use(form, about_of(), name))
+    texts = [node.value for node in ast.walk(found) if isinstance(node, ast.Constant)]
+    assert name in texts

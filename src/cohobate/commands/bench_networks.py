@@ -13,7 +13,7 @@ from ..config.text import shown
 from ..core import Shape
 from ..data.dataset import Dataset
 from ..data.raw import pixels, spread
-from ..engine.checkpoint import State, state_bytes
+from ..engine.checkpoint import State, state_bytes, weights_digest
 from ..engine.errors import RunError
 from ..inference.deployable import Deployable, Normalisation
 from ..inference.exporting import captured, onnx_bytes
@@ -22,7 +22,7 @@ from ..runs.exported import About, ExportFolder
 from ..runs.layout import RunFolder
 from .export_forms import Forms
 from .export_int8 import calibrated, calibration_split
-from .export_options import Asked, require_onnx
+from .export_options import Asked, Command, require_onnx
 from .export_source import measured_split, source_of
 from .ready import ReadyNetwork
 from .ready_onnx import on_bytes, ready_of_onnx
@@ -149,7 +149,7 @@ def _in_onnx(
         floats = _exported(files.network("onnx"), ready, say)
         if floats is None:
             say(f"note: {name} has no exported ONNX file, which is made for the measurement and not kept")
-            source = source_of(Asked(path))
+            source = source_of(Asked(Command.model_validate({"run": path})))
             floats = File(Forms(source, None).written("onnx"), source.about)
         yield _row(row, "ONNX", floats)
         integers = _exported(files.int8, ready, say)
@@ -178,6 +178,9 @@ def _exported(file: Path, ready: ReadyNetwork, say: Say) -> File | None:
     deployed = ready.run.run.outcome["predictor"]
     if about.readout != deployed:
         say(f"note: {shown(file)} is of the read-out {about.readout}, and the run deployed {deployed}")
+        return None
+    if about.weights_digest != weights_digest(ready.network.state_dict() if ready.network else {}):
+        say(f"note: {shown(file)} holds other weights than {ready.name} has now")
         return None
     return File(file.read_bytes(), about)
 

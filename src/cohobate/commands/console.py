@@ -36,7 +36,7 @@ def doing(what: str) -> Iterator[None]:
     from rich.console import Console
     from rich.text import Text
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False, emoji=False)
     if not console.is_terminal:
         yield
         return

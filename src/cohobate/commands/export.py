@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import tyro
-from pydantic import Field
-
+from ..config.checking import checked
 from ..config.forms import Form, Values
-from ..config.groups import Group
 from .console import doing
-from .export_options import Asked
+from .export_options import Asked, Command
 from .parsing import parsed_alone
-from .subject import On, Weights
+from .subject import Weights
 
 if TYPE_CHECKING:
     from torch import nn
@@ -78,7 +77,8 @@ def export(
         threshold: of the cascade, an energy in [0, 1] or math.inf; by default the stored one.
         int8: write ``model.int8.onnx`` too, an ONNX file in 8-bit integers, measured beside the one in
             floats.
-        calibration_images: of the validation split, which set the ranges of its activations; by default 500.
+        calibration_images: which set the ranges of its activations, of the validation split, or of the
+            training images where there is none; by default 500.
         say: prints a note.
 
     Raises:
@@ -88,14 +88,27 @@ def export(
         RunError: the run has not finished or was made from Python, a file predicts something else, or it
             cannot be written. Files that were there before are untouched then.
     """
-    named, given = (str(data), None) if isinstance(data, str | Path) else (None, data)
-    on = On(named, None if data_root is None else Path(data_root), dataset=given)
-    where = None if out is None else Path(out)
-    each: Sequence[Form] = (forms,) if isinstance(forms, str) else tuple(forms)
-    asked = Asked(Path(run), each, where, weights, readout, values, opset, on, network)
-    more = {"adaptive": adaptive, "threshold": threshold}
-    more |= {"int8": int8, "calibration_images": calibration_images}
-    return run_export(asked._replace(**more), say)  # type: ignore[arg-type]
+    named, dataset = (str(data), None) if isinstance(data, str | Path) else (None, data)
+    command = checked(
+        "cohobate.export",
+        Command,
+        {
+            "run": run,
+            "format": forms if isinstance(forms, str) else tuple(forms),
+            "out": out,
+            "weights": weights,
+            "readout": readout,
+            "values": values,
+            "opset": opset,
+            "data": named,
+            "data_root": data_root,
+            "adaptive": adaptive,
+            "threshold": threshold,
+            "int8": int8,
+            "calibration_images": calibration_images,
+        },
+    )
+    return run_export(Asked(command, network, dataset), say)
 
 
 def run_export(asked: Asked, say: Callable[[str], None] = lambda message: None) -> list[Written]:
@@ -114,7 +127,7 @@ def run_export(asked: Asked, say: Callable[[str], None] = lambda message: None) 
         seen = seen_by(source, asked.on, notes.append)
     for note in notes:
         say(note)
-    export = Export(asked, source, Forms(source, asked.opset), seen, {}, say)
+    export = Export(asked, source, Forms(source, asked.command.opset), seen, {}, say)
     for step in STEPS:
         export.made.update(step(export))
     files = {asked.folder / name: made for name, made in export.made.items()}
@@ -136,84 +149,9 @@ difference is said. Classes, image size, normalisation, data, errors and version
 """
 
 
-class Command(Group):
-    """The run, the forms and the weights."""
-
-    run: Annotated[Path, tyro.conf.Positional] = Field(description="Folder of the run.")
-    format: tuple[Form, ...] = Field(
-        ("onnx",),
-        description="Kinds of files, one or several: onnx, for onnxruntime and others; pt2, for "
-        "torch.export.load; safetensors, the weights alone.",
-    )
-    out: Path | None = Field(
-        None, description="Folder of the files; by default the folder export in that of the run."
-    )
-    weights: Weights = Field(
-        "last", description="Weights of the last epoch, or of the epoch with the best validation error."
-    )
-    readout: str | None = Field(
-        None,
-        description="Another predictor of the method than the one that is deployed: ensemble, peer_1 ...; "
-        "`cohobate evaluate` and the page of the run name them.",
-    )
-    values: Values = Field(
-        "0-255",
-        description="Images that the files take: 0-255, bytes (uint8); 0-1, those over 255 (float32); "
-        "normalised, by mean and standard deviation, which then is done outside (float32).",
-    )
-    opset: int | None = Field(None, description="Version of the operators of an ONNX file; by default 18.")
-    data: str | None = Field(
-        None,
-        description="Images to check the files on, as --data of `cohobate train`; by default those of the "
-        "run.",
-    )
-    data_root: Path | None = Field(
-        None, description="Folder with the files of the named data sets; by default that of the run."
-    )
-    adaptive: bool = Field(
-        False,
-        description="Write the deployed sum of networks (reskd, ensemble, trained_together) as a cascade, "
-        "which images leave early: a file for each network, and a runner that needs NumPy and onnxruntime "
-        "only.",
-    )
-    threshold: float | None = Field(
-        None,
-        ge=0,
-        le=1,
-        description="Threshold of the cascade: an image leaves once its energy is above it; by default the "
-        "stored one.",
-    )
-    int8: bool = Field(
-        False,
-        description="Write model.int8.onnx too: 8-bit integers, calibrated on validation images; its error "
-        "is measured beside that of the ONNX file in floats.",
-    )
-    calibration_images: int | None = Field(
-        None, ge=1, description="Images that calibrate --int8, evenly spaced; by default 500."
-    )
-
-    @property
-    def asked(self) -> Asked:
-        """What the export shall be."""
-        return Asked(
-            self.run,
-            self.format,
-            self.out,
-            self.weights,
-            self.readout,
-            self.values,
-            self.opset,
-            On(self.data, self.data_root),
-            adaptive=self.adaptive,
-            threshold=self.threshold,
-            int8=self.int8,
-            calibration_images=self.calibration_images,
-        )
-
-
 def main(arguments: list[str]) -> None:
     """Write the network of the finished run RUN as files that need no training code."""
     command = parsed_alone("cohobate export", arguments, Command, ABOUT)
-    for each in run_export(command.asked, say=print):
+    for each in run_export(Asked(command), say=partial(print, file=sys.stderr)):
         replaced = ", replaced" if each.replaced else ""
         print(f"{each.path}  {each.size / 2**20:.2f} MiB  {each.said}{replaced}")

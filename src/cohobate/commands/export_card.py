@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import math
+import os
 import shlex
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
 from ..config.forms import Form
 from ..config.grammar import flag
 from ..data.views import margin_of
-from ..engine.errors import RunError
 from ..inference.cascade_runner import FORMAT
 from ..recipes.recipe import find
 from ..report.card import File, Subject, card, is_untouched
@@ -20,13 +22,12 @@ from ..runs.exported import About, ExportFolder
 from ..runs.finding import made_from_python
 from ..runs.siblings import baselines, siblings
 from .export_files import Export, Made
-from .export_metadata import about_in
+from .export_metadata import about_at, about_in
 from .export_options import Asked
 
-ANOTHER = "model-card.md"
-"""Name of the card where the folder has a README.md that is not as it was written by an export."""
 BEFORE = "when it was written, by an export before this one"
-ENDINGS = (".onnx", ".pt2", ".safetensors")
+LONGEST = 2**24
+"""Bytes of a file that is no network that are read, at most."""
 
 
 def model_card(export: Export) -> dict[str, Made]:
@@ -36,16 +37,15 @@ def model_card(export: Export) -> dict[str, Made]:
     subject = Subject(
         run=run,
         about=about,
-        files=[*_made_now(export), *_from_before(folder.path, set(export.made))],
+        files=[*_made_now(export), *_from_before(folder, set(export.made))],
         seeds=siblings(run),
         baseline=baselines(run),
         method=explained(run.method),
         command=command_of(export.asked),
         larger=margin_of(about.shape[1:]),
     )
-    name = folder.card.name
-    if folder.card.exists() and not _is_ours(folder.card):
-        name = ANOTHER
+    name = next(path for path in folder.cards if not os.path.lexists(path) or _is_ours(path)).name
+    if name != folder.card.name:
         export.say(
             f"note: {folder.card} is not a card as an export writes it, or was changed since, so it stays as "
             f"it is, and the card of this export is {name}"
@@ -66,20 +66,19 @@ def _is_ours(path: Path) -> bool:
 def _made_now(export: Export) -> Iterator[File]:
     networks = {export.folder.network(form).name for form in get_args(Form)}
     for name, made in export.made.items():
-        about = export.source.about if name in networks else _about(name, made.data)[0]
-        yield File(name, len(made.data), about, made.said)
+        about = export.source.about if name in networks else _about(name, partial(about_in, name, made.data))
+        yield File(name, len(made.data), about if isinstance(about, About) else None, made.said)
 
 
-def _from_before(folder: Path, made: Collection[str]) -> Iterator[File]:
-    """What an export before this one left in the folder."""
-    others = _others(ExportFolder(folder))
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.name in made or not path.is_file():
-            continue
-        if path.suffix in ENDINGS:
-            about, why = _about(path.name, path.read_bytes())
-            yield File(path.name, path.stat().st_size, about, why or BEFORE)
-        elif path in others:
+def _from_before(folder: ExportFolder, made: Collection[str]) -> Iterator[File]:
+    """What an export before this one left in the folder; files of other names are somebody's own."""
+    for path in folder.networks:
+        if path.name not in made:
+            about = _about(path.name, partial(about_at, path))
+            known = (about, BEFORE) if isinstance(about, About) else (None, about)
+            yield File(path.name, path.stat().st_size, *known)
+    for path in _others(folder):
+        if path.name not in made and path.is_file():
             yield File(path.name, path.stat().st_size, None, "of an export before this one")
 
 
@@ -91,15 +90,21 @@ def _others(folder: ExportFolder) -> list[Path]:
 
 
 def _content(path: Path) -> bytes:
-    return path.read_bytes() if path.is_file() else b""
-
-
-def _about(name: str, data: bytes) -> tuple[About | None, str]:
-    """What a file says of itself, or None and why that is not known."""
+    """The beginning of a file; empty where it cannot be read."""
     try:
-        return about_in(name, data), ""
-    except (ValueError, RunError, ImportError) as error:
-        return None, f"nothing is known of it: {error}"
+        with path.open("rb") as file:
+            return file.read(LONGEST)
+    except OSError:
+        return b""
+
+
+def _about(name: str, read: Callable[[], About]) -> About | str:
+    """What a file says of itself, or why that is not known: an export does not fail for a file of before."""
+    try:
+        return read()
+    except Exception as error:
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return f"nothing is known of it: {why}"
 
 
 # ---------------------------------------------------------------- words
@@ -120,24 +125,21 @@ def explained(method: str) -> Explained:
 
 def command_of(asked: Asked) -> tuple[str, str]:
     """What would export the same again, and its language: a line of a shell, or a call from Python."""
-    given = asked._asdict() | {"data": asked.on.data, "data_root": asked.on.data_root}
-    options = {
-        name: value
-        for name, value in given.items()
-        if name not in ("run", "forms", "on", "network") and value not in (None, False)
-        if value != Asked._field_defaults.get(name)
-    }
-    if asked.network is not None or asked.on.dataset is not None:
-        objects = {"network": asked.network, "data": asked.on.dataset}
-        words = [repr(str(asked.run)), repr(tuple(asked.forms))]
+    options = asked.command.model_dump(exclude={"run", "format"}, exclude_defaults=True)
+    run, forms = asked.command.run, asked.command.format
+    if asked.network is not None or asked.dataset is not None:
+        objects = {"network": asked.network, "data": asked.dataset}
+        words = [repr(str(run)), repr(forms)]
         words += [f"{name}={name}" for name, value in objects.items() if value is not None]
-        words += [f"{name}={_plain(value)!r}" for name, value in options.items()]
+        words += [f"{name}={_plain(value)}" for name, value in options.items()]
         return f"cohobate.export({', '.join(words)})", "python"
-    flags = ["cohobate", "export", str(asked.run), "--format", *asked.forms]
+    flags = ["cohobate", "export", str(run), "--format", *forms]
     for name, value in options.items():
         flags += [flag(name)] if value is True else [flag(name), str(value)]
     return shlex.join(flags), "sh"
 
 
-def _plain(value: object) -> object:
-    return str(value) if isinstance(value, Path) else value
+def _plain(value: object) -> str:
+    if value == math.inf:
+        return "math.inf"
+    return repr(str(value) if isinstance(value, Path) else value)

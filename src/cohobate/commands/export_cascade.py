@@ -59,17 +59,18 @@ class Run(NamedTuple):
 def cascade(export: Export) -> dict[str, Made]:
     """The networks of a deployed sum one by one, cascade.json, and the runner, which checks them."""
     asked, source = export.asked, export.source
-    if not asked.adaptive:
+    if not asked.command.adaptive:
         return {}
-    own = cascade_of(source.of.deployed, threshold=asked.threshold)
+    own = cascade_of(source.of.deployed, threshold=asked.command.threshold)
     stored = source.of.deployed.threshold
     given = "given by --threshold"
-    rule = given if stored is None or asked.threshold is not None else stored.rule or BY_PLAN
-    files = cascade_files(source, own, rule, asked.opset)
+    rule = given if stored is None or asked.command.threshold is not None else stored.rule or BY_PLAN
+    files = cascade_files(source, own, rule, asked.command.opset)
     ran = checked(files, source, own, export.seen.images)
+    where = export.seen.where
     said = {
         export.folder.runner.name: "runs the networks; needs NumPy and onnxruntime",
-        export.folder.cascade.name: f"threshold {to_record(own.threshold)} ({rule}); {ran}",
+        export.folder.cascade.name: f"threshold {to_record(own.threshold)} ({rule}); {ran}; on {where}",
     }
     return {name: Made(data, said.get(name, "a network of the cascade")) for name, data in files.items()}
 

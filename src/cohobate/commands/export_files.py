@@ -59,13 +59,13 @@ Step = Callable[[Export], Mapping[str, Made]]
 def networks(export: Export) -> dict[str, Made]:
     """The network in each form that was asked for."""
     made: dict[str, Made] = {}
-    if export.asked.adaptive:
+    if export.asked.command.adaptive:
         return made
-    for form in dict.fromkeys(export.asked.forms):
+    for form in dict.fromkeys(export.asked.command.format):
         with doing(f"writing the network as {form}"):
             data = export.forms.written(form)
         with doing(f"comparing the {form} file with the network"):
             agreed = export.forms.checked(form, data, export.seen.images)
-        said = "weights equal bit by bit" if agreed is None else str(agreed)
+        said = "weights equal bit by bit" if agreed is None else f"{agreed}; on {export.seen.where}"
         made[export.folder.network(form).name] = Made(data, said, agreed)
     return made

@@ -57,13 +57,13 @@ class Integers(NamedTuple):
 def int8(export: Export) -> dict[str, Made]:
     """The ONNX file in 8-bit integers, if it was asked for."""
     asked = export.asked
-    if not asked.int8:
+    if not asked.command.int8:
         return {}
     there = export.made.get(export.folder.network("onnx").name)
     floats = export.forms.written("onnx") if there is None else there.data
     if there is None:
         export.forms.checked("onnx", floats, export.seen.images)
-    made = integers(export.source, floats, export.seen.dataset, asked.calibration_images, export.say)
+    made = integers(export.source, floats, export.seen.dataset, asked.command.calibration_images, export.say)
     return {export.folder.int8.name: Made(made.data, str(made))}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load
@@ -33,6 +34,8 @@ def library_files(export: Export) -> dict[str, Made]:
     library = "" if about.model is None or about.members else about.model.partition(":")[0]
     if library not in LIBRARIES or weights not in export.made:
         return {}
+    if library == "timm":
+        refuse_foreign(export.folder.config)
     made = export.made[weights]
     network, name, options = _bare(about)
     loads = _tried(network, made.data, export.source, export.seen.images)
@@ -46,6 +49,21 @@ def library_files(export: Export) -> dict[str, Made]:
             "of timm and the Hugging Face hub: timm.create_model('local-dir:FOLDER', pretrained=True)",
         )
     return files
+
+
+def refuse_foreign(config: Path) -> None:
+    """Raise a RunError if there is a config.json that is none of timm: it would be overwritten."""
+    try:
+        there = json.loads(config.read_bytes())
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, RecursionError):
+        there = None
+    if not isinstance(there, dict) or not {"architecture", "pretrained_cfg"} <= there.keys():
+        raise RunError(
+            f"{config} is no config.json of timm, and one would take its place: move it, or name another "
+            "folder with --out; nothing was written"
+        )
 
 
 def _bare(about: About) -> tuple[Any, str, dict[str, Any]]:

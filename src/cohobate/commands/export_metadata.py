@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 from ..engine.errors import RunError
 from ..inference.exporting import METADATA
@@ -14,7 +16,7 @@ from ..inference.onnx_network import OnnxNetwork
 from ..runs.exported import About
 
 LONGEST = 2**24
-"""Bytes of metadata that are unpacked from an archive, at most."""
+"""Bytes of metadata that are read, at most."""
 
 
 def about_in(name: str, data: bytes) -> About:
@@ -29,34 +31,53 @@ def about_in(name: str, data: bytes) -> About:
         ImportError: onnxruntime is missing, for an ONNX file; the message names the extra.
         RunError: it was not exported by cohobate.
     """
+    return _reader(name)(name, io.BytesIO(data))
+
+
+def about_at(path: Path) -> About:
+    """As :func:`about_in`; of weights alone and of a .pt2 file no more than the metadata is read.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    read = _reader(path.name)
+    with path.open("rb") as file:
+        return read(path.name, file)
+
+
+def _reader(name: str) -> Reader:
     ending = name.rpartition(".")[2]
     if ending not in READERS:
         raise ValueError(f"{name} is no network; there are {', '.join(READERS)}")
-    return READERS[ending](name, data)
+    return READERS[ending]
 
 
-def _onnx(name: str, data: bytes) -> About:
-    return About.from_metadata(OnnxNetwork(data, name).metadata, name)
+def _onnx(name: str, file: BinaryIO) -> About:
+    return About.from_metadata(OnnxNetwork(file.read(), name).metadata, name)
 
 
-def _pt2(name: str, data: bytes) -> About:
+def _pt2(name: str, file: BinaryIO) -> About:
     """From the archive, since torch.export.load would run code that is in it."""
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        with zipfile.ZipFile(file) as archive:
             entry = next(each for each in archive.infolist() if each.filename.endswith(f"/extra/{METADATA}"))
             if entry.file_size > LONGEST:
                 raise ValueError(f"{name} has {entry.file_size:,} bytes of metadata")
             record = json.loads(archive.read(entry))
-    except (zipfile.BadZipFile, StopIteration, ValueError) as error:
+    # An encrypted entry is a RuntimeError, an unknown compression a NotImplementedError, JSON in many levels
+    # a RecursionError (both are RuntimeErrors too).
+    except (zipfile.BadZipFile, zlib.error, EOFError, StopIteration, RuntimeError, ValueError) as error:
         raise RunError(f"{name} has no metadata of cohobate") from error
     return About.from_metadata(_mapping(record, name), name)
 
 
-def _safetensors(name: str, data: bytes) -> About:
-    length = int.from_bytes(data[:8], "little")
+def _safetensors(name: str, file: BinaryIO) -> About:
+    length = int.from_bytes(file.read(8), "little")
     try:
-        facts = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["facts"])
-    except (ValueError, KeyError, TypeError) as error:
+        if length > LONGEST:
+            raise ValueError(f"{name} has a header of {length:,} bytes")
+        facts = json.loads(json.loads(file.read(length))["__metadata__"]["facts"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(f"{name} has no metadata of cohobate") from error
     return About.of(_mapping(facts, name), name)
 
@@ -67,9 +88,6 @@ def _mapping(value: Any, name: str) -> Mapping[str, Any]:
     return value
 
 
-READERS: dict[str, Callable[[str, bytes], About]] = {
-    "onnx": _onnx,
-    "pt2": _pt2,
-    "safetensors": _safetensors,
-}
+Reader = Callable[[str, BinaryIO], About]
+READERS: dict[str, Reader] = {"onnx": _onnx, "pt2": _pt2, "safetensors": _safetensors}
 """Ending of a file -> what reads its metadata."""

@@ -14,6 +14,7 @@ from ..config.words import count
 from ..core import Classifier
 from ..data.dataset import Dataset, Split
 from ..data.raw import pixels, spread
+from ..engine.checkpoint import weights_digest
 from ..inference.deployable import Deployable, Normalisation
 from ..recipes.networks import rebuilt
 from ..runs.exported import About
@@ -47,13 +48,11 @@ class Seen(NamedTuple):
     Attributes:
         images: uint8, (N, C, H, W).
         where: of which data and split, in words.
-        real: whether they are images; else noise.
         dataset: that they are from; None of noise.
     """
 
     images: Tensor
     where: str
-    real: bool = True
     dataset: Dataset | None = None
 
 
@@ -70,12 +69,13 @@ def source_of(asked: Asked) -> Source:
             shall be written as weights alone.
     """
     open_ = opened if asked.network is None else opened_for
-    of = open_(asked.run, asked.weights)
+    of = open_(asked.command.run, asked.command.weights)
     network, members = _network(asked, of)
-    if "safetensors" in asked.forms and not members and asked.network is None:
+    if "safetensors" in asked.command.format and not members and asked.network is None:
         raise ValueError(
-            f"the read-out {asked.readout!r} of {asked.run} is no network that can be built again from its "
-            "name, so its weights alone (safetensors) would be of no use: export it as onnx or pt2"
+            f"the read-out {asked.command.readout!r} of {asked.command.run} is no network that can be built "
+            "again from its name, so its weights alone (safetensors) would be of no use: export it as onnx "
+            "or pt2"
         )
     about = _about(asked, of, network, members)
     found = of.deployed.found if about.readout == of.run.outcome["predictor"] else {}
@@ -86,23 +86,23 @@ def _network(asked: Asked, of: Opened) -> tuple[nn.Module, tuple[str, ...]]:
     """The predictor in evaluation mode, and the models of which it is the sum; none where it has no names."""
     if asked.network is not None:
         return of_user(asked.network, of.deployed).eval(), ()
-    if asked.readout in (None, of.run.outcome["predictor"]):
+    if asked.command.readout in (None, of.run.outcome["predictor"]):
         return Classifier(rebuilt(of.deployed)).eval(), tuple(of.deployed.members)
-    epoch = of.run.outcome[asked.weights]["epoch"]
-    network = of_method(of, str(asked.readout), epoch, asked.on).eval()
+    epoch = of.run.outcome[asked.command.weights]["epoch"]
+    network = of_method(of, str(asked.command.readout), epoch, asked.on).eval()
     return network, named(network, of.deployed)
 
 
 def _about(asked: Asked, of: Opened, network: nn.Module, members: tuple[str, ...]) -> About:
-    epoch = of.run.outcome[asked.weights]
+    epoch = of.run.outcome[asked.command.weights]
     spent, facts = cost(network, of.deployed.shape), of.deployed.facts
-    readout = asked.readout or str(of.run.outcome["predictor"])
+    readout = asked.command.readout or str(of.run.outcome["predictor"])
     return About(
         classes=tuple(of.deployed.classes),
         shape=of.deployed.shape,
         mean=tuple(of.deployed.statistics[0]),
         std=tuple(of.deployed.statistics[1]),
-        values=asked.values,
+        values=asked.command.values,
         fit=facts.get("fit", "crop"),
         background=facts.get("background", "white"),
         model=members[0] if members else None,
@@ -111,7 +111,7 @@ def _about(asked: Asked, of: Opened, network: nn.Module, members: tuple[str, ...
         method=of.run.method,
         label=of.run.name,
         seed=of.config.seed,
-        weights=asked.weights,
+        weights=asked.command.weights,
         epoch=epoch["epoch"],
         data=of.config.data,
         data_fingerprint=of.run.provenance.get("data_fingerprint", ""),
@@ -121,6 +121,7 @@ def _about(asked: Asked, of: Opened, network: nn.Module, members: tuple[str, ...
         precision=of.config.precision,
         cohobate=version("cohobate"),
         torch=torch.__version__,
+        weights_digest=weights_digest(network.state_dict()),
     )
 
 
@@ -159,14 +160,13 @@ def seen_by(source: Source, on: On, say: Callable[[str], None]) -> Seen:
     about = source.about
     seen = images_of(source, on, say)
     if seen is not None:
-        say(f"checked on {seen.where}")
         return seen
     say(
         f"note: the images of the run ({about.data}) are not there, or are others by now, so the files are "
         f"checked on {count(CHECKED, 'image')} of noise; --data-root and --data say where there are images"
     )
     noise = Deployable(source.network, Normalisation(about.mean, about.std), "0-255")
-    return Seen(noise.example(CHECKED, about.shape), "noise", real=False)
+    return Seen(noise.example(CHECKED, about.shape), "noise")
 
 
 def measured_split(dataset: Dataset) -> tuple[str, Split]:

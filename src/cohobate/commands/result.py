@@ -32,6 +32,10 @@ class Result:
     history: list[dict[str, Any]]
     network: nn.Module | None
 
+    def __fspath__(self) -> str:
+        """Its folder, so that it may be given where a run's folder is asked for."""
+        return str(self.folder)
+
     @property
     def error(self) -> float:
         """The headline metric of the last epoch (top-1 error in percent), see :func:`headline`."""

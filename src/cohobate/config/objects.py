@@ -40,7 +40,10 @@ def _is_of(value: object, name: str, module: ModuleType) -> bool:
 
 def _from_file(path: Path) -> ModuleType:
     if not path.is_file():
-        raise ValueError(f"no file {path} (looked in {Path.cwd()})")
+        raise ValueError(
+            f"no file {path} (looked in {Path.cwd()}): give its whole path, or the command in the folder "
+            "that it was named from"
+        )
     # A unique name: two files called model.py must not become one module.
     name = f"cohobate_user_{path.stem}_{abs(hash(path.resolve()))}"
     if name not in sys.modules:

@@ -1,15 +1,18 @@
 """Checkpoints that survive a kill at any moment: safetensors with JSON in the header, no pickle.
 
-A file is written under a temporary name, flushed to the disk and renamed, so a file of the final name is
-always complete. Before ``last`` is replaced it is renamed to ``previous``, which is read if ``last`` is
-damaged.
+A file is written under a temporary name of the process, flushed to the disk and renamed, so a file of the
+final name is always complete. Before ``last`` is replaced it is renamed to ``previous``, which is read if
+``last`` is damaged.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
+import re
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +24,9 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from .errors import RunError
+
+LEFT_AFTER = 600
+"""Seconds without a change after which a temporary file is one of a process that was killed."""
 
 
 class State(NamedTuple):
@@ -51,7 +57,7 @@ def write_all(files: Mapping[Path, bytes]) -> None:
         RunError: as :func:`write_bytes`; then none of them is written. Should a renaming itself fail, the
             message names the files that are new by then; each is complete.
     """
-    temporary = {path: path.with_name(path.name + ".tmp") for path in files}
+    temporary = {path: temporary_of(path) for path in files}
     renamed: list[str] = []
     path = Path()
     try:
@@ -63,21 +69,51 @@ def write_all(files: Mapping[Path, bytes]) -> None:
         for folder in dict.fromkeys(path.parent for path in files):
             _sync_folder(folder)
     except OSError as error:
-        for each in temporary.values():
-            with suppress(OSError):
-                each.unlink()
         new = f" but {', '.join(renamed)}, written anew," if renamed else ""
         raise RunError(
-            f"cannot write {path} ({len(files[path]) / 2**20:.1f} MiB): {error.strerror}; "
+            f"cannot write {path} ({len(files[path]) / 2**20:.1f} MiB): {error.strerror or error}; "
             f"files saved before{new} are intact: make room or make the folder writable, then run the same "
             "command again"
         ) from error
+    finally:
+        for each in temporary.values():
+            with suppress(OSError):
+                each.unlink(missing_ok=True)
+
+
+def temporary_of(path: Path) -> Path:
+    """Under which this process writes a file before it is renamed: no other process writes there."""
+    return path.with_name(f"{path.name}.{os.getpid()}.tmp")
+
+
+def _forget_killed(path: Path) -> None:
+    """Remove what a process that was killed on this machine has left of the same file."""
+    pattern = re.compile(re.escape(path.name) + r"\.([0-9]{1,9})\.tmp")
+    for entry in os.scandir(path.parent):
+        found = pattern.fullmatch(entry.name)
+        if found is None or _lives(int(found[1])):
+            continue
+        with suppress(OSError):
+            # The process may be one of another machine that shares the folder, and be at work.
+            if time.time() - entry.stat(follow_symlinks=False).st_mtime > LEFT_AFTER:
+                os.unlink(entry.path)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
 
 
 def _write_synced(path: Path, temporary: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    _forget_killed(path)
     with temporary.open("wb") as file:
         file.write(data)
         file.flush()
@@ -116,6 +152,20 @@ def _in_order(data: bytes) -> bytes:
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # the tensors behind it stay aligned
     return len(text).to_bytes(8, "little") + text + data[8 + length :]
+
+
+def weights_digest(tensors: Mapping[str, Tensor]) -> str:
+    """What tells the weights of one network from those of any other: 32 hexadecimal digits.
+
+    Args:
+        tensors: a state dict; its names, shapes, kinds and bytes count, in the order of the names.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def read_state(path: Path) -> State:

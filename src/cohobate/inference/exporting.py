@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -74,7 +75,8 @@ def onnx_bytes(program: ExportedProgram, metadata: Mapping[str, str], opset: int
 
     Raises:
         ImportError: onnx or onnxscript is missing; the message names the extra.
-        ValueError: an opset that cannot be written, or more weights than the file can hold.
+        ValueError: an opset that cannot be written, an operator that ONNX does not have, or more weights
+            than the file can hold.
     """
     require("export", "an ONNX file")
     check_opset(opset)
@@ -85,14 +87,19 @@ def onnx_bytes(program: ExportedProgram, metadata: Mapping[str, str], opset: int
             "safetensors have no such limit"
         )
     with quiet():
-        written = torch.onnx.export(
-            program,
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            opset_version=opset,
-            dynamo=True,
-            verbose=False,
-        )
+        try:
+            written = torch.onnx.export(
+                program,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                opset_version=opset,
+                dynamo=True,
+                verbose=False,
+            )
+        except (torch.onnx.OnnxExporterError, torch.onnx.errors.OnnxExporterError) as error:
+            raise ValueError(
+                f"the network cannot be written as ONNX: {_reason(error)}; the format pt2 can hold it"
+            ) from error
     if written is None:
         raise ValueError("torch.onnx.export gave no program")
     model: Any = written.model_proto
@@ -118,11 +125,27 @@ def pt2_bytes(program: ExportedProgram, metadata: Mapping[str, str]) -> bytes:
     Args:
         program: of :func:`captured`.
         metadata: of the file, read by ``extra_files={"cohobate.json": ""}``.
+
+    Raises:
+        ValueError: torch cannot store a part of it.
     """
     buffer = io.BytesIO()
     with quiet():
-        torch.export.save(program, buffer, extra_files={METADATA: json.dumps(dict(metadata))})
+        try:
+            torch.export.save(program, buffer, extra_files={METADATA: json.dumps(dict(metadata))})
+        except Exception as error:  # torch has no kind of its own for a part that cannot be stored
+            raise ValueError(
+                f"the network cannot be written as pt2: {_first_sentence(error)}; try the format onnx"
+            ) from error
     return buffer.getvalue()
+
+
+def _reason(error: BaseException) -> str:
+    """What the exporter says at the bottom of its errors: which operator is unknown, for one."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    unknown = re.search(r"No ONNX function found for <OpOverload\(op='([^']*)'", str(error))
+    return f"ONNX has no operator for {unknown[1]}" if unknown else _first_sentence(error)
 
 
 def _first_sentence(error: BaseException) -> str:

@@ -23,6 +23,7 @@ from .facts import (
     provenance_facts,
     training_facts,
 )
+from .identity import other_run, same_training
 from .markdown import Markdown, block, code, front_matter, item, render, table
 from .tables import adaptive as adaptive_table
 from .tables.seeds import FIRST, Measured, error_notes, error_rows
@@ -138,7 +139,7 @@ def card(of: Subject) -> str:
         integers=[
             integers_line(file.name, file.about.int8)
             for file in of.files
-            if file.about is not None and file.about.int8 is not None and _same_run(of, file.about)
+            if file.about is not None and file.about.int8 is not None and _is_of_run(of, file.about)
         ],
         **_cascade(of),
     )
@@ -216,15 +217,15 @@ def _weights_alone(about: About) -> str:
 
 def _weights(of: Subject, about: About) -> str:
     when = f"{about.weights} epoch" + ("" if about.epoch is None else f" ({about.epoch:g})")
-    if not _same_run(of, about):
-        return f"of another run: {about.label} on {about.data}, seed {about.seed}, {when}"
+    if not _is_of_run(of, about):
+        whose = "of another run" if other_run(of.about, about) else "not known to be of this training"
+        return f"{whose}: {about.label} on {about.data}, seed {about.seed}, {when}"
     readout = "" if about.readout == of.run.predictor else f", read-out {about.readout}"
     return when + readout
 
 
-def _same_run(of: Subject, about: About) -> bool:
-    keys = ("label", "seed", "data", "data_fingerprint")
-    return all(getattr(about, key) == getattr(of.about, key) for key in keys)
+def _is_of_run(of: Subject, about: About) -> bool:
+    return same_training(of.run, of.about, about)
 
 
 def _uses(of: Subject) -> list[tuple[str, Markdown]]:
@@ -238,7 +239,7 @@ def _uses(of: Subject) -> list[tuple[str, Markdown]]:
         stem, _, form = file.name.rpartition(".")
         if file.about is None or not stem.startswith("model") or form not in snippets.USES:
             continue
-        if _same_run(of, file.about) and (form != "safetensors" or _has_name(file.about)):
+        if _is_of_run(of, file.about) and (form != "safetensors" or _has_name(file.about)):
             kind: Form = form  # type: ignore[assignment]
             uses.append((file.name, block(snippets.use(kind, file.about, file.name), "python")))
     return uses
@@ -251,7 +252,7 @@ def _has_name(about: About) -> bool:
 
 def _measures(of: Subject) -> Markdown:
     """All measures of the weights in the files, of each epoch and split."""
-    abouts = [file.about for file in of.files if file.about is not None and _same_run(of, file.about)]
+    abouts = [file.about for file in of.files if file.about is not None and _is_of_run(of, file.about)]
     rows = {}
     for about in [of.about, *abouts]:
         for split, measures in about.errors.items():

@@ -93,7 +93,7 @@ def _onnx(about: About, file: str) -> list[str]:
     return [
         "import onnxruntime",
         "",
-        f'session = onnxruntime.InferenceSession("{file}")',
+        f"session = onnxruntime.InferenceSession({file!r})",
         "about = session.get_modelmeta().custom_metadata_map",
         *_images(about),
         f'(logits,) = session.run(None, {{"images": {_shown(about)}}})',
@@ -107,7 +107,7 @@ def _pt2(about: About, file: str) -> list[str]:
         "",
         'extra = {"cohobate.json": ""}',
         "# Opening a .pt2 file can run code that is in it: open your own ones only.",
-        f'network = torch.export.load("{file}", extra_files=extra).module()',
+        f"network = torch.export.load({file!r}, extra_files=extra).module()",
         'about = json.loads(extra["cohobate.json"])',
         *_images(about),
         "with torch.no_grad():",
@@ -117,7 +117,7 @@ def _pt2(about: About, file: str) -> list[str]:
 
 
 def _safetensors(about: About, file: str) -> list[str]:
-    return _weights(about, "cohobate", f'cohobate.load("{file}")', "network.class_names")
+    return _weights(about, "cohobate", f"cohobate.load({file!r})", "network.class_names")
 
 
 def timm(about: About) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import count
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -62,6 +63,8 @@ class About(BaseModel):
         parameters, macs: of one image.
         precision: in which it was trained and measured: fp32 or bf16; the file itself computes in fp32.
         cohobate, torch: versions that wrote it.
+        weights_digest: of the weights that were exported (:func:`cohobate.engine.checkpoint.weights_digest`);
+            in a network of a cascade it is that of the whole sum.
         int8: of a file in 8-bit integers, whose error is not the one in ``errors``; else None.
     """
 
@@ -90,6 +93,7 @@ class About(BaseModel):
     precision: str = "fp32"
     cohobate: str = ""
     torch: str = ""
+    weights_digest: str = ""
     int8: Int8 | None = None
 
     def to_metadata(self) -> dict[str, str]:
@@ -196,6 +200,24 @@ class ExportFolder(NamedTuple):
         return self.path / "cascade.py"
 
     @property
+    def networks(self) -> Iterator[Path]:
+        """The files that may hold a network, by their names, and that are there."""
+        paths = [self.network(form) for form in get_args(Form)] + [self.int8]
+        yield from (path for path in paths if path.is_file())
+        number = 0
+        while self.stage(number).is_file():
+            yield self.stage(number)
+            number += 1
+
+    @property
     def card(self) -> Path:
         """The model card."""
         return self.path / "README.md"
+
+    @property
+    def cards(self) -> Iterator[Path]:
+        """Where the card may lie, one after the other, if the places before are taken."""
+        yield self.card
+        yield self.path / "model-card.md"
+        for number in count(2):
+            yield self.path / f"model-card-{number}.md"
