@@ -11,27 +11,17 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import onnx
 import torch
-from onnxruntime import quantization
 from onnxruntime.quantization import CalibrationMethod, QuantType
 
 from cohobate.commands.subject import opened, own_images
 from cohobate.commands.timing import times
 from cohobate.data.raw import pixels, spread
-from cohobate.inference.int8 import _quiet, _reader, before_weights
+from cohobate.inference.int8 import quantised
 from cohobate.inference.onnx_network import OnnxNetwork
 
-USUAL: dict[str, Any] = {
-    "activation_type": QuantType.QUInt8,
-    "weight_type": QuantType.QInt8,
-    "per_channel": True,
-    "reduce_range": True,
-    "extra_options": {"CalibMovingAverage": True},
-}
 WAYS: dict[str, dict[str, Any]] = {
     "as cohobate does it": {},
     "weights in 8 bits": {"reduce_range": False},
@@ -57,12 +47,12 @@ def main() -> None:
     dataset = own_images(opened(given.run, "last"), print)
     if dataset is None or dataset.val is None:
         raise SystemExit(f"{given.run} has no validation images here")
-    calibration = pixels(dataset.val, spread(dataset.val, 500)).contiguous()
-    rows = spread(dataset.val, given.images)
+    calibration = pixels(dataset.val, spread(len(dataset.val), 500)).contiguous()
+    rows = spread(len(dataset.val), given.images)
     shown, y = pixels(dataset.val, rows).contiguous(), dataset.val.y[rows]
     networks = {"floats": OnnxNetwork(floats)}
     for name in list(WAYS)[: given.ways]:
-        networks[name] = OnnxNetwork(made(floats, calibration, WAYS[name]))
+        networks[name] = OnnxNetwork(quantised(floats, calibration, **WAYS[name]))
     logits = {name: torch.cat([net(batch) for batch in shown.split(100)]) for name, net in networks.items()}
     taken = times(networks, [shown[i : i + 1] for i in range(16)], torch.no_grad, seconds=10)
     own = logits["floats"]
@@ -72,17 +62,6 @@ def main() -> None:
         error = 100 * float((each.argmax(1) != y).double().mean())
         other, rms = int((each.argmax(1) != own.argmax(1)).sum()), float((each - own).square().mean().sqrt())
         print(f"| {name} | {error:.2f} | {other} | {rms:.3f} | {taken.milliseconds[name]:.3f} |")
-
-
-def made(floats: bytes, images: torch.Tensor, changed: dict[str, Any]) -> bytes:
-    """The network quantised in some way."""
-    with TemporaryDirectory() as folder, _quiet():
-        prepared, path = Path(folder, "prepared.onnx"), Path(folder, "int8.onnx")
-        quantization.quant_pre_process(onnx.load_from_string(floats), prepared)
-        graph = onnx.load(prepared).graph
-        how = {**USUAL, "nodes_to_exclude": before_weights(graph), **changed}
-        quantization.quantize_static(prepared, path, _reader("images", images.split(50)), **how)
-        return path.read_bytes()
 
 
 if __name__ == "__main__":

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +14,23 @@ import pytest
 import torch
 import yaml
 from command_line import refused
+from rich.console import Console
 from torch import Tensor
 
 from cohobate.analysis.cost import cost
 from cohobate.cli import main
-from cohobate.commands import bench_networks, bench_times
+from cohobate.commands import bench_networks, bench_times, export_files, export_int8
 from cohobate.commands.bench_networks import Images, Measurable
 from cohobate.commands.bench_times import BATCH, bench, measured
 from cohobate.commands.export import export
+from cohobate.commands.ready import Answers
 from cohobate.commands.ready_opened import ready_network
 from cohobate.commands.timing import Times
 from cohobate.config import extras
 from cohobate.inference.int8 import described
 from cohobate.inference.onnx_network import OnnxNetwork
 from cohobate.models.build import build
-from cohobate.report.tables.bench import bench_notes, bench_rows
+from cohobate.report.tables.bench import bench_notes, bench_rows, to_rich
 from cohobate.runs.bench import Bench, Row, Spread
 
 TRAIN = ["--data", "digits", "--epochs", "1", "--train-images", "200", "--lr", "0.02", "--quiet"]
@@ -60,6 +65,13 @@ def shape_of_run() -> tuple[int, int, int]:
     from cohobate.runs.deployed import read_deployed
 
     return read_deployed("run").shape
+
+
+def logits(network: Measurable, images: Images) -> Tensor:
+    found = network.predict(images.pixels)
+    given = found.logits if isinstance(found, Answers) else found
+    assert isinstance(given, Tensor)
+    return given
 
 
 def test_a_run_stands_beside_its_teacher_in_every_form() -> None:
@@ -128,9 +140,7 @@ def test_a_run_in_half_precision_is_measured_in_both() -> None:
     found, images = bench_networks.opened(Path("half"), "cpu", bench_networks.On(), print)
     assert [each.form for each in found] == ["PyTorch bf16", "PyTorch fp32", "ONNX", "ONNX int8"]
     assert images is not None
-    half, single = (each.predict(images.pixels) for each in found[:2])
-    assert isinstance(half, Tensor)
-    assert isinstance(single, Tensor)
+    half, single = (logits(each, images) for each in found[:2])
     assert torch.equal(half, ready_network(Path("half")).logits(images.pixels))
     assert torch.equal(single, ready_network(Path("run")).logits(images.pixels))
     assert not torch.equal(half, single)
@@ -140,12 +150,9 @@ def test_every_form_is_the_network_that_it_says() -> None:
     """What is measured predicts what the network predicts."""
     found, shown = bench_networks.opened(Path("run"), "cpu", bench_networks.On(), print)
     assert shown is not None
-    own, floats, integers, teacher, exported = (each.predict(shown.pixels) for each in found)
-    assert isinstance(own, Tensor)
-    assert isinstance(teacher, Tensor)
+    own, floats, integers, teacher, exported = (logits(each, shown) for each in found)
     torch.testing.assert_close(floats, own, rtol=0, atol=1e-4)
     torch.testing.assert_close(exported, teacher, rtol=0, atol=1e-4)
-    assert isinstance(integers, Tensor)
     assert 0 < float((integers - own).abs().max()) < 0.5 * float(own.std())
     assert float((own - teacher).abs().max()) > float(own.std())
 
@@ -195,6 +202,65 @@ def test_an_exported_file_of_another_read_out_is_not_taken() -> None:
     assert bench_networks._exported(Path("readout/model.onnx"), ready, said.append) is None
     assert bench_networks._exported(data, ready, said.append) is not None
     assert said == ["note: readout/model.onnx is of the read-out ensemble, and the run deployed student"]
+
+
+# ---------------------------------------------------------------- what is said meanwhile
+
+
+def test_what_cannot_be_opened_costs_the_others_nothing() -> None:
+    Path("foreign.onnx").write_bytes(b"nothing")
+    said: list[str] = []
+    paths = [Path("foreign.onnx"), Path("run/deployed.safetensors"), Path("run/metrics.jsonl")]
+    found = bench(paths, seconds=0.02, say=said.append)
+    assert [row.network for row in found.rows] == ["run/deployed.safetensors"]
+    assert len(said) == 2
+    assert said[0].startswith("note: no row of foreign.onnx: foreign.onnx is cut")
+    assert said[1].startswith("note: no row of run/metrics.jsonl: ")
+    assert "is no network" in said[1]
+    # A mistyped name is no network that fails: it is told before anything is measured.
+    with pytest.raises(FileNotFoundError, match="rum is not there"):
+        bench([Path("run/deployed.safetensors"), Path("rum")], **QUICK)
+    with pytest.raises(ValueError, match=r"foreign.onnx is cut"):
+        bench([paths[0], paths[2]], **QUICK)
+
+
+def test_a_network_that_onnx_cannot_hold_keeps_its_other_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*_: object) -> None:
+        raise ValueError("it has an operation that ONNX does not have")
+
+    monkeypatch.setattr(bench_networks.Forms, "written", refuses)
+    said: list[str] = []
+    found = bench([Path("bare"), Path("run/deployed.safetensors")], seconds=0.02, say=said.append)
+    assert [(row.network, row.form) for row in found.rows] == [
+        ("bare", "PyTorch fp32"),
+        ("run/deployed.safetensors", "PyTorch fp32"),
+    ]
+    assert said[-1] == "note: no ONNX rows of bare: it has an operation that ONNX does not have"
+
+
+def test_nothing_is_said_while_something_is_being_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A note would run into the line of the spinner, and a second spinner into the first."""
+    under_way: list[str] = []
+
+    @contextmanager
+    def doing(what: str) -> Iterator[None]:
+        assert not under_way
+        under_way.append(what)
+        try:
+            yield
+        finally:
+            under_way.clear()
+
+    for module in (bench_times, export_int8, export_files):
+        monkeypatch.setattr(module, "doing", doing)
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        assert not under_way
+        said.append(line)
+
+    bench([Path("bare")], seconds=0.02, say=say)
+    assert sum("is made for the measurement" in line for line in said) == 2
 
 
 # ---------------------------------------------------------------- times
@@ -278,6 +344,34 @@ def test_the_table_and_what_it_says_of_itself() -> None:
         assert words in notes
 
 
+def many() -> Bench:
+    """Long names, and numbers as large as they become."""
+    row = example().rows[0]
+    slow = Spread(median=1234.5, low=1200.25, high=1300.75)
+    large = Spread(median=12345, low=12001, high=12888)
+    wide = {"parameters": 143_667_240, "macs": 19_600_000_000, "size": 548 * 2**20}
+    rows = [
+        row.model_copy(update={"network": name, "form": form, **wide, "latency": slow, "throughput": large})
+        for name in ("sweeps/" + "a-long-path/" * 8 + "seed-0", "teacher [red]b[/red]")
+        for form in ("PyTorch fp32, adaptive", "ONNX int8")
+    ]
+    return example().model_copy(update={"rows": tuple(rows)})
+
+
+def test_the_table_fits_eighty_columns_and_cuts_nothing() -> None:
+    printed = io.StringIO()
+    Console(file=printed, width=80, markup=False).print(to_rich(many()))
+    lines = printed.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    text = "\n".join(lines)
+    assert "…" not in text
+    assert "".join(line.strip() for line in lines).count("sweeps/" + "a-long-path/" * 8 + "seed-0") == 1
+    assert text.count("teacher [red]b[/red]") == 1
+    assert text.count("latency,") == 1
+    for cell in ("143,667,240", "19.60 G", "548.00", "[1,200.2, 1,300.8]", "[12,001, 12,888]", "adaptive"):
+        assert text.count(cell) >= 2
+
+
 def test_json_is_all_that_stdout_gets(capsys: pytest.CaptureFixture[str]) -> None:
     before = torch.get_num_threads()
     files = ["run/export/model.onnx", "run/deployed.safetensors"]
@@ -296,6 +390,9 @@ def test_bad_input_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert "holds exported files" in refused(capsys, "bench", "run/export")
     assert "is no network" in refused(capsys, "bench", "run/metrics.jsonl")
     assert "greater than 0" in refused(capsys, "bench", "run", "--seconds", "0")
+    for number in ("inf", "nan"):
+        assert "finite number" in refused(capsys, "bench", "run", "--seconds", number)
+    assert "finite number" in refused(capsys, "train", "baseline", "--data", "digits", "--max-minutes", "inf")
     assert "greater than or equal to 1" in refused(capsys, "bench", "run", "--threads", "0")
 
 

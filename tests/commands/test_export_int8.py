@@ -143,7 +143,7 @@ def test_calibration_sees_validation_images_only(
     def recorded(model: bytes, shown: Tensor, what: str) -> bytes:
         assert not read, "the test split is read before calibration has ended"
         assert dataset.val is not None
-        rows = spread(dataset.val, expected or len(dataset.val))
+        rows = spread(len(dataset.val), expected or len(dataset.val))
         assert torch.equal(shown, pixels(dataset.val, rows))
         read.append("calibrated")
         return model

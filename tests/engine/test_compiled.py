@@ -11,6 +11,7 @@ from torch._dynamo.utils import counters
 from torch._inductor import config as inductor
 from zoo import seeded, toy, trainer
 
+from cohobate.engine.errors import RunError
 from cohobate.methods.self_guidance import SelfGuidance
 
 
@@ -28,6 +29,14 @@ def test_the_step_is_one_graph_and_on_a_gpu_a_replayed_one(device: str, tmp_path
     # cudagraph_or_error makes a skip an error; the counter is the second witness.
     assert running.replayed == (device == "cuda")
     assert counters["inductor"]["cudagraph_skips"] == 0
+
+
+def test_without_a_compiler_one_line_says_what_to_do(tmp_path: Path) -> None:
+    with (
+        inductor.patch({"cpp.cxx": (None, "no-such-compiler")}),
+        pytest.raises(RunError, match=r"needs a C\+\+ compiler.*: install g\+\+, or give --compile off"),
+    ):
+        trainer(seeded(lambda: SelfGuidance(toy())), tmp_path, device="cpu", compile="on")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="compares a GPU with the CPU; there is no GPU")

@@ -22,7 +22,7 @@ from cohobate.cli import main
 from cohobate.commands import running
 from cohobate.commands.prepare import prepare
 from cohobate.commands.rebuild import prepared_of
-from cohobate.config.groups.bookkeeping import TRACKERS
+from cohobate.config.extras import TRACKERS
 from cohobate.engine.progress import Display
 from cohobate.methods.supervised import Supervised
 from cohobate.recipes.options import options
@@ -237,6 +237,16 @@ def test_a_run_that_stops_and_one_that_diverges_say_so(monkeypatch: pytest.Monke
     with pytest.raises(SystemExit):
         main(["train", "baseline", *SHORT, "--lr", "1e30", "--track", "mlflow", "--out", "diverges"])
     assert READERS["mlflow"](Path("diverges/mlflow"))[1]["status"] == "FAILED"
+
+
+def test_trackers_are_told_of_an_error_in_the_last_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(running, "readout_costs", full)
+    with pytest.raises((OSError, SystemExit)):
+        main(["train", "baseline", *SHORT, "--track", "mlflow", "--out", "run"])
+    assert READERS["mlflow"](Path("run/mlflow"))[1]["status"] == "FAILED"
 
 
 class Broken:

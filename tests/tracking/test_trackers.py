@@ -17,11 +17,10 @@ import pytest
 import torch
 from tracked import READERS, mlflow, tensorboard, wandb, wandb_records, wandb_runs
 
-from cohobate.config.extras import EXTRAS
-from cohobate.config.groups.bookkeeping import TRACKERS as NAMES
+from cohobate.config.extras import EXTRAS, TRACKERS
 from cohobate.engine.randomness import unchanged
 from cohobate.tracking import catalogue, trackers
-from cohobate.tracking.catalogue import TRACKERS, make, require
+from cohobate.tracking.catalogue import make, require
 from cohobate.tracking.process import as_it_was
 from cohobate.tracking.tracker import About, Epoch, Tracker
 from cohobate.tracking.trackers import Trackers
@@ -89,7 +88,7 @@ def loss(name: str) -> dict[int, float]:
 # ---------------------------------------------------------------- what is written
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TRACKERS)
 def test_every_number_stands_at_its_step(name: str) -> None:
     log(name, [], [1, 2, 3, 4], end=True)
     found = curves(name)
@@ -151,7 +150,7 @@ def test_mlflow_writes_where_the_user_says(monkeypatch: pytest.MonkeyPatch) -> N
 # ---------------------------------------------------------------- a run that goes on
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TRACKERS)
 def test_a_killed_run_goes_on_without_a_gap_or_a_double(name: str) -> None:
     log(name, [], [1, 2])
     before = READERS[name](Path("run") / name)[1].get("id")
@@ -161,7 +160,7 @@ def test_a_killed_run_goes_on_without_a_gap_or_a_double(name: str) -> None:
     assert READERS[name](Path("run") / name)[1].get("id") == before
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TRACKERS)
 def test_epochs_behind_the_checkpoint_are_taken_back(name: str) -> None:
     log(name, [], [1, 2, 3, 4])
     log(name, [1, 2], [], plus=0.0)
@@ -171,7 +170,7 @@ def test_epochs_behind_the_checkpoint_are_taken_back(name: str) -> None:
     assert loss(name) == expected([1, 2, 3, 4])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TRACKERS)
 def test_the_later_numbers_count(name: str) -> None:
     """What is trained again may differ (``--resume anyway``)."""
     log(name, [], [1, 2, 3])
@@ -184,13 +183,13 @@ def test_the_later_numbers_count(name: str) -> None:
     assert loss(name) == {1: 10.0, 2: 20.5}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TRACKERS)
 def test_a_tracker_that_joins_later_is_told_what_was_before(name: str) -> None:
     log(name, [1, 2], [3], end=True)
     assert loss(name) == expected([1, 2, 3])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TRACKERS)
 def test_an_attempt_without_an_epoch_leaves_nothing_behind(name: str) -> None:
     with as_it_was():
         other = make(name, Path("run") / name)
@@ -201,7 +200,7 @@ def test_an_attempt_without_an_epoch_leaves_nothing_behind(name: str) -> None:
     assert int(READERS[name](Path("run") / name)[1]["seed"]) == 3
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TRACKERS)
 def test_a_result_that_was_logged_before_the_kill_stands_once(name: str) -> None:
     log(name, [], [1, 2], end=True)
     log(name, [1, 2], [], end=True)
@@ -251,6 +250,53 @@ def test_mlflow_is_told_the_marks_of_an_epoch_first_and_last(monkeypatch: pytest
     monkeypatch.setattr(MlflowClient, "log_batch", listening)
     log("mlflow", [], [1])
     assert (told[0][0], told[0][-1], len(told[0])) == ("phase", "epoch", 4)
+
+
+@pytest.mark.parametrize("text", ["", '{"store": "file', "[]", '{"store": 3, "run": "x"}', "\udcff"])
+def test_mlflow_begins_anew_and_says_so_where_its_file_is_damaged(text: str) -> None:
+    log("mlflow", [], [1])
+    Path("run/mlflow/run.json").write_bytes(text.encode(errors="surrogateescape"))
+    said: list[str] = []
+    telling = Trackers(["mlflow"], ABOUT, lambda name: Path("run") / name, said.append, unchanged)
+    telling.records([{"phase": "train", "epoch": 1, "losses": {"ce": 1.0}}])
+    assert said == ["note: run/mlflow/run.json is damaged, so mlflow begins a new run"]
+    assert list(telling.working) == ["mlflow"]
+    telling.stop(failed=False)
+    assert curves("mlflow")["loss/ce"] == {1: 1.0}
+
+
+def test_the_file_of_mlflow_is_whole_or_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    log("mlflow", [], [1])
+    before = Path("run/mlflow/run.json").read_bytes()
+
+    def killed(number: int) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(os, "fsync", killed)
+    tracker = make("mlflow", Path("run/mlflow"))
+    with as_it_was(), pytest.raises(OSError, match="no space"):
+        tracker.begin(ABOUT._replace(options={"lr": 0.5}), [])
+    assert Path("run/mlflow/run.json").read_bytes() == before
+
+
+def test_mlflow_reads_each_history_once_however_many_epochs_it_lacks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from mlflow.tracking import MlflowClient
+
+    read: list[str] = []
+    history = MlflowClient.get_metric_history
+
+    def listening(client: Any, run: str, key: str) -> Any:
+        read.append(key)
+        return history(client, run, key)
+
+    log("mlflow", [], [1])
+    monkeypatch.setattr(MlflowClient, "get_metric_history", listening)
+    log("mlflow", [1, 2, 3, 4, 5], [6])
+    # That of the first one also says whether the run there goes on.
+    assert sorted(read) == ["epoch", "loss/ce _weighted_", "phase", "phase", "val/network/top1_error"]
+    assert loss("mlflow") == expected([1, 2, 3, 4, 5, 6])
 
 
 # ---------------------------------------------------------------- the process
@@ -310,12 +356,12 @@ def all_told(names: Sequence[str], said: list[str], fake: Callable[[], Tracker] 
 
 def test_the_process_stays_as_it_is() -> None:
     before, said, threads = process(), list[str](), set(threading.enumerate())
-    telling = all_told(NAMES, said)
+    telling = all_told(TRACKERS, said)
     assert said == []
-    assert list(telling.working) == list(NAMES)
+    assert list(telling.working) == list(TRACKERS)
     assert process() == before
     assert [each for each in threading.enumerate() if not each.daemon and each not in threads] == []
-    for name in NAMES:
+    for name in TRACKERS:
         assert curves(name)["loss/ce"] == {1: 1.0, 2: 0.5}
 
 
@@ -442,7 +488,7 @@ def test_a_library_that_is_broken_fails_and_stops_nothing(monkeypatch: pytest.Mo
     ]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TRACKERS)
 def test_a_tracker_that_cannot_write_fails_and_stops_nothing(name: str) -> None:
     Path("run").write_text("a file")
     Path("runs").write_text("a file")
@@ -455,15 +501,17 @@ def test_a_tracker_that_cannot_write_fails_and_stops_nothing(name: str) -> None:
 # ---------------------------------------------------------------- names
 
 
-def test_the_options_and_the_catalogue_know_the_same_trackers() -> None:
-    assert tuple(TRACKERS) == NAMES
+def test_every_extra_that_is_a_tracker_has_its_file() -> None:
+    assert TRACKERS == ("tensorboard", "wandb", "mlflow")
+    made = [type(make(name, Path(name))).__module__ for name in TRACKERS]
+    assert made == [f"cohobate.tracking.{name}" for name in TRACKERS]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TRACKERS)
 def test_a_missing_library_names_its_extra(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match=rf"--track {name} needs .*: pip install 'cohobate\[{name}\]'"):
-        require(NAMES)
+        require(TRACKERS)
 
 
 def test_a_mere_folder_is_no_library(monkeypatch: pytest.MonkeyPatch) -> None:

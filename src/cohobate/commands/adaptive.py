@@ -19,6 +19,7 @@ from ..analysis.cost import Cost, cost
 from ..config.one_of import check_word
 from ..core import Sum, as_output
 from ..data.loaders import eval_loader
+from ..data.raw import spread
 from ..engine.evaluate import autocast, evaluating, predictions
 from ..inference.cascade import Cascade
 from ..inference.search import Point
@@ -170,7 +171,7 @@ def _timed(beside: Mapping[str, Measured], of: Opened, seen: Shown) -> tuple[dic
     least, most = TIMED
     affordable = int(TIMED_MACS / sum(each.macs for each in beside.values()))
     wanted = min(len(seen.images), max(least, min(most, affordable)))
-    rows = torch.linspace(0, len(seen.images) - 1, wanted).round().long()
+    rows = torch.tensor(spread(len(seen.images), wanted))
     size = min(TIMED_BATCH, wanted)
     loader = eval_loader(
         seen.images.subset(rows), seen.dataset, batch_size=size, device=seen.device, workers=of.config.workers

@@ -6,18 +6,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from ..analysis.cost import cost
 from ..config.text import shown
-from ..core import Shape, as_output
+from ..core import Shape
 from ..data.dataset import Dataset
 from ..data.raw import pixels, spread
-from ..data.resident import Normalise
 from ..engine.checkpoint import State, state_bytes, weights_digest
 from ..engine.errors import RunError
-from ..engine.evaluate import autocast
 from ..inference.deployable import Deployable, Normalisation
 from ..inference.exporting import captured, onnx_bytes
 from ..inference.onnx_network import OnnxNetwork
@@ -28,8 +25,9 @@ from .export_int8 import calibrated, calibration_split
 from .export_options import Asked, Command, require_onnx
 from .export_source import measured_split, source_of
 from .ready import ReadyNetwork
-from .ready_onnx import ready_of_onnx
+from .ready_onnx import on_bytes, ready_of_onnx
 from .ready_opened import ready_network
+from .ready_torch import in_torch
 from .run_teacher import teacher_of
 from .subject import On, images_to_check
 
@@ -49,7 +47,7 @@ class Measurable(NamedTuple):
         size: of its file, in bytes.
         device: that computes.
         shape: (C, H, W) of its images.
-        predict: images as bytes, uint8 (B, C, H, W) -> logits.
+        predict: images as bytes, uint8 (B, C, H, W) -> logits, or what else has them.
     """
 
     network: str
@@ -111,7 +109,8 @@ def _of_run(path: Path, device: str | None, on: On, say: Say) -> tuple[list[Meas
     row = Measurable(ready.name, "", *spent, size, str(ready.device), shape, ready.logits)
     found = [row._replace(form=f"PyTorch {ready.precision}")]
     if ready.precision != "fp32":
-        found.append(row._replace(form="PyTorch fp32", predict=in_torch(network, ready, "fp32")))
+        single = in_torch(network, ready.about, ready.device, "fp32")
+        found.append(row._replace(form="PyTorch fp32", predict=single))
     if len(of.deployed.members) > 1 and of.deployed.threshold is not None:
         early = ready_network(path, device=device, adaptive=True)
         # How much of it an image needs depends on the image.
@@ -128,21 +127,7 @@ def _of_run(path: Path, device: str | None, on: On, say: Say) -> tuple[list[Meas
         return found, None
     found += _teacher(ready, dataset, say)
     name, split = measured_split(dataset)
-    return found, Images(pixels(split, spread(split, SHOWN)), f"{dataset.name}, {name} split")
-
-
-def in_torch(network: nn.Module, ready: ReadyNetwork, precision: str) -> Callable[[Tensor], Tensor]:
-    """Images as bytes -> logits on the CPU, on the device of a ready network and with its normalisation."""
-    device, about = ready.device, ready.about
-    normalise = Normalise(about, about.shape[2], device)
-
-    @torch.no_grad()
-    def predict(images: Tensor) -> Tensor:
-        x = normalise(images.to(device).permute(0, 2, 3, 1).contiguous())
-        with autocast(device, precision):
-            return as_output(network(x)).logits.float().cpu()
-
-    return predict
+    return found, Images(pixels(split, spread(len(split), SHOWN)), f"{dataset.name}, {name} split")
 
 
 def _cost(network: nn.Module, shape: Shape) -> tuple[int, int]:
@@ -201,12 +186,7 @@ def _exported(file: Path, ready: ReadyNetwork, say: Say) -> File | None:
 
 
 def _row(like: Measurable, form: str, file: File) -> Measurable:
-    network, about = OnnxNetwork(file.data), file.about
-    normalisation = Normalisation(about.mean, about.std)
-
-    def predict(images: Tensor) -> Tensor:
-        return network(normalisation.of_bytes(images, about.values))
-
+    predict = on_bytes(OnnxNetwork(file.data), file.about)
     return like._replace(form=form, size=len(file.data), device="cpu", predict=predict)
 
 
@@ -230,7 +210,7 @@ def _teacher(ready: ReadyNetwork, dataset: Dataset, say: Say) -> Iterator[Measur
         len(state_bytes(State(network.state_dict(), {}))),
         str(ready.device),
         about.shape,
-        in_torch(network, ready, ready.precision),
+        in_torch(network, about, ready.device, ready.precision),
     )
     yield row
     normalisation = Normalisation(about.mean, about.std)

@@ -10,7 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..config.text import shown as shown_text
 from ..core import Shape
+from ..engine.errors import RunError
 from ..engine.machine import processor
 from ..runs.bench import Bench, Row, Spread
 from .bench_networks import Images, Measurable, opened
@@ -45,23 +47,15 @@ def bench(
 
     Raises:
         FileNotFoundError: nothing is there, or there are no images where ``on`` says.
-        ValueError: what is there is no network, or no such device.
+        ValueError: none of them is a network, or can be; or there is no such device.
         ImportError: onnxruntime is missing for an ONNX file; the message names the extra.
-        RunError: a run has not finished, or was made from Python; a file is cut or foreign.
+        RunError: no run has finished, or was not made from Python; all files are cut or foreign.
     """
     before = torch.get_num_threads()
     if threads is not None:
         torch.set_num_threads(threads)
     try:
-        found: list[Measurable] = []
-        images: dict[Shape, Images] = {}
-        for path in dict.fromkeys(paths):
-            with doing(f"reading {path}"):
-                each, shown = opened(path, device, on, say)
-            known = {(one.network, one.form) for one in found}  # a teacher that several runs have
-            found += [one for one in each if (one.network, one.form) not in known]
-            if shown is not None:
-                images.setdefault(each[0].shape, shown)
+        found, images = _all_opened(paths, device, on, say)
         for shape in dict.fromkeys(each.shape for each in found):
             if shape not in images:
                 images[shape] = noise(shape)
@@ -81,6 +75,41 @@ def bench(
         )
     finally:
         torch.set_num_threads(before)
+
+
+def _all_opened(
+    paths: Sequence[Path], device: str | None, on: On, say: Callable[[str], None]
+) -> tuple[list[Measurable], dict[Shape, Images]]:
+    """The networks, and images of the runs by their shape; a note says which could not be opened.
+
+    Raises:
+        FileNotFoundError: one is not there.
+        ValueError, ImportError, RunError: why the first could not be opened, where none could.
+    """
+    found: list[Measurable] = []
+    images: dict[Shape, Images] = {}
+    errors: dict[Path, Exception] = {}
+    for path in dict.fromkeys(paths):
+        # What is said meanwhile would run into the line of the spinner.
+        notes: list[str] = []
+        try:
+            with doing(f"reading {path}"):
+                each, shown = opened(path, device, on, notes.append)
+        except (ValueError, ImportError, RunError) as error:
+            errors[path] = error
+            continue
+        finally:
+            for note in notes:
+                say(note)
+        known = {(one.network, one.form) for one in found}  # a teacher that several runs have
+        found += [one for one in each if (one.network, one.form) not in known]
+        if shown is not None:
+            images.setdefault(each[0].shape, shown)
+    if not found and errors:
+        raise next(iter(errors.values()))
+    for path, reason in errors.items():
+        say(f"note: no row of {shown_text(path)}: {reason}")
+    return found, images
 
 
 def noise(shape: Shape) -> Images:

@@ -21,6 +21,7 @@ from .bar import Bar
 from .console import doing
 from .export_files import Export, Made
 from .export_source import Source
+from .ready_onnx import on_bytes
 
 CALIBRATED_ON = 500
 """Images that set the ranges of the activations, where nothing else is asked for."""
@@ -99,13 +100,14 @@ def integers(
     which, held_out = calibration_split(dataset)
     if which == "train":
         say(f"note: {dataset.name} has no val split here, so training images calibrate the int8 file")
-    made = calibrated(floats, about, held_out, images, f"the network of {run}")
+    with doing("quantising the network"):
+        made = calibrated(floats, about, held_out, images, f"the network of {run}")
     name, split = measuring_split(dataset)
     predicted = _predicted({"int8": made, "floats": floats}, split, about)
     record = Int8(
         choices=CHOICES,
         calibrated_on=f"{dataset.name}, {which} split",
-        calibration_images=len(spread(held_out, images or CALIBRATED_ON)),
+        calibration_images=len(spread(len(held_out), images or CALIBRATED_ON)),
         measured_on=f"{dataset.name}, {name} split",
         images=len(split),
         error=_error(predicted["int8"], split, order),
@@ -136,9 +138,8 @@ def calibrated(floats: bytes, about: About, split: Split, images: int | None, wh
     Raises:
         ValueError: the network cannot be quantised, or has nothing to quantise.
     """
-    shown = pixels(split, spread(split, images or CALIBRATED_ON))
-    with doing("quantising the network"):
-        return quantised(floats, Normalisation(about.mean, about.std).of_bytes(shown, about.values), what)
+    shown = pixels(split, spread(len(split), images or CALIBRATED_ON))
+    return quantised(floats, Normalisation(about.mean, about.std).of_bytes(shown, about.values), what)
 
 
 def calibration_split(dataset: Dataset) -> tuple[str, Split]:
@@ -157,12 +158,11 @@ def _predicted(files: dict[str, bytes], split: Split, about: About) -> dict[str,
     Raises:
         RunError: a logit is not finite.
     """
-    networks = {name: OnnxNetwork(data) for name, data in files.items()}
-    normalisation = Normalisation(about.mean, about.std)
+    networks = {name: on_bytes(OnnxNetwork(data), about) for name, data in files.items()}
     found: dict[str, list[Tensor]] = {name: [] for name in files}
     with Bar("images of int8 beside floats", len(split)) as bar:
         for batch in torch.arange(len(split)).split(BATCH):
-            images = normalisation.of_bytes(pixels(split, batch.tolist()), about.values)
+            images = pixels(split, batch.tolist())
             for name, network in networks.items():
                 logits = network(images)
                 if not logits.isfinite().all():

@@ -152,7 +152,7 @@ def images_of(source: Source, on: On, say: Callable[[str], None], limit: int = C
     if dataset is None:
         return None
     name, split = measured_split(dataset)
-    return Seen(pixels(split, spread(split, limit)), f"{dataset.name}, {name} split", dataset=dataset)
+    return Seen(pixels(split, spread(len(split), limit)), f"{dataset.name}, {name} split", dataset=dataset)
 
 
 def seen_by(source: Source, on: On, say: Callable[[str], None]) -> Seen:

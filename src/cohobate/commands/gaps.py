@@ -22,6 +22,7 @@ from ..analysis.residuals import (
 )
 from ..config.words import count
 from ..core import Sum, mean_energy
+from ..data.raw import spread
 from ..engine.checkpoint import write_bytes
 from ..report.figures.residuals_picture import Cloud, Panel, draw
 from ..report.tables.residuals import ALL, NAMED, Gap, ImageSet, Line, Residuals, to_csv
@@ -102,8 +103,7 @@ def write_gaps(residuals: Residuals, cloud: Cloud, picture: Path) -> list[Path]:
 
 def evenly(rows: Tensor, most: int) -> Tensor:
     """At most so many of the rows, evenly spaced, the first and the last among them."""
-    wanted = min(most, len(rows))
-    return rows[torch.linspace(0, len(rows) - 1, wanted).round().long()] if wanted else rows[:0]
+    return rows[torch.tensor(spread(len(rows), most), dtype=torch.int64)]
 
 
 # ---------------------------------------------------------------- measures

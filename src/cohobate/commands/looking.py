@@ -18,6 +18,7 @@ from ..analysis.attention import concentration, pooled
 from ..config.groups import Training
 from ..core import Batch, Classifier, Frozen, Method, Output, as_output
 from ..data.dataset import Dataset, Split
+from ..data.raw import spread
 from ..engine import distributed
 from ..engine.checkpoint import write_bytes
 from ..engine.evaluate import evaluating
@@ -74,7 +75,7 @@ def attention_of_run(
     states = wanted_states(folder, rebuilt.states, epochs, say)
     device = distributed.pick_device("auto")
     shown = _batch(pictures, wanted, dataset, device)
-    even = torch.linspace(0, len(pictures) - 1, min(MEASURED, len(pictures))).round().long()
+    even = torch.tensor(spread(len(pictures), MEASURED))
     rebuilt.method.to(device)
     looks: list[Look] = []
     for epoch, state in sorted(states.items()):

@@ -10,12 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from ..config.words import count
-from ..core import as_output, names_of
+from ..core import names_of
 from ..data.pictures import Reading
-from ..data.resident import Normalise
 from ..engine.evaluate import evaluating
-from ..inference.cascade import Cascade
 from .ready import Answers
+from .ready_torch import answered, normalising
 
 Size = int | tuple[int, int]
 
@@ -122,12 +121,8 @@ class Module:
 
     def answers_of_bytes(self, width: int) -> Callable[[Tensor], Answers]:
         """Images as bytes of this width, uint8 (B, C, H, W) -> what it says of them."""
-        normalise = Normalise(self, width, self.device)
-
-        def answers(pixels: Tensor) -> Answers:
-            return self.normalised(normalise(pixels.to(self.device).permute(0, 2, 3, 1).contiguous()))
-
-        return answers
+        normalised = normalising(self, width, self.device)
+        return lambda pixels: self.normalised(normalised(pixels))
 
     @property
     def mean(self) -> tuple[float, ...]:
@@ -139,13 +134,10 @@ class Module:
 
     def _answers(self, x: Tensor) -> Answers:
         with evaluating(self.network):
-            if isinstance(self.network, Cascade):
-                found = self.network.exits(x)
-                return Answers(found.logits.float().cpu(), found.exits.cpu())
-            logits = as_output(self.network(x)).logits
-        if logits.ndim != 2:
+            found = answered(self.network, x)
+        if found.logits.ndim != 2:
             raise ValueError(
-                f"{self.name} gives logits of shape {tuple(logits.shape)} for {len(x)} images: classes of "
-                "images, (B, K), can be predicted"
+                f"{self.name} gives logits of shape {tuple(found.logits.shape)} for {len(x)} images: "
+                "classes of images, (B, K), can be predicted"
             )
-        return Answers(logits.float().cpu())
+        return found

@@ -44,13 +44,23 @@ def ready_of_onnx(path: Path, device: str | None, threads: int | None, adaptive:
             "run it by onnxruntime, which needs nothing of this, or export it by `cohobate export`"
         )
     about = About.from_metadata(network.metadata, shown(path))
-    normalisation = Normalisation(about.mean, about.std)
+    logits = on_bytes(network, about)
 
     def answers(pixels: Tensor) -> Answers:
-        return Answers(network(normalisation.of_bytes(pixels.cpu(), about.values)).float())
+        return Answers(logits(pixels))
 
     _check(network, about, answers)
     return ReadyNetwork(path, "onnx", about, answers, torch.device("cpu"), "fp32")
+
+
+def on_bytes(network: OnnxNetwork, about: About) -> Callable[[Tensor], Tensor]:
+    """Images as bytes, uint8 (B, C, H, W) -> logits (B, K) of a network that takes other values, perhaps."""
+    normalisation = Normalisation(about.mean, about.std)
+
+    def logits(pixels: Tensor) -> Tensor:
+        return network(normalisation.of_bytes(pixels.cpu(), about.values))
+
+    return logits
 
 
 def _check(network: OnnxNetwork, about: About, answers: Callable[[Tensor], Answers]) -> None:

@@ -5,18 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..config.objects import nearest_file
 from ..config.one_of import check_word
 from ..config.text import shown
-from ..core import Classifier, as_output
+from ..core import Classifier
 from ..data.pictures import EXTENSIONS
-from ..data.resident import Normalise
 from ..engine.distributed import pick_device
 from ..engine.errors import RunError
-from ..engine.evaluate import autocast
-from ..inference.cascade import Cascade
 from ..recipes.networks import cascade_of, rebuilt, refuse_foreign_code
 from ..runs.deployed import Deployed, read_deployed
 from ..runs.exported import About, ExportFolder
@@ -26,6 +23,7 @@ from .ready import Answers as Answers
 from .ready import Kind
 from .ready import ReadyNetwork as ReadyNetwork
 from .ready_onnx import ready_of_onnx
+from .ready_torch import in_torch
 from .subject import Opened, Weights, opened
 
 EXPECTED = "the folder of a run, or a file deployed*.safetensors, model.safetensors or *.onnx that it gave"
@@ -136,17 +134,7 @@ def _in_torch(
             f"{' + '.join(deployed.members)}; restore the file, or export it again"
         ) from error
     network = network.eval().to(place)
-    normalise = Normalise(about, about.shape[2], place)
-
-    @torch.no_grad()
-    def answers(pixels: Tensor) -> Answers:
-        x = normalise(pixels.to(place).permute(0, 2, 3, 1).contiguous())
-        with autocast(place, about.precision):
-            if isinstance(network, Cascade):
-                logits, exits = network.exits(x)
-                return Answers(logits.float().cpu(), exits.cpu())
-            return Answers(as_output(network(x)).logits.float().cpu())
-
+    answers = in_torch(network, about, place, about.precision)
     return ReadyNetwork(path, form, about, answers, place, about.precision, network, run)
 
 

@@ -81,7 +81,8 @@ def _run(prepared: Prepared, folder: RunFolder, display: Display) -> Result:
             if distributed.rank() == 0:
                 write_json(folder.failure, {"message": str(error)})
             raise
-    return _finished(outcome, prepared, folder, teachers, trackers)
+    with _told_of_its_end(trackers):
+        return _finished(outcome, prepared, folder, teachers, trackers)
 
 
 def _trackers(prepared: Prepared, folder: RunFolder, display: Display) -> Trackers:

@@ -13,11 +13,13 @@ class Extra(NamedTuple):
         modules: what it installs, under the names by which Python imports it.
         adds: what one can do with it, in a line.
         broken: what to do where it is installed and cannot be imported, if anything in particular.
+        tracker: whether it is a tracker of runs, ``--track NAME``: ``tracking/NAME.py``.
     """
 
     modules: tuple[str, ...]
     adds: str
     broken: str = ""
+    tracker: bool = False
 
 
 ONE_RELEASE = (
@@ -34,11 +36,16 @@ EXTRAS: dict[str, Extra] = {
         ONE_RELEASE,
     ),
     "export": Extra(("onnx", "onnxruntime", "onnxscript"), "ONNX files, also in int8: cohobate export"),
-    "tensorboard": Extra(("tensorboard",), "a run's curves in TensorBoard: --track tensorboard"),
-    "wandb": Extra(("wandb",), "a run's curves in Weights & Biases: --track wandb"),
-    "mlflow": Extra(("mlflow",), "a run's curves in MLflow: --track mlflow"),
+    "tensorboard": Extra(
+        ("tensorboard",), "a run's curves in TensorBoard: --track tensorboard", tracker=True
+    ),
+    "wandb": Extra(("wandb",), "a run's curves in Weights & Biases: --track wandb", tracker=True),
+    "mlflow": Extra(("mlflow",), "a run's curves in MLflow: --track mlflow", tracker=True),
 }
 """Name of an extra -> what it installs and adds. The versions stand in pyproject.toml."""
+
+TRACKERS = tuple(name for name, extra in EXTRAS.items() if extra.tracker)
+"""Names of the trackers."""
 
 
 def missing(extra: str, needed_for: str) -> str:

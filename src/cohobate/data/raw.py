@@ -14,9 +14,9 @@ from .pictures import Reading, decode
 from .views import whole
 
 
-def spread(split: Split, images: int) -> list[int]:
-    """Rows of a split, evenly spaced from its first to its last: so many, or all if there are fewer."""
-    return torch.linspace(0, len(split) - 1, min(images, len(split))).round().long().tolist()
+def spread(count: int, wanted: int) -> list[int]:
+    """So many of ``count`` rows, evenly spaced from the first to the last, or all if there are fewer."""
+    return torch.linspace(0, count - 1, min(wanted, count)).round().long().tolist()
 
 
 def image(picture: Image.Image, size: tuple[int, int], reading: Reading) -> Tensor:

@@ -95,7 +95,7 @@ class Trainer:
         self.replayed = self.compiled and device.type == "cuda" and alone
         if self.compiled and not self.finished:
             self.display.say("compiling the step; the first one takes a while")
-            compile_step(self.method, self.replayed)
+            compile_step(self.method, device, self.replayed)
         self.module = in_parallel(self.method, device)
 
     @property

@@ -14,6 +14,7 @@ from ..config.groups import Settings
 from ..config.words import count
 from ..core import Batch, Method, Phase
 from . import distributed
+from .errors import RunError
 
 FEW_CHANNELS = 8
 """Fewer input channels than a vector of AVX2 holds."""
@@ -80,17 +81,37 @@ def in_layout(batch: Batch, settings: Settings) -> Batch:
     return batch._replace(views=tuple(view.contiguous() for view in batch.views))
 
 
-def compile_step(method: Method, replayed: bool) -> None:
+def compile_step(method: Method, device: torch.device, replayed: bool) -> None:
     """Compile a method in place, as one graph.
 
     Args:
         method: any.
+        device: that computes.
         replayed: whether the graph is replayed as a CUDA graph.
+
+    Raises:
+        RunError: code for the CPU needs a C++ compiler, and there is none.
     """
+    if device.type == "cpu":
+        _require_compiler()
     # Each run of a process would count as one more recompilation of the same code.
     torch.compiler.reset()
     options = {"triton.cudagraphs": True, "triton.cudagraph_or_error": True}
     method.compile(fullgraph=True, dynamic=False, options=options if replayed else None)
+
+
+def _require_compiler() -> None:
+    """torch would find out in the first step, in hundreds of lines."""
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler as error:
+        raise RunError(
+            "--compile on needs a C++ compiler, and there is none on the PATH: install g++, or give "
+            "--compile off"
+        ) from error
 
 
 def in_parallel(method: Method, device: torch.device) -> nn.Module:

@@ -98,8 +98,9 @@ def run_plan(
     phase = begin(plan, settings.seed)
     while True:
         store = Store(files.path / phase.name)
-        files_of = store, files.metrics
-        trainer = Trainer(phase, feeds, settings, device, *files_of, history, display, stopper, observe)
+        trainer = Trainer(
+            phase, feeds, settings, device, store, files.metrics, history, display, stopper, observe
+        )
         measured = trainer.run()
         own = trainer.standing.history
         history = history + own

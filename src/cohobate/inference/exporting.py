@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import re
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +16,7 @@ from ..config.extras import require
 from ..config.opsets import OPSET, check_opset
 from ..config.text import first_line
 from .deployable import Deployable
+from .quiet import quiet
 
 INPUT, OUTPUT = "images", "logits"
 """Names of what an ONNX file takes and gives."""
@@ -44,7 +42,7 @@ def captured(network: Deployable, shape: Sequence[int]) -> ExportedProgram:
     """
     example = network.example(EXAMPLES, shape)
     shapes = ({0: Dim("batch", min=1)},)
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         try:
             program = torch.export.export(network, (example,), dynamic_shapes=shapes)
         except Exception:
@@ -89,7 +87,7 @@ def onnx_bytes(program: ExportedProgram, metadata: Mapping[str, str], opset: int
             f"an ONNX file holds up to 2 GiB, the weights are {size / 2**30:.1f} GiB; the formats pt2 and "
             "safetensors have no such limit"
         )
-    with _quiet():
+    with quiet():
         try:
             written = torch.onnx.export(
                 program,
@@ -133,7 +131,7 @@ def pt2_bytes(program: ExportedProgram, metadata: Mapping[str, str]) -> bytes:
         ValueError: torch cannot store a part of it.
     """
     buffer = io.BytesIO()
-    with _quiet():
+    with quiet():
         try:
             torch.export.save(program, buffer, extra_files={METADATA: json.dumps(dict(metadata))})
         except Exception as error:  # torch has no kind of its own for a part that cannot be stored
@@ -141,22 +139,6 @@ def pt2_bytes(program: ExportedProgram, metadata: Mapping[str, str]) -> bytes:
                 f"the network cannot be written as pt2: {_first_sentence(error)}; try the format onnx"
             ) from error
     return buffer.getvalue()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the warnings and log lines of exporters, which say nothing of the network."""
-    loggers = [logging.getLogger(name) for name in ("torch", "onnxscript", "onnx_ir")]
-    levels = [each.level for each in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for each in loggers:
-            each.setLevel(logging.CRITICAL)
-        try:
-            yield
-        finally:
-            for each, level in zip(loggers, levels, strict=True):
-                each.setLevel(level)
 
 
 def _reason(error: BaseException) -> str:

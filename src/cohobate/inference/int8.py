@@ -11,10 +11,7 @@ every activation in memory.
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,6 +21,7 @@ from torch import Tensor
 
 from ..config.extras import require
 from ..config.text import first_line
+from .quiet import quiet
 
 CALIBRATION_BATCH = 50
 """Images of a batch, whose smallest and largest activations are averaged over the batches."""
@@ -36,7 +34,7 @@ WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 """Operators with weights: what is before the first of them normalises images, and stays in floats."""
 
 
-def quantised(model: bytes, images: Tensor, what: str = "the network") -> bytes:
+def quantised(model: bytes, images: Tensor, what: str = "the network", **how: Any) -> bytes:
     """An ONNX network in 8-bit integers, as pairs of QuantizeLinear and DequantizeLinear (QDQ).
 
     It takes and gives what the network took and gave; its metadata is empty.
@@ -45,6 +43,7 @@ def quantised(model: bytes, images: Tensor, what: str = "the network") -> bytes:
         model: content of an ONNX file with one input: images.
         images: (N, C, H, W) with the values that it takes, of which the ranges of its activations are taken.
         what: the network, for messages.
+        how: what is to be otherwise than in the text above, as onnxruntime's ``quantize_static`` takes it.
 
     Raises:
         ImportError: onnx or onnxruntime is missing; the message names the extra.
@@ -54,24 +53,23 @@ def quantised(model: bytes, images: Tensor, what: str = "the network") -> bytes:
     import onnx
     from onnxruntime import quantization
 
-    with TemporaryDirectory(prefix="cohobate-int8-") as folder, _quiet():
+    with TemporaryDirectory(prefix="cohobate-int8-") as folder, quiet():
         prepared, path = Path(folder, "prepared.onnx"), Path(folder, "int8.onnx")
         try:
             quantization.quant_pre_process(onnx.load_from_string(model), prepared)
             graph = onnx.load(prepared).graph
-            quantization.quantize_static(
-                prepared,
-                path,
-                _reader(graph.input[0].name, images.split(CALIBRATION_BATCH)),
-                quant_format=quantization.QuantFormat.QDQ,
-                activation_type=quantization.QuantType.QUInt8,
-                weight_type=quantization.QuantType.QInt8,
-                calibrate_method=quantization.CalibrationMethod.MinMax,
-                per_channel=True,
-                reduce_range=True,
-                extra_options={"CalibMovingAverage": True},
-                nodes_to_exclude=before_weights(graph),
-            )
+            usual = {
+                "quant_format": quantization.QuantFormat.QDQ,
+                "activation_type": quantization.QuantType.QUInt8,
+                "weight_type": quantization.QuantType.QInt8,
+                "calibrate_method": quantization.CalibrationMethod.MinMax,
+                "per_channel": True,
+                "reduce_range": True,
+                "extra_options": {"CalibMovingAverage": True},
+                "nodes_to_exclude": before_weights(graph),
+            }
+            reader = _reader(graph.input[0].name, images.split(CALIBRATION_BATCH))
+            quantization.quantize_static(prepared, path, reader, **(usual | how))
         except Exception as error:  # the quantiser raises whatever the operator at hand does
             raise ValueError(f"onnxruntime cannot quantise {what}: {first_line(error)}") from error
         made = onnx.load(path)
@@ -131,16 +129,3 @@ def _bare(model: Any) -> bytes:
         del node.metadata_props[:]
         node.doc_string = ""
     return model.SerializeToString(deterministic=True)  # type: ignore[no-any-return]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the warnings and log lines of the quantiser, which say nothing of the network."""
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

@@ -1,4 +1,4 @@
-"""The trackers by name. A new one is its file and a line here, and its name among the options."""
+"""The trackers by name. A new one is its file here, and its extra in :mod:`cohobate.config.extras`."""
 
 from __future__ import annotations
 
@@ -6,36 +6,14 @@ import importlib
 import importlib.util
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
 
 from ..config.extras import EXTRAS, missing
 from .tracker import Tracker
 
 
-class Place(NamedTuple):
-    """Where a tracker is.
-
-    Attributes:
-        module: of this package.
-        name: of its class, made of the folder in which it writes.
-    """
-
-    module: str
-    name: str
-
-
-TRACKERS = {
-    "tensorboard": Place("tensorboard", "TensorBoard"),
-    "wandb": Place("wandb", "WeightsAndBiases"),
-    "mlflow": Place("mlflow", "MLflow"),
-}
-"""Name of a tracker, which is that of its extra too -> where it is."""
-
-
 def make(name: str, folder: Path) -> Tracker:
-    """The tracker of this name, which writes in this folder."""
-    place = TRACKERS[name]
-    tracker: Tracker = getattr(importlib.import_module(f"{__package__}.{place.module}"), place.name)(folder)
+    """The tracker of this name, one of :data:`cohobate.config.extras.TRACKERS`, writing in this folder."""
+    tracker: Tracker = importlib.import_module(f"{__package__}.{name}").TRACKER(folder)
     return tracker
 
 

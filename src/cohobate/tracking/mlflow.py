@@ -11,6 +11,7 @@ import os
 import re
 import time
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,12 @@ class MLflow:
         self.file = folder / "run.json"
         self.store = self.id = self.phase = ""
 
-    def begin(self, about: About, epochs: Sequence[Epoch]) -> None:
+    def begin(self, about: About, epochs: Sequence[Epoch]) -> str | None:
         """See :meth:`cohobate.tracking.tracker.Tracker.begin`."""
-        before = json.loads(self.file.read_text()) if self.file.is_file() else {}
+        before = self._remembered()
+        note = None
+        if before is None:
+            before, note = {}, f"{self.file} is damaged, so mlflow begins a new run"
         # Without a word of the user's, a run stays where it was begun, whatever the present folder.
         own = before.get("store", STORE.resolve().as_uri())
         self.store = os.environ.get("MLFLOW_TRACKING_URI") or own
@@ -60,11 +64,16 @@ class MLflow:
             self._client().update_run(self.id, status="RUNNING")
         else:
             self._create(about)
-        complete = self._steps(LAST)
+        # A history is long, and may be on a server: each is read once.
+        steps = cache(self._steps)
         for epoch in epochs:
             self._name_phase(epoch)
-            if epoch.step not in complete:
-                self._log(epoch.values, epoch.step, missing=True)
+            if epoch.step not in steps(LAST):
+                missing = {
+                    name: value for name, value in epoch.values.items() if epoch.step not in steps(name)
+                }
+                self._log(missing, epoch.step)
+        return note
 
     def epoch(self, epoch: Epoch) -> None:
         """Its numbers, and the name of its phase where that is a new one."""
@@ -73,12 +82,34 @@ class MLflow:
 
     def end(self, epochs: int, result: Mapping[str, float]) -> None:
         """The result, below ``result/`` at the last step."""
-        self._log({f"result/{name}": value for name, value in result.items()}, epochs, missing=True)
+        named = {f"result/{name}": value for name, value in result.items()}
+        self._log({name: value for name, value in named.items() if epochs not in self._steps(name)}, epochs)
         self._client().set_terminated(self.id, "FINISHED")
 
     def stop(self, *, failed: bool) -> None:
         """Neither way has the run finished."""
         self._client().set_terminated(self.id, "FAILED" if failed else "KILLED")
+
+    def _remembered(self) -> dict[str, str] | None:
+        """Store and name of the run; {} where there is none yet, None where the file is damaged."""
+        if not self.file.is_file():
+            return {}
+        try:
+            found = json.loads(self.file.read_bytes())
+        except ValueError:
+            return None
+        whole = isinstance(found, dict) and all(isinstance(found.get(key), str) for key in ("store", "run"))
+        return found if whole else None
+
+    def _remember(self) -> None:
+        """Written beside, then renamed: a kill leaves the file of before or the new one."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        beside = self.file.with_suffix(".new")
+        with beside.open("w") as file:
+            file.write(json.dumps({"store": self.store, "run": self.id}) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(self.file)
 
     def _client(self) -> Any:
         """MLflow reads the environment in every call, and whoever calls the tracker restores it."""
@@ -119,8 +150,7 @@ class MLflow:
         parameters = [Param(key, value) for key, value in _parameters(about).items()]
         for start in range(0, len(parameters), AT_ONCE):
             client.log_batch(self.id, params=parameters[start : start + AT_ONCE])
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        self.file.write_text(json.dumps({"store": self.store, "run": self.id}) + "\n")
+        self._remember()
 
     def _name_phase(self, epoch: Epoch) -> None:
         if epoch.phase != self.phase:
@@ -131,19 +161,18 @@ class MLflow:
         """The steps at which the store has a value of this name."""
         return {metric.step for metric in self._client().get_metric_history(self.id, _key(name))}
 
-    def _log(self, values: Mapping[str, float], step: int, *, missing: bool = False) -> None:
-        """Log the values, or those of them that the store does not have at this step."""
+    def _log(self, values: Mapping[str, float], step: int) -> None:
         client, now = self._client(), int(1000 * time.time())
         from mlflow.entities import Metric
 
         order = sorted(values, key=lambda name: (name != FIRST, name == LAST))
-        metrics = [
-            Metric(_key(name), values[name], now, step)
-            for name in order
-            if not missing or step not in self._steps(name)
-        ]
+        metrics = [Metric(_key(name), values[name], now, step) for name in order]
         for start in range(0, len(metrics), AT_ONCE):
             client.log_batch(self.id, metrics=metrics[start : start + AT_ONCE])
+
+
+TRACKER = MLflow
+"""The tracker of this file."""
 
 
 def _parameters(about: About) -> dict[str, str]:

@@ -87,6 +87,10 @@ class TensorBoard:
                 writer.write(event.SerializeToString())
 
 
+TRACKER = TensorBoard
+"""The tracker of this file."""
+
+
 def _standing(files: Sequence[Path]) -> set[int]:
     """The steps of the epochs that the files hold, without those that a later session took back.
 

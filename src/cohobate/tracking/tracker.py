@@ -41,10 +41,13 @@ class Epoch(NamedTuple):
 class Tracker(Protocol):
     """Writes what it is told somewhere; every exception that it raises is caught by its caller."""
 
-    def begin(self, about: About, epochs: Sequence[Epoch]) -> None:
+    def begin(self, about: About, epochs: Sequence[Epoch]) -> str | None:
         """Begin, or go on with a run of which these epochs stand.
 
         Afterwards exactly these are logged: one that is missing is added, what lies behind them is gone.
+
+        Returns:
+            What the user is to be told of it, if anything.
         """
 
     def epoch(self, epoch: Epoch) -> None:

@@ -63,8 +63,10 @@ class Trackers:
         for name in self.names:
             with self._guarded(name):
                 tracker = make(name, self.places(name))
-                tracker.begin(self.about, epochs)
+                note = tracker.begin(self.about, epochs)
                 self.working[name] = tracker
+                if note is not None:
+                    self.say(f"note: {note}")
 
     def _each(self, call: Callable[[Tracker], Any]) -> None:
         for name, tracker in list(self.working.items()):

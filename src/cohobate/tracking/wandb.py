@@ -148,6 +148,10 @@ class WeightsAndBiases:
         return sorted(files, key=lambda file: file.parent.name.removeprefix("offline-"))
 
 
+TRACKER = WeightsAndBiases
+"""The tracker of this file."""
+
+
 def _within(seconds: float, call: Callable[[], Any]) -> None:
     """Call something that waits for the process of wandb, which may never answer.
 

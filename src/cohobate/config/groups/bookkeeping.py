@@ -7,11 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from ..extras import TRACKERS
 from ..objects import nearest
 from .group import UNSHARED, Group
-
-TRACKERS = ("tensorboard", "wandb", "mlflow")
-"""Names of the trackers; :mod:`cohobate.tracking.catalogue` says where they are."""
 
 
 class Bookkeeping(Group):

@@ -20,7 +20,8 @@ ANY_NAME = "any name"
 class Group(BaseModel):
     """Options that belong together."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # No option wants infinity: where a limit may be left out, it is None.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _is_text(self) -> Group:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ...config.words import count
 from ...runs.bench import Bench, Spread
 from .text import NOTHING, millions_of
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
 
 
@@ -21,7 +23,7 @@ def bench_rows(bench: Bench) -> list[dict[str, str]]:
             "parameters": NOTHING if row.parameters is None else f"{row.parameters:,}",
             "MACs": NOTHING if row.macs is None else millions_of(row.macs, 2),
             "file, MiB": f"{row.size / 2**20:.2f}",
-            "latency, ms": _spread(row.latency, 3),
+            "latency, ms": _spread(row.latency, _digits(row.latency.median)),
             "images/s": _spread(row.throughput, 0),
         }
         for row in bench.rows
@@ -31,6 +33,11 @@ def bench_rows(bench: Bench) -> list[dict[str, str]]:
 def _spread(spread: Spread, digits: int) -> str:
     """0.613 [0.601, 0.655]"""
     return f"{spread.median:,.{digits}f} [{spread.low:,.{digits}f}, {spread.high:,.{digits}f}]"
+
+
+def _digits(milliseconds: float) -> int:
+    """Behind the point: at least four digits in all, and no more of a long time than the clock can tell."""
+    return 3 if milliseconds < 10 else 2 if milliseconds < 100 else 1
 
 
 def bench_notes(bench: Bench) -> list[str]:
@@ -55,15 +62,38 @@ def bench_notes(bench: Bench) -> list[str]:
     ]
 
 
-def to_rich(bench: Bench) -> Table:
-    """The table for a terminal."""
+def to_rich(bench: Bench) -> Group:
+    """The table for a terminal of 80 columns: the name of a network stands on a line above its rows."""
+    from rich.console import Group
+    from rich.text import Text
+
+    networks: dict[str, list[list[str]]] = {}
+    for row in bench_rows(bench):
+        networks.setdefault(row.pop("network"), []).append([_broken(cell) for cell in row.values()])
+    headings = [heading.replace(", ", ",\n") for heading in row]
+    cells = zip(headings, *(row for rows in networks.values() for row in rows), strict=True)
+    widths = [max(len(line) for cell in column for line in cell.splitlines()) for column in cells]
+    parts: list[Table | Text] = [_part(headings, widths, [])]
+    for name, rows in networks.items():
+        parts += [Text(name, "bold", overflow="fold"), _part(headings, widths, rows), Text()]
+    return Group(*parts)
+
+
+def _part(headings: Sequence[str], widths: Sequence[int], rows: Sequence[Sequence[str]]) -> Table:
+    """Rows of the table, or without rows its headings."""
+    from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    rows, table = bench_rows(bench), Table()
-    for heading in rows[0]:
-        side: Any = "left" if heading in ("network", "form") else "right"
-        table.add_column(heading, justify=side, overflow="fold", no_wrap=heading != "network")
+    table = Table(box=box.SIMPLE_HEAD, show_header=not rows, show_edge=False, pad_edge=False)
+    table.padding = (0, 0)
+    for at, (heading, width) in enumerate(zip(headings, widths, strict=True)):
+        table.add_column(heading, justify="right" if at else "left", width=width, no_wrap=True)
     for row in rows:
-        table.add_row(*map(Text, row.values()))
+        table.add_row(*map(Text, row))
     return table
+
+
+def _broken(cell: str) -> str:
+    """PyTorch fp32, adaptive, and 0.613 [0.601, 0.655], over two lines."""
+    return cell.replace(" [", "\n[") if "[" in cell else cell.replace(", ", ",\n")
