@@ -360,6 +360,8 @@ def test_a_network_that_is_another_is_refused(python_run: tuple[Path, nn.Module]
         cohobate.export(python_run[0], out="out", network=toy())
     with pytest.raises(ValueError, match=r"wrapped by DataParallel"):
         cohobate.export(python_run[0], out="out", network=nn.DataParallel(toy()))
+    with pytest.raises(ValueError, match=r"network= is the network as it was built .* got function"):
+        cohobate.export(python_run[0], out="out", network=toy)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"has no read-out 'peer_1'; it has network"):
         cohobate.export(python_run[0], out="out", network=toy(), readout="peer_1")
     assert not Path("out").exists()

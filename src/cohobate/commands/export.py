@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -41,7 +42,7 @@ class Written(NamedTuple):
 
 
 def export(
-    run: Path | str,
+    run: str | os.PathLike[str],
     forms: Form | Sequence[Form] = ("onnx",),
     out: Path | str | None = None,
     *,
@@ -61,7 +62,7 @@ def export(
     """Write the network of a finished run in each form; each file is compared with the network first.
 
     Args:
-        run: the run's folder.
+        run: the run's folder, or the result of :func:`cohobate.fit` or :func:`cohobate.train`.
         forms: of files, one or several.
         out: folder of the files; by default ``export`` in the run's folder.
         weights: of the last epoch, or of the best one on the validation split.
@@ -93,7 +94,7 @@ def export(
         "cohobate.export",
         Command,
         {
-            "run": run,
+            "run": Path(run),
             "format": forms if isinstance(forms, str) else tuple(forms),
             "out": out,
             "weights": weights,

@@ -175,6 +175,11 @@ class Asked(NamedTuple):
         require_finished(folder)
         run = read_run(folder)
         method = str(run.config["method"])
+        if self.network is not None and not hasattr(self.network, "state_dict"):
+            raise ValueError(
+                f"network= is the network as it was built for the run, a torch.nn.Module, got "
+                f"{type(self.network).__name__}"
+            )
         if self.network is None and made_from_python(method):
             raise RunError(
                 f"{folder} was trained from Python (cohobate.fit with {method}), which cannot be built "

@@ -149,6 +149,11 @@ def _require_run(path: Path) -> None:
     files = [export.network("onnx"), export.network("safetensors"), export.int8]
     if found := [str(file) for file in files if file.is_file()]:
         raise FileNotFoundError(f"{shown(path)} holds exported files; give one of them: {', '.join(found)}")
+    if export.cascade.is_file():
+        raise FileNotFoundError(
+            f"{shown(path)} holds a cascade: `python cascade.py images.npy` runs it there; or give its run, "
+            "with --adaptive"
+        )
     require_run(path)
 
 
