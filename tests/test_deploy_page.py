@@ -26,7 +26,7 @@ def test_the_blocks_are_those_that_are_run() -> None:
 
 
 def test_the_page_runs(tmp_path: Path) -> None:
-    assert run_in_order(PLAIN, tmp_path) == 13
+    assert run_in_order(PLAIN, tmp_path) == 14
     export = tmp_path / "runs" / "digits" / "export"
     assert {path.name for path in export.iterdir()} >= {"model.onnx", "model.pt2", "README.md"}
 

@@ -84,10 +84,10 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def networks(*arguments: Any, **options: Any) -> list[Any]:
-    """The networks of an export, without the model card beside them."""
+    """The networks of an export, without the record and the model card beside them."""
     written = cohobate.export(*arguments, **options)
-    assert written[-1].path.name == "README.md"
-    return written[:-1]
+    assert [each.path.name for each in written[-2:]] == ["export.json", "README.md"]
+    return written[:-2]
 
 
 def some(count: int, shape: tuple[int, ...] = (3, 8, 8)) -> Tensor:
@@ -115,7 +115,7 @@ def exported(baseline: Path) -> tuple[Path, str]:
 def test_each_form_is_written_checked_and_described(exported: tuple[Path, str], baseline: Path) -> None:
     folder, printed = exported
     names = {path.name for path in folder.iterdir()}
-    assert names == {"model.onnx", "model.pt2", "model.safetensors", "README.md"}
+    assert names == {"model.onnx", "model.pt2", "model.safetensors", "README.md", "export.json"}
     assert printed.count("; on digits, val split\n") == 2
     for form in ("onnx", "pt2"):
         assert f"{folder / f'model.{form}'}  0." in printed
@@ -271,7 +271,8 @@ def test_large_grey_pictures_that_moved_and_others(
         assert "checked on 256 images of noise; --data-root and --data say where there are images" in notes
         assert "256 images, largest difference" in said
         assert "; on noise\n" in said
-        assert [line.partition("  ")[0] for line in said.splitlines()] == ["b/model.pt2", "b/README.md"]
+        names = [line.partition("  ")[0] for line in said.splitlines()]
+        assert names == ["b/model.pt2", "b/export.json", "b/README.md"]
         main(["export", str(pictures), "--format", "pt2", "--out", "c", "--data", str(runs / "moved")])
         said, notes = capsys.readouterr()
         assert "; on moved, val split\n" in said

@@ -37,7 +37,15 @@ from cohobate.runs.exported import About
 
 TRAIN = ["--data", "digits", "--model", "resnet8", "--train-images", "400", "--batch-size", "50"]
 OWN = ["--networks", "3", "--learn", "labels", "--epochs", "3", "--lr", "0.05", "--device", "cpu"]
-FILES = ["README.md", "cascade.json", "cascade.py", "export.json", "stage-0.onnx", "stage-1.onnx", "stage-2.onnx"]
+FILES = [
+    "README.md",
+    "cascade.json",
+    "cascade.py",
+    "export.json",
+    "stage-0.onnx",
+    "stage-1.onnx",
+    "stage-2.onnx",
+]
 
 
 @pytest.fixture(scope="module")

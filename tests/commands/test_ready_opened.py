@@ -183,9 +183,10 @@ def test_words_that_are_none() -> None:
     from cohobate.commands.evaluate import evaluate_run
 
     wrong: Any = "bset"
-    for call in (ready_network, lambda path, weights: export(path, ("onnx",), Path("new"), weights=weights)):
-        with pytest.raises(ValueError, match="unknown weights 'bset'; there are last, best, "):
-            call(Path("run"), weights=wrong)  # type: ignore[operator]
+    with pytest.raises(ValueError, match="unknown weights 'bset'; there are last, best, "):
+        ready_network(Path("run"), weights=wrong)
+    with pytest.raises(ValueError, match=r"weights: Input should be 'last' or 'best' \(got 'bset'\)"):
+        export(Path("run"), ("onnx",), Path("new"), weights=wrong)
     for evaluated in (evaluate_run, evaluate_adaptive):
         with pytest.raises(ValueError, match="unknown weights 'bset'"):
             evaluated(Path("run"), weights=wrong)

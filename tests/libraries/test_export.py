@@ -205,7 +205,8 @@ def test_other_forms_and_built_in_networks_have_no_config() -> None:
     assert not (run / "export" / "config.json").exists()
     main(["train", "baseline", "--data", "mine.npz", "--model", "resnet8", *TRAIN[:-1], "own"])
     export("own", ["safetensors"])
-    assert sorted(path.name for path in Path("own/export").iterdir()) == ["README.md", "model.safetensors"]
+    names = sorted(path.name for path in Path("own/export").iterdir())
+    assert names == ["README.md", "export.json", "model.safetensors"]
 
 
 # ---------------------------------------------------------------- how pictures are shown

@@ -64,6 +64,7 @@ class Command(Group):
     )
     threshold: float | None = Field(
         None,
+        allow_inf_nan=True,
         description="Threshold of the cascade: an image leaves once its energy is above it; from 0 to 1, or "
         "inf: no image leaves early; by default the stored one.",
     )

@@ -80,6 +80,8 @@ def times(
 
 
 def _quartiles(numbers: Sequence[float]) -> tuple[float, float]:
+    if len(numbers) == 1:
+        return numbers[0], numbers[0]
     first, _, third = quantiles(numbers, n=4, method="inclusive")
     return first, third
 
