@@ -23,7 +23,7 @@ from ..runs.layout import RunFolder
 from .export_forms import Forms
 from .export_int8 import calibrated, calibration_split
 from .export_options import Asked, Command, require_onnx
-from .export_source import measured_split, source_of
+from .export_source import checking_split, source_of
 from .ready import ReadyNetwork
 from .ready_onnx import on_bytes, ready_of_onnx
 from .ready_opened import ready_network
@@ -126,7 +126,7 @@ def _of_run(path: Path, device: str | None, on: On, say: Say) -> tuple[list[Meas
         )
         return found, None
     found += _teacher(ready, dataset, say)
-    name, split = measured_split(dataset)
+    name, split = checking_split(dataset)
     return found, Images(pixels(split, spread(len(split), SHOWN)), f"{dataset.name}, {name} split")
 
 

@@ -14,6 +14,7 @@ from ..config.text import shown as shown_text
 from ..core import Shape
 from ..engine.errors import RunError
 from ..engine.machine import processor
+from ..inference.deployable import noise
 from ..runs.bench import Bench, Row, Spread
 from .bench_networks import Images, Measurable, opened
 from .console import doing
@@ -58,7 +59,7 @@ def bench(
         found, images = _all_opened(paths, device, on, say)
         for shape in dict.fromkeys(each.shape for each in found):
             if shape not in images:
-                images[shape] = noise(shape)
+                images[shape] = Images(noise(BATCH, shape), "noise")
         with doing("measuring the latency"):
             single = measured(found, images, [1] * SINGLE, seconds / 2)
         with doing("measuring the throughput"):
@@ -110,13 +111,6 @@ def _all_opened(
     for path, reason in errors.items():
         say(f"note: no row of {shown_text(path)}: {reason}")
     return found, images
-
-
-def noise(shape: Shape) -> Images:
-    """Images of random bytes, where there are no others."""
-    generator = torch.Generator().manual_seed(0)
-    shown = torch.randint(256, (BATCH, *shape), dtype=torch.uint8, generator=generator)
-    return Images(shown.contiguous(memory_format=torch.channels_last), "noise")
 
 
 def measured(

@@ -16,6 +16,7 @@ from typing import get_args
 
 from ..config.forms import Form
 from ..config.grammar import flag
+from ..config.text import first_line
 from ..data.views import margin_of
 from ..inference.cascade_runner import FORMAT
 from ..recipes.recipe import find
@@ -111,8 +112,7 @@ def _about(name: str, read: Callable[[], About]) -> About | str:
     try:
         return read()
     except Exception as error:
-        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        return f"nothing is known of it: {why}"
+        return f"nothing is known of it: {first_line(error)}"
 
 
 # ---------------------------------------------------------------- words

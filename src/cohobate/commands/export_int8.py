@@ -102,7 +102,7 @@ def integers(
         say(f"note: {dataset.name} has no val split here, so training images calibrate the int8 file")
     with doing("quantising the network"):
         made = calibrated(floats, about, held_out, images, f"the network of {run}")
-    name, split = measuring_split(dataset)
+    name, split = error_split(dataset)
     predicted = _predicted({"int8": made, "floats": floats}, split, about)
     record = Int8(
         choices=CHOICES,
@@ -147,7 +147,7 @@ def calibration_split(dataset: Dataset) -> tuple[str, Split]:
     return ("val", dataset.val) if dataset.val is not None else ("train", dataset.train)
 
 
-def measuring_split(dataset: Dataset) -> tuple[str, Split]:
+def error_split(dataset: Dataset) -> tuple[str, Split]:
     """The test split, else the validation split, else the training split; and its name."""
     return ("test", dataset.test()) if dataset.test is not None else calibration_split(dataset)
 

@@ -15,7 +15,7 @@ from ..core import Classifier
 from ..data.dataset import Dataset, Split
 from ..data.raw import pixels, spread
 from ..engine.checkpoint import weights_digest
-from ..inference.deployable import Deployable, Normalisation
+from ..inference.deployable import noise
 from ..recipes.networks import rebuilt
 from ..runs.exported import About
 from .export_options import Asked
@@ -151,7 +151,7 @@ def images_of(source: Source, on: On, say: Callable[[str], None], limit: int = C
     dataset = images_to_check(source.of, on, say)
     if dataset is None:
         return None
-    name, split = measured_split(dataset)
+    name, split = checking_split(dataset)
     return Seen(pixels(split, spread(len(split), limit)), f"{dataset.name}, {name} split", dataset=dataset)
 
 
@@ -165,11 +165,10 @@ def seen_by(source: Source, on: On, say: Callable[[str], None]) -> Seen:
         f"note: the images of the run ({about.data}) are not there, or are others by now, so the files are "
         f"checked on {count(CHECKED, 'image')} of noise; --data-root and --data say where there are images"
     )
-    noise = Deployable(source.network, Normalisation(about.mean, about.std), "0-255")
-    return Seen(noise.example(CHECKED, about.shape), "noise")
+    return Seen(noise(CHECKED, about.shape), "noise")
 
 
-def measured_split(dataset: Dataset) -> tuple[str, Split]:
+def checking_split(dataset: Dataset) -> tuple[str, Split]:
     """The validation split, else the test split, else the training split; and its name."""
     if dataset.val is not None:
         return "val", dataset.val

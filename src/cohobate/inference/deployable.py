@@ -64,6 +64,10 @@ class Deployable(nn.Module):
 
     def example(self, images: int, shape: Sequence[int]) -> Tensor:
         """A batch of noise with such values: ``images`` of ``shape`` = (C, H, W)."""
-        generator = torch.Generator().manual_seed(0)
-        pixels = torch.randint(256, (images, *shape), dtype=torch.uint8, generator=generator)
-        return self.normalisation.of_bytes(pixels, self.values)
+        return self.normalisation.of_bytes(noise(images, shape), self.values)
+
+
+def noise(images: int, shape: Sequence[int]) -> Tensor:
+    """Images of random bytes, always the same: uint8, ``images`` of ``shape`` = (C, H, W)."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(256, (images, *shape), dtype=torch.uint8, generator=generator)
