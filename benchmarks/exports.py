@@ -30,6 +30,7 @@ from cohobate.commands.export_options import Asked, Command, readouts_of
 from cohobate.commands.export_source import Source, source_of
 from cohobate.commands.subject import On, images_to_check
 from cohobate.config.forms import Form, Values
+from cohobate.data.dataset import labelled
 from cohobate.data.raw import pixels
 from cohobate.inference.agreement import Agreement, agreement, all_of
 from cohobate.runs.reading import read_run
@@ -52,7 +53,7 @@ def parts(source: Source, on: On) -> Iterator[tuple[Tensor, Tensor]]:
     dataset = images_to_check(source.of, on, print)
     if dataset is None or dataset.test is None:
         sys.exit(f"{source.of.run.folder}: its test images are not there; see --data-root")
-    split = dataset.test()
+    split = labelled(dataset.test(), "this measurement")
     for rows in torch.arange(len(split)).split(PART):
         yield pixels(split, rows.tolist()), split.y[rows]
 

@@ -18,6 +18,7 @@ from onnxruntime.quantization import CalibrationMethod, QuantType
 
 from cohobate.commands.subject import opened, own_images
 from cohobate.commands.timing import times
+from cohobate.data.dataset import labelled
 from cohobate.data.raw import pixels, spread
 from cohobate.inference.int8 import quantised
 from cohobate.inference.onnx_network import OnnxNetwork
@@ -49,7 +50,7 @@ def main() -> None:
         raise SystemExit(f"{given.run} has no validation images here")
     calibration = pixels(dataset.val, spread(len(dataset.val), 500)).contiguous()
     rows = spread(len(dataset.val), given.images)
-    shown, y = pixels(dataset.val, rows).contiguous(), dataset.val.y[rows]
+    shown, y = pixels(dataset.val, rows).contiguous(), labelled(dataset.val, "this measurement").y[rows]
     networks = {"floats": OnnxNetwork(floats)}
     for name in list(WAYS)[: given.ways]:
         networks[name] = OnnxNetwork(quantised(floats, calibration, **WAYS[name]))

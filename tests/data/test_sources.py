@@ -19,7 +19,7 @@ from cohobate.data import sets
 from cohobate.data.arrays import arrays
 from cohobate.data.dataset import Dataset, Files, Images
 from cohobate.data.pickles import unpickle
-from cohobate.data.sets import SETS, source
+from cohobate.data.sets import SETS, Entry, source
 from cohobate.data.sets import cifar100 as cifar100_file
 from cohobate.data.sources import load_data
 
@@ -35,7 +35,7 @@ from cohobate.data.dataset import Dataset
 from cohobate.data.sets import Whereabouts
 
 
-def load(root: Path) -> Dataset:
+def load(root: Path, wanted: object) -> Dataset:
     labels = [int(word) for word in (root / "stripes.txt").read_text().split()]
     return arrays(np.zeros((len(labels), 2, 3), np.uint8), labels, name="stripes")
 
@@ -73,7 +73,8 @@ def test_an_unknown_name_is_answered_with_the_names(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", SETS)
 def test_the_file_of_every_set_offers_what_the_list_needs(name: str, tmp_path: Path) -> None:
-    assert len(SETS[name].splitlines()) == 1
+    assert SETS[name].classes > 1
+    assert all(isinstance(fact, bool) or fact for fact in SETS[name])
     assert callable(source(name).load)
     assert source(name).is_in(tmp_path) is False
     assert source(name).whereabouts(tmp_path).looked_for
@@ -90,19 +91,17 @@ def test_a_new_set_is_a_file_and_a_line(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "stripes.txt").write_text("1 0 1 0")
     monkeypatch.setattr(sets, "__path__", [*sets.__path__, str(tmp_path)])
-    monkeypatch.setitem(SETS, "stripes", "Two stripes, 2x3")
+    monkeypatch.setitem(
+        SETS, "stripes", Entry("two stripes", 2, "4", "stripes.txt", "here", "none", pictures=False)
+    )
     for spec, root in (("stripes", tmp_path / "data"), (str(tmp_path / "data"), tmp_path)):
         dataset = load_data(spec, root)
         assert (dataset.name, dataset.shape) == ("stripes", (3, 2, 3))
         assert dataset.train.y.tolist() == [1, 0, 1, 0]
-    with pytest.raises(ValueError, match="image_size 8 is for folders of images; stripes has a size"):
+    with pytest.raises(
+        ValueError, match="stripes are 2 x 3 pixels and only made smaller, got image_size 8 x 8"
+    ):
         load_data("stripes", tmp_path / "data", image_size=8)
-
-
-def test_a_size_is_refused_where_the_data_has_one(tmp_path: Path) -> None:
-    for name in SETS:
-        with pytest.raises(ValueError, match=f"image_size 64 is for folders of images; {name}"):
-            load_data(name, tmp_path, image_size=64)
 
 
 # ---------------------------------------------------------------- CIFAR, on small files of the same form

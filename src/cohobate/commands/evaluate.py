@@ -48,9 +48,8 @@ def evaluate_run(
     from ..core import Classifier
     from ..engine.evaluate import evaluating
     from ..engine.finite import broken_measures
-    from ..engine.measures.classification import CLASSIFICATION
     from ..recipes.networks import rebuilt, reordered
-    from .feeds import split_loader
+    from .feeds import MEASURES, split_loader
 
     of = opened(path, weights)
     on = on or On()
@@ -58,7 +57,7 @@ def evaluate_run(
     network = Classifier(reordered(rebuilt(of.deployed), seen.order, of.deployed.shape)).to(seen.device)
     loader = split_loader(seen.images, seen.dataset, seen.device, of.config.workers)
     with evaluating(network):
-        measured = CLASSIFICATION.evaluate(
+        measured = MEASURES[seen.dataset.task].evaluate(
             lambda x: {"network": network(x)}, loader, seen.device, of.config.precision
         )
     if broken := next(broken_measures(measured), None):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..config.words import count
 from ..core import match_classes
-from ..data.dataset import Dataset, Split
+from ..data.dataset import Dataset, Split, labelled
 from ..data.raw import pixels, spread
 from ..engine.errors import RunError
 from ..inference.deployable import Normalisation
@@ -174,5 +174,6 @@ def _predicted(files: dict[str, bytes], split: Split, about: About) -> dict[str,
 
 def _error(predicted: Tensor, split: Split, order: tuple[int, ...] | None) -> float:
     """Top-1 error in percent; ``order``: for each class of the data, the position of its logit."""
-    y = split.y if order is None else torch.tensor(order)[split.y]
+    y = labelled(split, "the error in 8 bits").y
+    y = y if order is None else torch.tensor(order)[y]
     return 100 * int((predicted != y).sum()) / len(y)

@@ -12,19 +12,23 @@ import torch
 from torch import Tensor, nn
 
 from ..config.groups import Settings
-from ..core import Frozen, Loader, Method, Term, as_output
+from ..core import Frozen, Loader, Method, Task, Term, as_output
 from ..data.augment.autoaugment import PolicyName
 from ..data.augment.labels import Smoothed, Weighted, class_weights
 from ..data.augment.mixing import Mixed
-from ..data.dataset import Dataset, Split
+from ..data.dataset import Dataset, Split, labelled
 from ..data.loaders import eval_loader, train_loader
 from ..data.order import own_seed
 from ..data.taught import Taught, obstacle
 from ..data.unlabelled import WithUnlabelled, fitting
 from ..engine import distributed
-from ..engine.evaluate import autocast, evaluating
+from ..engine.evaluate import Measures, autocast, evaluating
 from ..engine.feeds import Feeds
 from ..engine.measures.classification import CLASSIFICATION
+from ..engine.measures.segmentation import SEGMENTATION
+
+MEASURES: dict[Task, Measures] = {"classification": CLASSIFICATION, "segmentation": SEGMENTATION}
+"""How the predictions of a task are measured."""
 
 
 def make_feeds(
@@ -116,7 +120,7 @@ def make_feeds(
     measured = partial(split_loader, dataset=dataset, device=device, workers=workers)
     return Feeds(
         train=train,
-        measures=CLASSIFICATION,
+        measures=MEASURES[dataset.task],
         val=None if dataset.val is None else measured(dataset.val),
         test=None if dataset.test is None else cache(lambda: measured(dataset.test())),  # type: ignore[misc]
         plain_train=cache(lambda: measured(dataset.train)),
@@ -213,13 +217,19 @@ def unlabelled_batch(images: int, share: float, settings: Settings) -> int:
     return count * world
 
 
+def measured_at_once(dataset: Dataset) -> int:
+    """Images of a batch of evaluation: 500; of those with masks as many as have a million pixels."""
+    _, height, width = dataset.shape
+    return 500 if dataset.task == "classification" else max(1, 2**20 // (height * width))
+
+
 def split_loader(split: Split, dataset: Dataset, device: torch.device, workers: int) -> Loader:
     """The images of a split in order, each process its share of the batches."""
     world = distributed.world()
     return eval_loader(
         split,
         dataset,
-        batch_size=min(500, math.ceil(len(split) / world)),
+        batch_size=min(measured_at_once(dataset), math.ceil(len(split) / world)),
         device=device,
         rank=distributed.rank(),
         world=world,
@@ -259,6 +269,7 @@ def with_labels(loader: Loader, settings: Settings, dataset: Dataset, device: to
             share=settings.mixing_share,
         )
     if settings.class_weights is not None:
-        weights = class_weights(settings.class_weights, dataset.train.y, classes)
+        y = labelled(dataset.train, "class_weights").y
+        weights = class_weights(settings.class_weights, y, classes)
         loader = Weighted(loader, weights.to(device))
     return loader

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from ..config.grammar import text
+from ..config.words import count
 from .console import show
 
 if TYPE_CHECKING:
@@ -48,8 +49,8 @@ def data() -> Listing:
     from ..data.sets import SETS
 
     table = Table("data", "what it is")
-    for name, words in SETS.items():
-        table.add_row(name, words)
+    for name, entry in SETS.items():
+        table.add_row(name, f"{entry.title}; {count(entry.classes, 'class')}; {entry.images}")
     table.add_row("FOLDER", "train/<class>/, val/<class>/ and test/<class>/ with images")
     table.add_row("FILE.npz", "arrays x and y, x_val and y_val, x_test and y_test (docs/AUGMENTATION.md)")
     return table, []

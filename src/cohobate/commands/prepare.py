@@ -29,6 +29,7 @@ from ..engine.optim import make_optimizers
 from ..engine.phase import out_of_memory, phase_settings, place, smaller_batch
 from ..engine.plan import begin
 from ..engine.randomness import unchanged
+from ..recipes.catalogue import refuse_masks
 from ..recipes.job import Job
 from ..recipes.options import label, own_options
 from ..recipes.recipe import find
@@ -256,7 +257,7 @@ def prepare(method: str, config: Training, read: Read = read_data) -> Prepared:
         read: reads the images; a command with several runs reads each data set once.
 
     Raises:
-        ValueError: an unknown method, or no such device or data.
+        ValueError: an unknown method, or no such device or data; or a method that cannot learn from masks.
         FileNotFoundError: the data is not there.
         ImportError: the library of a tracker is not installed.
     """
@@ -264,11 +265,14 @@ def prepare(method: str, config: Training, read: Read = read_data) -> Prepared:
     require(config.track)
     own = {name: getattr(config, name) for name in own_options(method)}
     device = distributed.pick_device(config.device)
+    dataset = read(config)
+    if dataset.task == "segmentation":
+        refuse_masks(method)
     return Prepared(
         method,
         lambda job: recipe.plan(job, own),
         settled(config, device),
-        read(config),
+        dataset,
         device,
         config.model,
         label(method, config),

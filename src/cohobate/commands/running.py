@@ -156,6 +156,7 @@ def _about(prepared: Prepared) -> dict[str, Any]:
         "mean": list(dataset.mean),
         "std": list(dataset.std),
         "shape": list(dataset.shape),
+        "task": dataset.task,
         "fit": prepared.config.fit,
         "background": prepared.config.background,
     }

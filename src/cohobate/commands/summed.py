@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import Frozen, running_sums
-from ..data.dataset import Dataset, Split
+from ..data.dataset import Dataset, Labelled, Split, labelled
 from ..engine.errors import RunError
 from ..recipes.networks import rebuilt
 from ..runs.deployed import Deployed, read_deployed
@@ -91,7 +91,7 @@ class Summed(NamedTuple):
     """
 
     subjects: tuple[Subject, ...]
-    images: Split
+    images: Labelled
     teacher: str
     teacher_logits: Tensor
     students: tuple[Student, ...]
@@ -221,10 +221,13 @@ def _check_finite(logits: Tensor, whose: str) -> None:
 # ---------------------------------------------------------------- several runs
 
 
-def _same_images(subjects: Sequence[Subject], split: str) -> Split:
+def _same_images(subjects: Sequence[Subject], split: str) -> Labelled:
     """The images of the split, which all runs must have alike."""
     first = subjects[0]
-    every = [split_of(each.prepared.dataset, split, each.prepared.config) for each in subjects]
+    every = [
+        labelled(split_of(each.prepared.dataset, split, each.prepared.config), "`cohobate residuals`")
+        for each in subjects
+    ]
     for subject, images in zip(subjects[1:], every[1:], strict=True):
         ours, theirs = first.prepared.dataset, subject.prepared.dataset
         if not torch.equal(every[0].y, images.y) or _facts(ours) != _facts(theirs):

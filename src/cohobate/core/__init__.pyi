@@ -3,6 +3,7 @@
 from .batch import IGNORED as IGNORED
 from .batch import Batch as Batch
 from .batch import Loader as Loader
+from .batch import Truth as Truth
 from .classes import Matching as Matching
 from .classes import match_classes as match_classes
 from .classes import names_of as names_of
@@ -26,6 +27,7 @@ from .method import Shape as Shape
 from .method import Taps as Taps
 from .method import Term as Term
 from .method import with_cross_entropy as with_cross_entropy
+from .metrics import MIOU as MIOU
 from .metrics import TOP1_ERROR as TOP1_ERROR
 from .metrics import Metric as Metric
 from .modes import mode as mode
@@ -40,3 +42,4 @@ from .networks import keep_keys as keep_keys
 from .networks import refuse_wrapped as refuse_wrapped
 from .numerics import cross_entropy as cross_entropy
 from .numerics import float32 as float32
+from .tasks import Task as Task

@@ -11,6 +11,18 @@ IGNORED = -100
 """Label of a position that no loss counts."""
 
 
+class Truth(NamedTuple):
+    """The mask of a whole picture, and where the picture is in the image that the network sees.
+
+    Attributes:
+        mask: (H_i, W_i), uint8, at the picture's own size, on the CPU; 255 is ignored.
+        box: left, top, right, bottom of the picture in the image, in pixels of that; the rest is padding.
+    """
+
+    mask: Tensor
+    box: tuple[int, int, int, int]
+
+
 class Batch(NamedTuple):
     """Images and labels of one step; row i of every field belongs to label ``y[i]``.
 
@@ -21,6 +33,7 @@ class Batch(NamedTuple):
         index: (B,) rows of the training set, for memory banks; None once images are mixed.
         progress: () fraction of the phase that is done, 0 to 1, on the device.
         taught: (B, K) logits of the teacher, if they were computed before this step; else None.
+        truths: in the evaluation of segmentation, the whole mask of each picture at its own size; else None.
     """
 
     views: tuple[Tensor, ...]
@@ -28,6 +41,7 @@ class Batch(NamedTuple):
     index: Tensor | None = None  # type: ignore[assignment]
     progress: Tensor | None = None
     taught: Tensor | None = None
+    truths: tuple[Truth, ...] | None = None
 
     @property
     def x(self) -> Tensor:

@@ -49,7 +49,7 @@ class Between(Protocol):
 
     Attributes:
         student, teacher: outputs of the networks for two random images.
-        labels: (N,) ids of the training images.
+        labels: (N,) ids of the training images; none of pictures with masks.
         taps: which feature maps of both networks are their stages.
     """
 

@@ -26,3 +26,4 @@ class Metric(NamedTuple):
 
 
 TOP1_ERROR = Metric("top1_error", "top-1 error", "%")
+MIOU = Metric("miou", "mIoU", "%", lower_is_better=False)

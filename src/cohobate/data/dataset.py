@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core import Shape
+from ..core import Shape, Task
 from .pictures import Reading
+from .scenes import Scenes
 
 Channels = tuple[float, ...]
 """A number for each channel."""
@@ -99,7 +100,29 @@ class Files:
         return replace(self, paths=tuple(self.paths[i] for i in index.tolist()), y=self.y[index])
 
 
-Split = Images | Files
+Labelled = Images | Files
+"""Images with one label each."""
+Split = Labelled | Scenes
+
+
+def labelled(split: Split, wanted: str) -> Labelled:
+    """A split of images with one label each.
+
+    Args:
+        split: any.
+        wanted: for what it must be one, for the message: "--class-weights balanced".
+
+    Raises:
+        ValueError: its labels are masks.
+    """
+    if isinstance(split, Scenes):
+        raise ValueError(f"{wanted} is for images with one label each, and these have masks")
+    return split
+
+
+def strata(split: Split) -> Tensor:
+    """(N,) ids: the share of each is kept where rows are drawn; of pictures with masks all are alike."""
+    return torch.zeros(len(split), dtype=torch.int64) if isinstance(split, Scenes) else split.y
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +159,11 @@ class Dataset:
     def shape(self) -> Shape:
         """(C, H, W) of the training images."""
         return self.train.shape
+
+    @property
+    def task(self) -> Task:
+        """What its labels are for."""
+        return "segmentation" if isinstance(self.train, Scenes) else "classification"
 
 
 def channel_statistics(x: Tensor) -> tuple[Channels, Channels]:
@@ -191,15 +219,17 @@ def hold_out(dataset: Dataset, fraction: float, seed: int) -> Dataset:
         raise ValueError(f"fraction must be at least 0 and less than 1, got {fraction}")
     if dataset.val is not None or fraction == 0:
         return dataset
-    sizes = torch.bincount(dataset.train.y, minlength=len(dataset.classes))
-    single = [name for name, size in zip(dataset.classes, sizes.tolist(), strict=True) if size == 1]
-    if single:
+    y = strata(dataset.train)
+    sizes = torch.bincount(y, minlength=len(dataset.classes))
+    if 1 in sizes:
+        whose = f"class {dataset.classes[sizes.tolist().index(1)]!r} of {dataset.name}"
+        whose = dataset.name if dataset.task == "segmentation" else whose
         raise ValueError(
-            f"class {single[0]!r} of {dataset.name} has one training image, none could be held out; "
-            "give more images, a val split, or fraction 0"
+            f"{whose} has one training image, none could be held out; give more images, a val split, or "
+            "fraction 0"
         )
     wanted = (sizes * fraction).round().long().clamp(min=1).minimum(sizes - 1).clamp(min=0)
-    held_out, rest = stratified_rows(dataset.train.y, wanted, seed)
+    held_out, rest = stratified_rows(y, wanted, seed)
     return _with_train(dataset, dataset.train.subset(rest), val=dataset.train.subset(held_out))
 
 
@@ -219,11 +249,12 @@ def limit(dataset: Dataset, images: int, seed: int) -> Dataset:
     total = len(dataset.train)
     if not 1 <= images <= total:
         raise ValueError(f"cannot limit {dataset.name} to {images} images: it has {total}, give 1 to {total}")
-    shares = torch.bincount(dataset.train.y, minlength=len(dataset.classes)) * images
+    y = strata(dataset.train)
+    shares = torch.bincount(y, minlength=len(dataset.classes)) * images
     wanted = shares // total
     missing = images - int(wanted.sum())
     wanted[(shares % total).argsort(descending=True, stable=True)[:missing]] += 1
-    rows, _ = stratified_rows(dataset.train.y, wanted, seed)
+    rows, _ = stratified_rows(y, wanted, seed)
     return _with_train(dataset, dataset.train.subset(rows))
 
 
@@ -246,7 +277,7 @@ def fingerprint(dataset: Dataset, unlabelled: Split | None = None) -> str:
     splits += [("unlabelled", unlabelled)] if unlabelled is not None else []
     for name, split in splits:
         digest.update(f"{name} {type(split).__name__}".encode())
-        if split is not None:
+        if isinstance(split, Labelled):
             digest.update(split.y.contiguous().numpy().data)
         if isinstance(split, Images):
             digest.update(repr(tuple(split.x.shape)).encode())
@@ -254,6 +285,10 @@ def fingerprint(dataset: Dataset, unlabelled: Split | None = None) -> str:
         elif isinstance(split, Files):
             # Names need not be UTF-8.
             digest.update(_describe_files(split.paths).encode("utf-8", "surrogateescape"))
+        elif isinstance(split, Scenes):
+            digest.update(repr(split.coding).encode())
+            for files in (split.paths, split.masks):
+                digest.update(_describe_files(files).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 

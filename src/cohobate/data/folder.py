@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..config.sizes import Size, shown_size, size_of
 from ..config.text import shown
 from ..config.words import count
 from ..core import IGNORED
@@ -53,7 +54,7 @@ class Care:
 
 def load_folder(
     root: Path,
-    image_size: int | None = None,
+    image_size: int | Size | None = None,
     reading: Reading | None = None,
     care: Care | None = None,
     *,
@@ -70,8 +71,8 @@ def load_folder(
     Args:
         root: holds ``train`` and, where there are such, ``val`` and ``test``, or what else
             :data:`cohobate.data.listing.PARTS` has for them.
-        image_size: side in pixels. None: that of the first 32 images where they are equal, square
-            and at most 64; else 224.
+        image_size: in pixels, a side or (height, width). None: that of the first 32 images where they are
+            equal, square and at most 64; else 224.
         reading: how a picture becomes an image of that size.
         care: what is done about files that cannot be read.
         channels: 3 (RGB), or 1: read as grey; None: as ``reading`` says.
@@ -83,7 +84,7 @@ def load_folder(
     """
     if not root.is_dir():
         raise FileNotFoundError(f"no folder {shown(root.absolute())}")
-    if image_size is not None and image_size < 1:
+    if image_size is not None and min(size_of(image_size)) < 1:
         raise ValueError(f"image_size must be at least 1, got {image_size}")
     reading, care = reading or Reading(), care or Care()
     if channels is not None:
@@ -102,11 +103,11 @@ def load_folder(
     notes = list(beside.note("beside the splits"))
     for part, each in found.items():
         notes += each.note(f"in {folders[part].name}")
-    side = image_size or _common_side(listings["train"][0][:32])
+    size = size_of(image_size or _common_side(listings["train"][0][:32]))
     broken = [each for part in (beside, *found.values()) for each in part.broken]
-    listings, said = _sound(listings, classes, broken, None if image_size else side, reading, care)
+    listings, said = _sound(listings, classes, broken, None if image_size else max(size), reading, care)
     val, test = (listings.get(part) for part in ("val", "test"))
-    split = partial(_split, size=(side, side), reading=reading)
+    split = partial(_split, size=size, reading=reading)
     images = split(*listings["train"])
     mean, std = channel_statistics(images.x) if isinstance(images, Images) else imagenet(reading.channels)
     read_test: Callable[[], Split] | None = None if test is None else partial(split, *test)
@@ -118,14 +119,14 @@ def load_folder(
         read_test,
         mean,
         std,
-        max(1, side // 8) if isinstance(images, Images) else 0,
+        max(1, min(size) // 8) if isinstance(images, Images) else 0,
         flip=True,
-        notes=(*notes, *([_guess(side)] if image_size is None and side > SMALL else []), *said),
+        notes=(*notes, *([_guess(size)] if image_size is None and max(size) > SMALL else []), *said),
     )
 
 
-def _guess(side: int) -> str:
-    return f"images are seen at {side} x {side} pixels, since no --image-size is given"
+def _guess(size: Size) -> str:
+    return f"images are seen at {shown_size(size)} pixels, since no --image-size is given"
 
 
 def imagenet(channels: int) -> tuple[Channels, Channels]:

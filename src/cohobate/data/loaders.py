@@ -6,7 +6,7 @@ import torch
 
 from ..core import Loader
 from .augment.autoaugment import Distortion, PolicyName
-from .dataset import Dataset, Images, Split
+from .dataset import Dataset, Images, Split, labelled
 from .order import SECOND_VIEWS, EvalOrder, SecondView, TrainOrder
 from .resident import ResidentEval, ResidentTrain
 from .workers import WorkersEval, WorkersTrain
@@ -84,6 +84,7 @@ def train_loader(
     if cutout > min(height, width):
         raise ValueError(f"cutout {cutout} is larger than the images, {height} x {width} pixels")
     order = TrainOrder(len(split), batch_size, accumulate, seed, rank, world, augmentations, balanced)
+    split = labelled(split, "this loader")
     if isinstance(split, Images):
         return ResidentTrain(split, dataset, order, device, second_view, distortion)
     return WorkersTrain(split, dataset, order, device, workers, second_view, distortion)
@@ -117,6 +118,7 @@ def eval_loader(
         ValueError: a batch size below 1, or a rank out of range.
     """
     order = EvalOrder(len(split), batch_size, rank, world)
+    split = labelled(split, "this loader")
     if isinstance(split, Images):
         return ResidentEval(split, dataset, order, device)
     return WorkersEval(split, dataset, order, device, workers)

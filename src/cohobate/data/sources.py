@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ..config.sizes import Size, size_of
+from .averaged import averaged
 from .channels import with_channels
 from .dataset import Dataset
 from .folder import Care, load_folder
 from .npz import SUFFIX, load_npz
 from .pictures import Reading, changed
 from .sets import SETS, source
+from .wanted import Wanted
 
 
 def load_data(
     spec: str,
     root: Path,
-    image_size: int | None = None,
+    image_size: int | Size | None = None,
     channels: int | None = None,
     *,
     reading: Reading | None = None,
@@ -28,22 +31,22 @@ def load_data(
         spec: one of :data:`cohobate.data.sets.SETS`; or the path of a folder, of images in
             ``train/<class>/`` or with one of those data sets in it; or of an ``.npz`` file.
         root: where the files of a name are.
-        image_size: side that the images of a folder are resized to, in pixels; None lets them decide.
+        image_size: that the network sees, in pixels: a side, or (height, width); None lets the data decide.
         channels: 1 for grey images, 3 for RGB; others are for arrays. None: as the data set has it.
         reading: how a picture of a folder becomes an image of that size; by default :class:`Reading`'s own.
         care: what is done about files of a folder that cannot be read; by default :class:`Care`'s own.
 
     Raises:
-        ValueError: an unknown name, damaged data, a size for data that has one, or channels that it does not
-            have.
+        ValueError: an unknown name, damaged data, a size larger than that of images in memory, or channels
+            that the data does not have.
         FileNotFoundError: nothing is there.
     """
     if spec in SETS:
         return _named(spec, root, image_size, channels, reading, care)
     path = Path(spec).expanduser()
     if path.suffix == SUFFIX and not path.is_dir():
-        _refuse_those_of_folders(spec, image_size, reading, care)
-        return load_npz(path, channels)
+        _refuse_those_of_pictures(spec, reading, care)
+        return averaged(load_npz(path, channels), None if image_size is None else size_of(image_size))
     separators = [s for s in (os.sep, os.altsep) if s]
     if not path.is_dir() and not any(s in spec for s in separators):
         raise ValueError(
@@ -66,21 +69,20 @@ def sets_in(folder: Path) -> list[str]:
 def _named(
     name: str,
     root: Path,
-    image_size: int | None,
+    image_size: int | Size | None,
     channels: int | None,
     reading: Reading | None,
     care: Care | None,
 ) -> Dataset:
-    _refuse_those_of_folders(name, image_size, reading, care)
-    return with_channels(source(name).load(root), channels)
+    if not SETS[name].pictures:
+        _refuse_those_of_pictures(name, reading, care)
+    size = None if image_size is None else size_of(image_size)
+    dataset = source(name).load(root, Wanted(size, reading or Reading(), care or Care()))
+    return with_channels(averaged(dataset, size), channels)
 
 
-def _refuse_those_of_folders(
-    name: str, image_size: int | None, reading: Reading | None, care: Care | None
-) -> None:
-    if image_size is not None:
-        raise ValueError(f"image_size {image_size} is for folders of images; {name} has a size of its own")
+def _refuse_those_of_pictures(name: str, reading: Reading | None, care: Care | None) -> None:
     given = [f"{key} {value}" for key, value in changed(reading or Reading()).items()]
     given += ["skip_unreadable"] if care is not None and care.skip else []
     if given:
-        raise ValueError(f"{given[0]} is for folders of images; {name} is read as it is, leave it out")
+        raise ValueError(f"{given[0]} is for pictures in files; {name} is read as it is, leave it out")

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from ..core import IGNORED, Batch, Loader
-from .dataset import Dataset, Split
+from .dataset import Dataset, Split, labelled
 from .folder import Care, load_pictures
 from .pictures import Reading
 from .sets import SETS
@@ -55,8 +55,10 @@ def fitting(split: Split, like: Dataset, name: str = "the unlabelled images") ->
     """The same images without labels, if they are of the size and channels of ``like``.
 
     Raises:
-        ValueError: they are of another size, or have other channels.
+        ValueError: they are of another size, or have other channels; or labels are masks.
     """
+    labelled(like.train, "learning from unlabelled images")
+    images = labelled(split, "learning from unlabelled images")
     (channels, *own), (wanted_channels, *wanted) = split.shape, like.shape
     if channels != wanted_channels:
         raise ValueError(
@@ -67,7 +69,7 @@ def fitting(split: Split, like: Dataset, name: str = "the unlabelled images") ->
             f"images of {name} are {own[0]} x {own[1]}, those of {like.name} {wanted[0]} x {wanted[1]}; "
             "give a folder of images (they are resized), or a data set of this size"
         )
-    return replace(split, y=torch.full((len(split),), IGNORED))
+    return replace(images, y=torch.full((len(images),), IGNORED))
 
 
 class WithUnlabelled:

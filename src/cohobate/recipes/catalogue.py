@@ -58,7 +58,25 @@ TEACHERLESS = {
     "sla_sd": "methods.sla:SLASD",
 }
 
+SEGMENTING = frozenset({"baseline", "kd"})
+"""Methods and terms that learn from masks too, a label for every pixel; others need one label an image."""
+
 METHODS = {"baseline": "methods.supervised:Supervised", **TERMS, **TAUGHT, **TEACHERLESS}
+
+
+def refuse_masks(name: str) -> None:
+    """Raise a ValueError unless a method can learn from masks; one of the user's own is tried.
+
+    Args:
+        name: of a method, of terms that are added up, or ``file.py:Class``.
+    """
+    for part in term_names(name) or [name]:
+        if part in METHODS and part not in SEGMENTING:
+            able = ", ".join(each for each in METHODS if each in SEGMENTING)
+            raise ValueError(
+                f"{part} needs one label an image, and this data has masks, a label for every pixel; the "
+                f"methods that learn from masks are {able}"
+            )
 
 
 # ---------------------------------------------------------------- terms

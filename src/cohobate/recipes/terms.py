@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..config.declared import imported
 from ..config.objects import nearest
 from ..core import Frozen, Mean, Output, Phase, Plan, Shape, Taps, Term
-from ..data.dataset import Dataset
+from ..data.dataset import Dataset, Labelled
 from ..methods.distillation import Distillation
 from ..models.surgery.norms import stage_norms
 from ..models.surgery.preacts import give_preacts
@@ -53,7 +54,8 @@ class Pair:
             if not read_taps(network, taps) and taps == "benchmark":
                 say(f"note: the {role} is no built-in network; --taps does not change its stages")
         outputs = look(student, shape).output, look(teacher, shape).output
-        return cls(*outputs, dataset.train.y, teacher, shape, taps)
+        labels = dataset.train.y if isinstance(dataset.train, Labelled) else torch.empty(0, dtype=torch.int64)
+        return cls(*outputs, labels, teacher, shape, taps)
 
     def teacher_norms(self) -> list[_BatchNorm]:
         """The batch norm that ends each stage of the teacher."""

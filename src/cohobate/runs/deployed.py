@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, get_args
 
 from torch import Tensor
 
-from ..core import Shape
+from ..core import Shape, Task
 from ..engine.checkpoint import State, read_state, write_state
 from ..engine.errors import RunError
 from .adaptive import Reading, from_record, to_record
@@ -92,6 +92,11 @@ class Deployed(NamedTuple):
     def statistics(self) -> tuple[list[float], list[float]]:
         """Mean and standard deviation of each channel, by which its images are normalised."""
         return self.facts["mean"], self.facts["std"]
+
+    @property
+    def task(self) -> Task:
+        """What it predicts; files without it are older than segmentation."""
+        return self.facts.get("task", "classification")  # type: ignore[no-any-return]
 
     @property
     def shape(self) -> Shape:

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..config.forms import Form, Values
+from ..core import Task
 from ..engine.errors import RunError
 
 
@@ -50,6 +51,7 @@ class About(BaseModel):
     Attributes:
         classes: names, in the order of the logits.
         shape: (C, H, W) of its images.
+        task: whether logits are of an image, (B, K), or of every pixel, (B, K, H, W).
         mean, std: of each channel, in units of 0 to 1.
         values: that its images have: "0-255" (uint8), "0-1", or "normalised" by mean and std.
         fit, background: how a picture of any size becomes such an image (:class:`cohobate.Reading`).
@@ -73,6 +75,7 @@ class About(BaseModel):
 
     classes: tuple[str, ...] = Field(min_length=1)
     shape: tuple[int, int, int]
+    task: Task = "classification"
     mean: tuple[float, ...]
     std: tuple[float, ...]
     values: Values

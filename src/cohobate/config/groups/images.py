@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from ..colours import colour
+from ..sizes import ImageSize
 from .group import UNSHARED, Group
 
 
@@ -18,11 +19,11 @@ class Images(Group):
         description="Data set: a name (`cohobate list data`), a folder with images in train/<class>/, or a "
         "file of arrays (.npz).",
     )
-    image_size: int | None = Field(
+    image_size: ImageSize = Field(
         default=None,
-        ge=1,
-        description="Side in pixels of the square images that a folder is read as; by default the size that "
-        "the images have if it is square and at most 64, else 224. Only for folders.",
+        description="Size in pixels of the images that the network sees: a side, or height,width; by default "
+        "that of the data set, and of a folder the size that its images have if it is square and at most 64, "
+        "else 224.",
     )
     fit: Literal["crop", "pad", "squash"] = Field(
         default="crop",

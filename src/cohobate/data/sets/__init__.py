@@ -11,13 +11,61 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 if TYPE_CHECKING:
     from ..dataset import Dataset
+    from ..wanted import Wanted
 
-SETS: dict[str, str] = {
-    "digits": "1,797 handwritten digits, 8x8, that come with scikit-learn; nothing to download",
-    "cifar10": "CIFAR-10: 60,000 images, 32x32, 10 classes; the published files or archive",
-    "cifar100": "CIFAR-100: 60,000 images, 32x32, 100 classes; the published files or archive",
+
+class Entry(NamedTuple):
+    """What is known of a data set before it is read.
+
+    Attributes:
+        title: what it is, in a few words.
+        classes: K.
+        images: how many images there are in which split, in words.
+        layouts: folders, files and archives that are read, as its download has them.
+        address: where to get it.
+        licence: as its page says.
+        pictures: whether it is of picture files, which are read as a run says: fit, background ...
+    """
+
+    title: str
+    classes: int
+    images: str
+    layouts: str
+    address: str
+    licence: str
+    pictures: bool = True
+
+
+SETS: dict[str, Entry] = {
+    "digits": Entry(
+        "handwritten digits, 8x8",
+        10,
+        "1,438 train, 359 test",
+        "comes with scikit-learn; nothing to download",
+        "https://archive.ics.uci.edu/dataset/80",
+        "CC BY 4.0",
+        pictures=False,
+    ),
+    "cifar10": Entry(
+        "CIFAR-10, objects, 32x32",
+        10,
+        "50,000 train, 10,000 test",
+        "cifar-10-batches-py/ or -bin/, cifar-10-python.tar.gz or -binary.tar.gz",
+        "https://www.cs.toronto.edu/~kriz/cifar.html",
+        "none stated; cite Krizhevsky, 2009",
+        pictures=False,
+    ),
+    "cifar100": Entry(
+        "CIFAR-100, objects, 32x32",
+        100,
+        "50,000 train, 10,000 test",
+        "cifar-100-python/ or -binary/, cifar-100-python.tar.gz or -binary.tar.gz",
+        "https://www.cs.toronto.edu/~kriz/cifar.html",
+        "none stated; cite Krizhevsky, 2009",
+        pictures=False,
+    ),
 }
-"""Name of a data set, which is that of its file -> its description in a line."""
+"""Name of a data set, which is that of its file."""
 
 
 class Whereabouts(NamedTuple):
@@ -39,8 +87,10 @@ class Whereabouts(NamedTuple):
 class Source(Protocol):
     """The interface of the module of a data set."""
 
-    def load(self, root: Path) -> Dataset:
+    def load(self, root: Path, wanted: Wanted) -> Dataset:
         """The data set, from the folder where data sets lie.
+
+        A set whose images are stored in one size gives them in this size: they are averaged afterwards.
 
         Raises:
             FileNotFoundError: it is not there.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..dataset import Dataset
+from ..wanted import Wanted
 from . import Whereabouts
 from .cifar import Form, find, load_cifar, look
 
@@ -41,7 +42,7 @@ FORMS = (
 )
 
 
-def load(root: Path) -> Dataset:
+def load(root: Path, wanted: Wanted) -> Dataset:
     """See :func:`cohobate.data.sets.cifar.load_cifar`."""
     return load_cifar("cifar10", FORMS, root)
 

@@ -12,13 +12,14 @@ from pathlib import Path
 import torch
 
 from ..dataset import Dataset, Images, channel_statistics, stratified_rows
+from ..wanted import Wanted
 from . import Whereabouts
 
 FILE = "datasets/data/digits.csv.gz"
 """In scikit-learn's folder."""
 
 
-def load(root: Path) -> Dataset:
+def load(root: Path, wanted: Wanted) -> Dataset:
     """1,438 training and 359 test images; nothing is read from ``root``."""
     train = _split(test=False)
     mean, std = channel_statistics(train.x)
