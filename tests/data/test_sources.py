@@ -98,9 +98,7 @@ def test_a_new_set_is_a_file_and_a_line(tmp_path: Path, monkeypatch: pytest.Monk
         dataset = load_data(spec, root)
         assert (dataset.name, dataset.shape) == ("stripes", (3, 2, 3))
         assert dataset.train.y.tolist() == [1, 0, 1, 0]
-    with pytest.raises(
-        ValueError, match="stripes are 2 x 3 pixels and only made smaller, got image_size 8 x 8"
-    ):
+    with pytest.raises(ValueError, match=r"stripes are 2 x 3 pixels and only made smaller, got .* 8 x 8"):
         load_data("stripes", tmp_path / "data", image_size=8)
 
 
