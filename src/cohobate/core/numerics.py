@@ -51,3 +51,18 @@ def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
         return F.cross_entropy(logits, y)
     total = F.cross_entropy(logits, y, ignore_index=IGNORED, reduction="sum")
     return total / (y != IGNORED).sum().clamp(min=1)
+
+
+def only_kept(logits: Tensor, kept: Tensor | None) -> Tensor:
+    """Logits (B, K, H, W), 0 where they are not kept, so that no value there counts and no gradient passes.
+
+    Args:
+        logits: of any shape where all positions are kept.
+        kept: (B, H, W), bool (:attr:`cohobate.core.Batch.kept`); None: all.
+    """
+    return logits if kept is None else torch.where(kept.unsqueeze(1), logits, 0)
+
+
+def kept_positions(logits: Tensor, kept: Tensor | None) -> float | Tensor:
+    """How many positions of logits (B, K) or (B, K, H, W) a mean is over, at least 1."""
+    return logits.numel() / logits.shape[1] if kept is None else kept.sum().clamp(min=1)
