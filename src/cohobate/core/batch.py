@@ -51,8 +51,8 @@ class Batch(NamedTuple):
     def kept(self) -> Tensor | None:
         """(B, H, W), bool: the pixels of masks that are not ignored; None where an image has one label.
 
-        A loss between predictions leaves out the other pixels: padding is no picture. An image without a label
-        is a picture all the same, and teaches.
+        A loss between predictions leaves out the other pixels, for padding is no picture. An image without a
+        label is a picture all the same, and teaches.
         """
         return self.y != IGNORED if self.y.dim() == 3 else None
 
