@@ -46,9 +46,17 @@ def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     Args:
         logits: (B, K) or (B, K, H, W).
         y: ids, (B,) or (B, H, W), where -100 is ignored; or probabilities of the logits' shape.
+
+    Raises:
+        ValueError: ids of another shape than the predictions.
     """
     if y.is_floating_point():
         return F.cross_entropy(logits, y)
+    if logits.shape[2:] != y.shape[1:]:
+        raise ValueError(
+            f"logits {tuple(logits.shape)} do not fit labels {tuple(y.shape)}: a network for images with one "
+            "label gives (B, K), one for masks (B, K, H, W) of the image's size (--model dense:BACKBONE)"
+        )
     total = F.cross_entropy(logits, y, ignore_index=IGNORED, reduction="sum")
     return total / (y != IGNORED).sum().clamp(min=1)
 
