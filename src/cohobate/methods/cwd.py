@@ -122,7 +122,7 @@ class CWD(Term):
         )
 
     @classmethod
-    def between(  # type: ignore[override]
+    def between(
         cls,
         networks: Between,
         *,
@@ -166,7 +166,8 @@ class CWD(Term):
         if self.widths is None:
             return channel_kl(student.logits, teacher.logits.detach(), temperature, batch.kept)
         pairs = _chosen(stage_pairs(student, teacher.detach(), "CWD"), self.stage)
-        require_channels(pairs, *zip(*self.widths, strict=True), "CWD")
+        student_widths, teacher_widths = zip(*self.widths, strict=True)
+        require_channels(pairs, student_widths, teacher_widths, "CWD")
         losses = []
         for pair, connect in zip(pairs, self.connectors, strict=True):
             ours, theirs = to_common_size(*pair)
