@@ -69,7 +69,7 @@ from cohobate.methods.stochastic_depth import StochasticDepth
 from cohobate.methods.supervised import Supervised
 from cohobate.models.backbones.resnet import Basic, Bottleneck, ResNet
 from cohobate.models.backbones.wrn import WideResNet
-from cohobate.models.dense.bifpn import SelfTeacher
+from cohobate.models.dense.self_teacher import SelfTeacher
 from cohobate.models.surgery.adapt import adapt
 from cohobate.models.surgery.branch import Branched, branch
 from cohobate.models.surgery.probe import look
