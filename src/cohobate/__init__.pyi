@@ -42,6 +42,7 @@ from .methods.byot_exits import exits_of as exits_of
 from .methods.cl_ilr import CLILR as CLILR
 from .methods.crd import CRD as CRD
 from .methods.cs_kd import CSKD as CSKD
+from .methods.cwd import CWD as CWD
 from .methods.ddgsd import DDGSD as DDGSD
 from .methods.deit import DeiT as DeiT
 from .methods.dgkd import DGKD as DGKD

@@ -22,14 +22,18 @@ def methods() -> Listing:
     """Every method, what it does, and its options."""
     from rich.table import Table
 
-    from ..recipes.catalogue import METHODS
+    from ..recipes.catalogue import METHODS, SEGMENTING
     from ..recipes.options import own_options
     from ..recipes.recipe import find
 
-    table = Table("method", "what it does", "its options")
+    table = Table("method", "masks", "what it does", "its options")
     for name in METHODS:
-        table.add_row(name, find(name).summary, " ".join(own_options(name)))
-    return table, ["terms add up: kd+at, dkd+crd ...; file.py:Class   a method of your own"]
+        masks = "yes" if name in SEGMENTING else ""
+        table.add_row(name, masks, find(name).summary, " ".join(own_options(name)))
+    return table, [
+        "masks: learns from a label for every pixel too",
+        "terms add up: kd+at, dkd+crd ...; file.py:Class   a method of your own",
+    ]
 
 
 def models() -> Listing:
