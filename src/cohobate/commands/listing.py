@@ -38,10 +38,17 @@ def methods() -> Listing:
 
 def models() -> Listing:
     """Every built-in network with its sizes, and the libraries that have more."""
+    from ..models.build import dense_options
+    from ..models.registry import DENSE_NETWORKS
     from ..report.tables.terminal import networks_table
     from .networks import built_in, libraries
 
     after = [f"{name}:NAME   any of its networks ({have})" for name, have in libraries().items()]
+    after.append(
+        "dense:MODEL   a class for every pixel, on any of these; options of its pyramid and head: "
+        + " ".join(dense_options())
+    )
+    after += [f"{name}   dense:{entry.backbone}, {entry.source}" for name, entry in DENSE_NETWORKS.items()]
     after.append("file.py:function   your own; `cohobate inspect MODEL` shows the map of any of them")
     return networks_table(built_in(), "at 100 classes, 32 x 32"), after
 
