@@ -207,7 +207,7 @@ def test_a_name_is_a_backbone_and_options() -> None:
         (
             "dense:resnet8:depth=3",
             r"resnet8 has no option 'depth'; it has shortcut, channels, weights; the options of "
-            r"dense:resnet8's own pyramid and head are levels, width, layers, extra, convs, upsampling, head$",
+            r"dense:resnet8's own pyramid and head are levels, width, layers, extra, convs, upsampling, head",
         ),
         ("dense:resnet8:width=0", r"width must be at least 1, got 0"),
         ("dense:resnet8:layers=two", r"layers must be a whole number, got 'two'"),
