@@ -165,7 +165,7 @@ def test_frskd_on_masks() -> None:
     """Sections 4.2 and 6: silent for 40 of 60 epochs, then rising to alpha and beta."""
     paper = PRINTED["training"]["frskd_voc"]
     config = for_task("frskd", resolved("frskd/voc", "frskd"), "segmentation")
-    assert (config.data, config.image_size) == ("voc_seg", tuple(paper["decided"]["image_size"]))
+    assert (config.data, config.image_size) == ("voc_seg", paper["decided"]["image_size"])
     assert config.start * config.epochs == pytest.approx(paper["start_epoch"])
     assert (config.start + config.ramp) * config.epochs == pytest.approx(config.epochs)
     assert (config.beta, BETA_MASKS) == (None, paper["beta"])
