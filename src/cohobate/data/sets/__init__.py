@@ -64,6 +64,14 @@ SETS: dict[str, Entry] = {
         "none stated; cite Krizhevsky, 2009",
         pictures=False,
     ),
+    "cinic10": Entry(
+        "CINIC-10, the classes of CIFAR-10, 32x32",
+        10,
+        "90,000 train, 90,000 val, 90,000 test",
+        "CINIC-10/{train,valid,test}/<class>/ or CINIC-10.tar.gz",
+        "https://datashare.ed.ac.uk/handle/10283/3192",
+        "see its page",
+    ),
     "fer2013": Entry(
         "FER-2013, facial expressions, 48x48 grey",
         7,

@@ -15,6 +15,7 @@ import torch
 from ...config.objects import nearest
 from ...config.sizes import Size
 from ...config.text import shown
+from ..averaged import averaging
 from ..dataset import Dataset, Images, channel_statistics
 from ..listing import Found, below, classes_of
 from ..reader import Listing, imagenet, sound, split_of
@@ -125,6 +126,7 @@ def from_lists(
     *,
     size: Size,
     published: Mapping[str, int],
+    stored: Size | None = None,
     notes: Sequence[str] = (),
     broken: Sequence[tuple[Path, str]] = (),
     flip: bool = True,
@@ -142,6 +144,8 @@ def from_lists(
         wanted: how a run wants them to be read.
         size: (height, width) where the run names none.
         published: how many images each split has, as published; what differs becomes a note.
+        stored: (height, width) of all the files, where it is one and at most 64: smaller images in memory are
+            averaged from it.
         notes: further remarks.
         broken: links that lead nowhere, and why.
         flip: whether a mirrored image keeps its label.
@@ -155,10 +159,12 @@ def from_lists(
         part: (tuple(path for path, _ in pairs), torch.tensor([label for _, label in pairs]))
         for part, pairs in given.items()
     }
-    differs = counted({part: len(y) for part, (_, y) in listings.items()}, published)
     shape = wanted.size or size
-    listings, said = sound(listings, tuple(classes), list(broken), None, wanted.reading, wanted.care)
-    split = partial(split_of, size=shape, reading=wanted.reading)
+    differs = counted({part: len(y) for part, (_, y) in listings.items()}, published)
+    side = None if stored is None else max(stored)
+    listings, said = sound(listings, tuple(classes), list(broken), side, wanted.reading, wanted.care)
+    smaller = stored if stored is not None and shape[0] <= stored[0] and shape[1] <= stored[1] else None
+    split = partial(split_of, size=shape, reading=wanted.reading, stored=smaller)
     train = split(*listings["train"])
     mean, std = imagenet(wanted.reading.channels)
     if isinstance(train, Images):
@@ -173,7 +179,7 @@ def from_lists(
         std,
         crop=max(1, min(shape) // 8) if isinstance(train, Images) else 0,
         flip=flip,
-        notes=(*notes, *differs, *said),
+        notes=(*notes, *differs, *said, *(averaging(smaller, shape) if smaller else ())),
     )
 
 
