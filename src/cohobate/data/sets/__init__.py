@@ -80,6 +80,22 @@ SETS: dict[str, Entry] = {
         "https://www.kaggle.com/c/challenges-in-representation-learning-facial-expression-recognition-challenge",
         "see its page",
     ),
+    "tiny_imagenet": Entry(
+        "Tiny-ImageNet, 64x64",
+        200,
+        "100,000 train, 10,000 test (its val)",
+        "tiny-imagenet-200/ or tiny-imagenet-200.zip",
+        "http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+        "none stated; its pictures are of ImageNet",
+    ),
+    "imagenet": Entry(
+        "ImageNet (ILSVRC 2012)",
+        1000,
+        "1,281,167 train, 50,000 test (its val)",
+        "imagenet/{train,val}/<id of WordNet>/, or Kaggle's ILSVRC/Data/CLS-LOC/",
+        "https://www.image-net.org/download.php",
+        "for non-commercial research and education",
+    ),
 }
 """Name of a data set, which is that of its file."""
 

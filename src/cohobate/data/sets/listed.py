@@ -86,7 +86,12 @@ def inside(folder: Path, names: Iterable[str]) -> list[Path]:
 
 
 def by_class(
-    folder: Path, classes: Sequence[str], root: Path, named: Mapping[str, str] | None = None
+    folder: Path,
+    classes: Sequence[str],
+    root: Path,
+    *,
+    below_them: str = "",
+    beside: Sequence[str] = (),
 ) -> tuple[list[tuple[Path, int]], Found]:
     """The images in the class folders of a split, and below them, with what else was found.
 
@@ -94,26 +99,28 @@ def by_class(
         folder: of the split.
         classes: names of the class folders; the label is the place in this order.
         root: links may not leave it.
-        named: folder's name -> class, where they differ.
+        below_them: a folder in each of them that holds its images, where there is such.
+        beside: names of folders beside the class folders, which are passed over.
 
     Raises:
         ValueError: a folder of no class, a class without a folder or without an image.
     """
     found = Found(root)
-    folders = {(named or {}).get(each, each): each for each in classes_of(folder, found)}
-    for name in folders:
-        if name not in classes:
-            raise ValueError(
-                f"{shown(folder)} has a folder {folders[name]!r}, which is no class; the nearest are "
-                f"{nearest(name, classes)}"
-            )
+    there = set(classes_of(folder, found)) - set(beside)
+    for name in sorted(there - set(classes)):
+        raise ValueError(
+            f"{shown(folder)} has a folder {name!r}, which is no class; the nearest are "
+            f"{nearest(name, classes)}"
+        )
     pairs: list[tuple[Path, int]] = []
     for label, name in enumerate(classes):
-        if name not in folders:
+        if name not in there:
             raise ValueError(f"{shown(folder)} has no folder of the class {name!r}")
-        below(folder / folders[name], folder, found)
+        deeper = folder / name / below_them
+        own = deeper if deeper.is_dir() else folder / name
+        below(own, folder, found)
         if len(found.paths) == len(pairs):
-            raise ValueError(f"{shown(folder / folders[name])} has no image in it or below it")
+            raise ValueError(f"{shown(own)} has no image in it or below it")
         pairs += [(path, label) for path in found.paths[len(pairs) :]]
     return pairs, found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -80,6 +80,21 @@ def _read_zipped(archive: Path, opened: zipfile.ZipFile, info: zipfile.ZipInfo) 
 def _require_small(archive: Path, name: str, size: int) -> None:
     if size > LARGEST:
         raise ValueError(f"{shown(archive)}: {shown(name)} has {size:,} bytes, too many for a file of it")
+
+
+def texts(archive: Path, names: Collection[str], below: int) -> dict[str, str]:
+    """The text files of these names, as far as they are there.
+
+    Args:
+        archive: that holds them.
+        names: without the folders that all files lie in.
+        below: how many such folders there are.
+
+    Raises:
+        ValueError: the archive is damaged.
+    """
+    named = ((PurePosixPath(*name.parts[below:]).as_posix(), read) for name, read in members(archive))
+    return {name: read().decode("utf-8", "replace") for name, read in named if name in names}
 
 
 def decoded(
