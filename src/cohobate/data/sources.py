@@ -9,9 +9,10 @@ from ..config.sizes import Size, size_of
 from .averaged import averaged
 from .channels import with_channels
 from .dataset import Dataset
-from .folder import Care, load_folder
+from .folder import load_folder
 from .npz import SUFFIX, load_npz
-from .pictures import Reading, changed
+from .pictures import Reading
+from .reader import Care
 from .scene_folder import has_masks, load_scenes
 from .sets import SETS, source
 from .wanted import Wanted
@@ -43,12 +44,14 @@ def load_data(
             that the data does not have.
         FileNotFoundError: nothing is there.
     """
+    size = None if image_size is None else size_of(image_size)
+    wanted = Wanted(size, reading or Reading(), care or Care())
     if spec in SETS:
-        return _named(spec, root, image_size, channels, reading, care)
+        return _named(spec, root, wanted, channels)
     path = Path(spec).expanduser()
     if path.suffix == SUFFIX and not path.is_dir():
-        _refuse_those_of_pictures(spec, reading, care)
-        return averaged(load_npz(path, channels), None if image_size is None else size_of(image_size))
+        wanted.refuse_for_pictures(spec)
+        return averaged(load_npz(path, channels), size)
     separators = [s for s in (os.sep, os.altsep) if s]
     if not path.is_dir() and not any(s in spec for s in separators):
         raise ValueError(
@@ -59,10 +62,9 @@ def load_data(
     if len(names) > 1:
         raise ValueError(f"{path} holds {' and '.join(names)}; ask for one by name, with this folder as root")
     if names:
-        return _named(names[0], path, image_size, channels, reading, care)
+        return _named(names[0], path, wanted, channels)
     if has_masks(path):
-        size = None if image_size is None else size_of(image_size)
-        return load_scenes(path, size, reading, care, channels=channels)
+        return load_scenes(path, wanted.size, reading, care, channels=channels)
     return load_folder(path, image_size, reading, care, channels=channels)
 
 
@@ -71,23 +73,8 @@ def sets_in(folder: Path) -> list[str]:
     return [name for name in SETS if source(name).is_in(folder)]
 
 
-def _named(
-    name: str,
-    root: Path,
-    image_size: int | Size | None,
-    channels: int | None,
-    reading: Reading | None,
-    care: Care | None,
-) -> Dataset:
+def _named(name: str, root: Path, wanted: Wanted, channels: int | None) -> Dataset:
     if not SETS[name].pictures:
-        _refuse_those_of_pictures(name, reading, care)
-    size = None if image_size is None else size_of(image_size)
-    dataset = source(name).load(root, Wanted(size, reading or Reading(), care or Care()))
-    return with_channels(averaged(dataset, size), channels)
-
-
-def _refuse_those_of_pictures(name: str, reading: Reading | None, care: Care | None) -> None:
-    given = [f"{key} {value}" for key, value in changed(reading or Reading()).items()]
-    given += ["skip_unreadable"] if care is not None and care.skip else []
-    if given:
-        raise ValueError(f"{given[0]} is for pictures in files; {name} is read as it is, leave it out")
+        wanted.refuse_for_pictures(name)
+    dataset = source(name).load(root, wanted)
+    return with_channels(averaged(dataset, wanted.size), channels)

@@ -11,8 +11,9 @@ import torch
 
 from ..core import IGNORED, Batch, Loader
 from .dataset import Dataset, Split, labelled
-from .folder import Care, load_pictures
+from .folder import load_pictures
 from .pictures import Reading
+from .reader import Care
 from .sets import SETS
 from .sources import load_data, sets_in
 
