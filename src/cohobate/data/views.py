@@ -7,6 +7,7 @@ place of the picture, where there are such boxes: for images larger than 64 pixe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
@@ -84,6 +85,27 @@ def whole(picture: Image.Image, size: tuple[int, int], reading: Reading | None =
     return padded(picture, size, reading) if reading.fit == "pad" else squashed(picture, size)
 
 
+def uncut(reading: Reading) -> Reading:
+    """The reading that shows the whole of a picture, as its every pixel is to be classified: no ``crop``."""
+    return replace(reading, fit="pad") if reading.fit == "crop" else reading
+
+
+def shown_box(width: int, height: int, size: tuple[int, int], reading: Reading) -> Box:
+    """Where :func:`whole` shows a picture of ``width`` x ``height`` pixels in an image of ``size``.
+
+    Args:
+        width, height: of the picture.
+        size: (height, width) of the image.
+        reading: one that shows all of the picture (:func:`uncut`).
+
+    Raises:
+        ValueError: it cuts something off, so that no box holds the picture.
+    """
+    if reading.fit == "crop":
+        raise ValueError("fit crop cuts off a part of a picture; pad and squash show the whole of it")
+    return (0, 0, size[1], size[0]) if reading.fit == "squash" else padded_box(width, height, size)
+
+
 def margin_of(size: Sequence[int]) -> float:
     """How much larger than its central crop of ``size`` (height, width) a picture is made in evaluation."""
     return MARGIN if max(size) > SMALL else 1.0
@@ -101,13 +123,18 @@ def centred(picture: Image.Image, size: tuple[int, int], margin: float = MARGIN)
 
 def padded(picture: Image.Image, size: tuple[int, int], reading: Reading) -> Image.Image:
     """The whole picture in the middle of a background of ``size`` (height, width)."""
-    h, w = size
-    width, height = picture.size
-    scale = min(h / height, w / width)
-    width, height = max(1, round(width * scale)), max(1, round(height * scale))
-    image = Image.new("RGB", (w, h), reading.colour).convert(picture.mode)
-    image.paste(squashed(picture, (height, width)), central_box(w, h, width, height)[:2])
+    height, width = size
+    left, top, right, bottom = padded_box(*picture.size, size)
+    image = Image.new("RGB", (width, height), reading.colour).convert(picture.mode)
+    image.paste(squashed(picture, (bottom - top, right - left)), (left, top))
     return image
+
+
+def padded_box(width: int, height: int, size: tuple[int, int]) -> Box:
+    """Where :func:`padded` shows a picture of ``width`` x ``height`` pixels in an image of ``size``."""
+    h, w = size
+    scale = min(h / height, w / width)
+    return central_box(w, h, max(1, round(width * scale)), max(1, round(height * scale)))
 
 
 def squashed(picture: Image.Image, size: tuple[int, int]) -> Image.Image:

@@ -75,23 +75,38 @@ def _count(logits: Tensor, batch: Batch) -> Tensor:
 def of_wholes(logits: Tensor, truths: Sequence[Truth]) -> Tensor:
     """The confusion matrix of whole pictures, at their own sizes."""
     found = [
-        confusion(truth.mask.to(logits.device), enlarged(each, truth).argmax(dim=0), len(each), VOID)
+        confusion(truth.mask.to(logits.device), named_at(each, truth.box, truth.mask.shape), len(each), VOID)
         for each, truth in zip(logits, truths, strict=True)
     ]
     return torch.stack(found).sum(dim=0)
 
 
 @float32
-def enlarged(logits: Tensor, truth: Truth) -> Tensor:
-    """Logits of the part of an image that shows the picture, at the picture's own size, (K, H_i, W_i).
+def named_at(logits: Tensor, box: Sequence[int], size: Sequence[int]) -> Tensor:
+    """The class of every pixel of a picture at its own size, (H_i, W_i), uint8; of equal ones the first.
+
+    The logits of the part that shows the picture are enlarged bilinearly, one class after the other: all of
+    them at once would take K times the memory.
 
     Args:
-        logits: (K, H, W), of an image.
-        truth: of the picture in it.
+        logits: (K, H, W), of the image that shows the picture, K at most 255.
+        box: left, top, right, bottom of the picture in the image; the rest is padding.
+        size: (H_i, W_i), of the picture.
     """
-    left, top, right, bottom = truth.box
+    left, top, right, bottom = box
     part = logits[None, :, top:bottom, left:right]
-    return F.interpolate(part, size=truth.mask.shape, mode="bilinear", align_corners=False)[0]
+    named = torch.zeros(*size, dtype=torch.uint8, device=logits.device)
+    best = _enlarged(part[:, :1], size)
+    for k in range(1, len(logits)):
+        other = _enlarged(part[:, k : k + 1], size)
+        named.masked_fill_(other > best, k)
+        best = torch.maximum(best, other)
+    return named
+
+
+def _enlarged(part: Tensor, size: Sequence[int]) -> Tensor:
+    """(1, 1, h, w) -> (H_i, W_i)."""
+    return F.interpolate(part, size=tuple(size), mode="bilinear", align_corners=False)[0, 0]
 
 
 def iou(matrix: Tensor) -> Tensor:
