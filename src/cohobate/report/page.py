@@ -238,5 +238,5 @@ def _progress(run: Run) -> str:
 def _number(value: float | None) -> str:
     if value is None:
         return NOTHING
-    # An error of no more than rounding is not negative.
+    # A number of no more than rounding is not negative.
     return f"{value:,}" if isinstance(value, int) else f"{round(value, 2) + 0.0:.2f}"
