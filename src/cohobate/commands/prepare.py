@@ -24,7 +24,7 @@ from ..data.dataset import Dataset, Split, fingerprint
 from ..engine import distributed
 from ..engine.errors import RunError
 from ..engine.feeds import Feeds
-from ..engine.measures.classification import PEER_MEAN
+from ..engine.measures.peers import PEER_MEAN
 from ..engine.optim import make_optimizers
 from ..engine.phase import out_of_memory, phase_settings, place, smaller_batch
 from ..engine.plan import begin
