@@ -16,11 +16,11 @@ from PIL import Image
 from ..config.sizes import shown_size
 from ..config.text import shown
 from ..config.words import count
-from .folder import Care
 from .headers import CHUNK, check, listed
 from .listing import refuse
 from .masks import Masks
 from .pictures import PictureError, orientation
+from .reader import Care
 from .scenes import Scenes
 
 TURNED = (5, 6, 7, 8)
