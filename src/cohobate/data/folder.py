@@ -19,7 +19,7 @@ from .dataset import Channels, Dataset, Files, Images, Split, channel_statistics
 from .headers import Findings, Progress, check, listed
 from .listing import Found, below, classes_of, parts_of, refuse
 from .pictures import EXTENSIONS, REMEDY, SMALL, PictureError, Reading, decode
-from .views import whole
+from .views import margin_of, whole
 
 LARGE = 224
 
@@ -59,6 +59,7 @@ def load_folder(
     care: Care | None = None,
     *,
     channels: int | None = None,
+    in_memory: bool = True,
 ) -> Dataset:
     """Images in class folders; the classes are the folders of ``train``, sorted by name.
 
@@ -76,11 +77,13 @@ def load_folder(
         reading: how a picture becomes an image of that size.
         care: what is done about files that cannot be read.
         channels: 3 (RGB), or 1: read as grey; None: as ``reading`` says.
+        in_memory: whether images of up to 64 pixels are; else they are left on disk as larger ones are.
 
     Raises:
         FileNotFoundError: no such folder.
         ValueError: no train folder, two for one split, an empty class, a class that train does not have, a
-            link that leaves the folder, files that cannot be read, or another number of channels.
+            link that leaves the folder, files that cannot be read, another number of channels, or a picture
+            that is made smaller than its central crop.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"no folder {shown(root.absolute())}")
@@ -104,10 +107,11 @@ def load_folder(
     for part, each in found.items():
         notes += each.note(f"in {folders[part].name}")
     size = size_of(image_size or _common_side(listings["train"][0][:32]))
+    margin_of(size, reading.eval_resize)
     broken = [each for part in (beside, *found.values()) for each in part.broken]
     listings, said = _sound(listings, classes, broken, None if image_size else max(size), reading, care)
     val, test = (listings.get(part) for part in ("val", "test"))
-    split = partial(_split, size=size, reading=reading)
+    split = partial(_split, size=size, reading=reading, in_memory=in_memory)
     images = split(*listings["train"])
     mean, std = channel_statistics(images.x) if isinstance(images, Images) else imagenet(reading.channels)
     read_test: Callable[[], Split] | None = None if test is None else partial(split, *test)
@@ -137,7 +141,12 @@ def imagenet(channels: int) -> tuple[Channels, Channels]:
 
 
 def load_pictures(
-    root: Path, size: tuple[int, int], reading: Reading | None = None, care: Care | None = None
+    root: Path,
+    size: tuple[int, int],
+    reading: Reading | None = None,
+    care: Care | None = None,
+    *,
+    in_memory: bool = True,
 ) -> tuple[Split, tuple[str, ...]]:
     """All images in a folder and below it, in whatever folders they lie, without labels (-100); and notes.
 
@@ -149,6 +158,7 @@ def load_pictures(
         size: (height, width) that the network sees, in pixels.
         reading: how a picture becomes an image of that size.
         care: what is done about files that cannot be read.
+        in_memory: as in :func:`load_folder`.
 
     Raises:
         FileNotFoundError: no such folder.
@@ -167,7 +177,8 @@ def load_pictures(
     listing = tuple(found.paths), torch.full((len(found.paths),), IGNORED)
     listings, said = _sound({"train": listing}, (), found.broken, None, reading, care)
     notes = (*found.note(f"in {folder.name}"), *said)
-    return _split(*listings["train"], size, reading), tuple(f"unlabelled images: {note}" for note in notes)
+    split = _split(*listings["train"], size, reading, in_memory)
+    return split, tuple(f"unlabelled images: {note}" for note in notes)
 
 
 def _listing(folder: Path, classes: tuple[str, ...], found: Found) -> Labelled:
@@ -250,9 +261,11 @@ def _without(dropped: set[Path], listing: Labelled, part: str, classes: tuple[st
     return tuple(paths[row] for row in rows), left
 
 
-def _split(paths: tuple[Path, ...], y: Tensor, size: tuple[int, int], reading: Reading) -> Split:
+def _split(
+    paths: tuple[Path, ...], y: Tensor, size: tuple[int, int], reading: Reading, in_memory: bool
+) -> Split:
     height, width = size
-    if max(size) > SMALL:
+    if max(size) > SMALL or not in_memory:
         return Files(paths, y, size, reading)
     x = torch.empty(len(paths), height, width, reading.channels, dtype=torch.uint8)
     for row, path in enumerate(paths):

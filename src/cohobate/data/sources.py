@@ -24,6 +24,7 @@ def load_data(
     *,
     reading: Reading | None = None,
     care: Care | None = None,
+    in_memory: bool = True,
 ) -> Dataset:
     """The data set of this name, in this folder, or in this file of arrays.
 
@@ -35,18 +36,23 @@ def load_data(
         channels: 1 for grey images, 3 for RGB; others are for arrays. None: as the data set has it.
         reading: how a picture of a folder becomes an image of that size; by default :class:`Reading`'s own.
         care: what is done about files of a folder that cannot be read; by default :class:`Care`'s own.
+        in_memory: whether pictures of a folder are held in memory if they are seen at up to 64 pixels; else
+            they stay in their files, for random parts of them, resized.
 
     Raises:
         ValueError: an unknown name, damaged data, a size larger than that of images in memory, or channels
             that the data does not have.
         FileNotFoundError: nothing is there.
     """
+    wanted = Wanted(
+        None if image_size is None else size_of(image_size), reading or Reading(), care or Care(), in_memory
+    )
     if spec in SETS:
-        return _named(spec, root, image_size, channels, reading, care)
+        return _named(spec, root, wanted, channels)
     path = Path(spec).expanduser()
     if path.suffix == SUFFIX and not path.is_dir():
-        _refuse_those_of_pictures(spec, reading, care)
-        return averaged(load_npz(path, channels), None if image_size is None else size_of(image_size))
+        _refuse_those_of_pictures(spec, wanted)
+        return averaged(load_npz(path, channels), wanted.size)
     separators = [s for s in (os.sep, os.altsep) if s]
     if not path.is_dir() and not any(s in spec for s in separators):
         raise ValueError(
@@ -57,8 +63,8 @@ def load_data(
     if len(names) > 1:
         raise ValueError(f"{path} holds {' and '.join(names)}; ask for one by name, with this folder as root")
     if names:
-        return _named(names[0], path, image_size, channels, reading, care)
-    return load_folder(path, image_size, reading, care, channels=channels)
+        return _named(names[0], path, wanted, channels)
+    return load_folder(path, wanted.size, reading, care, channels=channels, in_memory=in_memory)
 
 
 def sets_in(folder: Path) -> list[str]:
@@ -66,23 +72,16 @@ def sets_in(folder: Path) -> list[str]:
     return [name for name in SETS if source(name).is_in(folder)]
 
 
-def _named(
-    name: str,
-    root: Path,
-    image_size: int | Size | None,
-    channels: int | None,
-    reading: Reading | None,
-    care: Care | None,
-) -> Dataset:
+def _named(name: str, root: Path, wanted: Wanted, channels: int | None) -> Dataset:
     if not SETS[name].pictures:
-        _refuse_those_of_pictures(name, reading, care)
-    size = None if image_size is None else size_of(image_size)
-    dataset = source(name).load(root, Wanted(size, reading or Reading(), care or Care()))
-    return with_channels(averaged(dataset, size), channels)
+        _refuse_those_of_pictures(name, wanted)
+    dataset = source(name).load(root, wanted)
+    return with_channels(averaged(dataset, wanted.size), channels)
 
 
-def _refuse_those_of_pictures(name: str, reading: Reading | None, care: Care | None) -> None:
-    given = [f"{key} {value}" for key, value in changed(reading or Reading()).items()]
-    given += ["skip_unreadable"] if care is not None and care.skip else []
+def _refuse_those_of_pictures(name: str, wanted: Wanted) -> None:
+    given = [f"{key} {value}" for key, value in changed(wanted.reading).items()]
+    given += ["skip_unreadable"] if wanted.care.skip else []
+    given += [] if wanted.in_memory else ["crop resized"]
     if given:
         raise ValueError(f"{given[0]} is for pictures in files; {name} is read as it is, leave it out")

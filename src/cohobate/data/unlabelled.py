@@ -18,7 +18,13 @@ from .sources import load_data, sets_in
 
 
 def unlabelled(
-    spec: str, root: Path, like: Dataset, *, reading: Reading | None = None, care: Care | None = None
+    spec: str,
+    root: Path,
+    like: Dataset,
+    *,
+    reading: Reading | None = None,
+    care: Care | None = None,
+    in_memory: bool = True,
 ) -> tuple[Split, tuple[str, ...]]:
     """Images to learn from beside those of ``like``, and remarks on them.
 
@@ -32,6 +38,7 @@ def unlabelled(
             and grey and RGB are turned into one another.
         reading: how a picture of a folder becomes an image of that size.
         care: what is done about files of a folder that cannot be read.
+        in_memory: whether pictures of up to 64 pixels are (:func:`cohobate.data.sources.load_data`).
 
     Raises:
         ValueError: images of another size, no image, an unknown name, damaged data.

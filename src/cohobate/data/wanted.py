@@ -17,8 +17,11 @@ class Wanted:
         size: (height, width) that the network sees, in pixels; None: as the data set has it.
         reading: how a picture becomes an image of that size.
         care: what is done about files that cannot be read.
+        in_memory: whether images of up to 64 pixels are decoded once and held in memory; else they stay in
+            their files, so that random parts of the pictures can be shown.
     """
 
     size: Size | None = None
     reading: Reading = Reading()  # noqa: RUF009  it is frozen
     care: Care = Care()  # noqa: RUF009  it is frozen
+    in_memory: bool = True

@@ -101,6 +101,12 @@ class Subject(NamedTuple):
     larger: float
 
 
+def _fit(about: About) -> str:
+    if about.eval_resize is None:
+        return FITS[about.fit]
+    return f"its shorter side is resized to {count(about.eval_resize, 'pixel')}, and the middle is cut out"
+
+
 def card(of: Subject) -> str:
     """The card, Markdown, with a digest by which a later export knows that nobody has changed it."""
     about, outcome = of.about, of.run.outcome
@@ -118,7 +124,7 @@ def card(of: Subject) -> str:
         size=" x ".join(map(str, about.shape[1:])),
         parameters=f"{about.parameters:,}",
         classes=count(len(about.classes), "class"),
-        fit=FITS[about.fit],
+        fit=_fit(about),
         own_code=snippets.names_code(about) and "model.safetensors" in {file.name for file in of.files},
         files=table([_file_row(of, file) for file in of.files], LEFT),
         uses=_uses(of),
