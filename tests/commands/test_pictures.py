@@ -185,8 +185,8 @@ def test_an_option_that_is_not_utf_8_is_refused_by_name(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--fit", "pad"], "fit pad is for folders of images; digits is read as it is"),
-        (["--skip-unreadable"], "skip_unreadable is for folders of images"),
+        (["--fit", "pad"], "fit pad is for pictures in files; digits is read as it is"),
+        (["--skip-unreadable"], "skip_unreadable is for pictures in files"),
         (["--background", "blue"], "background: a colour is white, black, grey or #rrggbb, got 'blue'"),
     ],
 )

@@ -214,7 +214,7 @@ def test_crops_mirror_images_and_normalisation_of_any_number_of_channels(channel
 
 def test_a_data_set_of_files_says_how_it_is_read_in_grey(tmp_path: Path) -> None:
     from cohobate.data.channels import with_channels
-    from cohobate.data.folder import imagenet
+    from cohobate.data.reader import imagenet
 
     for name in "ab":
         (tmp_path / "train" / name).mkdir(parents=True)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from ..config.groups import Training
 from ..data.augment.crops import RESIZED, with_crops
 from ..data.dataset import Dataset, Split, hold_out, limit
-from ..data.folder import Care
 from ..data.pictures import Reading
+from ..data.reader import Care
 from ..data.sets import SETS
 from ..data.sources import load_data
 from ..data.unlabelled import fitting

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from ..config.sizes import Size, size_of
 from .averaged import averaged
 from .channels import with_channels
 from .dataset import Dataset
-from .folder import Care, load_folder
+from .folder import load_folder
 from .npz import SUFFIX, load_npz
-from .pictures import Reading, changed
+from .pictures import Reading
+from .reader import Care
 from .sets import SETS, source
 from .wanted import Wanted
 
@@ -44,15 +46,14 @@ def load_data(
             that the data does not have.
         FileNotFoundError: nothing is there.
     """
-    wanted = Wanted(
-        None if image_size is None else size_of(image_size), reading or Reading(), care or Care(), in_memory
-    )
+    size = None if image_size is None else size_of(image_size)
+    wanted = Wanted(size, reading or Reading(), care or Care(), in_memory)
     if spec in SETS:
         return _named(spec, root, wanted, channels)
     path = Path(spec).expanduser()
     if path.suffix == SUFFIX and not path.is_dir():
-        _refuse_those_of_pictures(spec, wanted)
-        return averaged(load_npz(path, channels), wanted.size)
+        wanted.refuse_for_pictures(spec)
+        return averaged(load_npz(path, channels), size)
     separators = [s for s in (os.sep, os.altsep) if s]
     if not path.is_dir() and not any(s in spec for s in separators):
         raise ValueError(
@@ -64,7 +65,7 @@ def load_data(
         raise ValueError(f"{path} holds {' and '.join(names)}; ask for one by name, with this folder as root")
     if names:
         return _named(names[0], path, wanted, channels)
-    return load_folder(path, wanted.size, reading, care, channels=channels, in_memory=in_memory)
+    return load_folder(path, image_size, reading, care, channels=channels, in_memory=in_memory)
 
 
 def sets_in(folder: Path) -> list[str]:
@@ -74,14 +75,8 @@ def sets_in(folder: Path) -> list[str]:
 
 def _named(name: str, root: Path, wanted: Wanted, channels: int | None) -> Dataset:
     if not SETS[name].pictures:
-        _refuse_those_of_pictures(name, wanted)
+        wanted.refuse_for_pictures(name)
+    elif channels is not None:
+        wanted = replace(wanted, reading=replace(wanted.reading, channels=channels))
     dataset = source(name).load(root, wanted)
     return with_channels(averaged(dataset, wanted.size), channels)
-
-
-def _refuse_those_of_pictures(name: str, wanted: Wanted) -> None:
-    given = [f"{key} {value}" for key, value in changed(wanted.reading).items()]
-    given += ["skip_unreadable"] if wanted.care.skip else []
-    given += [] if wanted.in_memory else ["crop resized"]
-    if given:
-        raise ValueError(f"{given[0]} is for pictures in files; {name} is read as it is, leave it out")

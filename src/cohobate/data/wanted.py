@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..config.sizes import Size
-from .folder import Care
-from .pictures import Reading
+from .pictures import Reading, changed
+from .reader import Care
 
 
 @dataclass(frozen=True)
@@ -25,3 +25,16 @@ class Wanted:
     reading: Reading = Reading()  # noqa: RUF009  it is frozen
     care: Care = Care()  # noqa: RUF009  it is frozen
     in_memory: bool = True
+
+    def refuse_for_pictures(self, whose: str) -> None:
+        """Check that nothing is wanted that is for pictures in files only.
+
+        Raises:
+            ValueError: something is.
+        """
+        # Other channels can be made of images in memory too.
+        given = [f"{key} {value}" for key, value in changed(self.reading).items() if key != "channels"]
+        given += ["skip_unreadable"] if self.care.skip else []
+        given += [] if self.in_memory else ["crop resized"]
+        if given:
+            raise ValueError(f"{given[0]} is for pictures in files; {whose} is read as it is, leave it out")

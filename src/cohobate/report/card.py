@@ -49,6 +49,7 @@ FITS = {
     "crop": "it is resized until it covers them, and what sticks out on the longer side is cut off",
     "pad": "all of it is resized to fit in, on a background",
     "squash": "it is resized to them, its proportions lost",
+    "resized": "its shorter side is resized to {} pixels, and the middle of it is cut out",
 }
 """How a picture of another size becomes an image of the network."""
 
@@ -101,12 +102,6 @@ class Subject(NamedTuple):
     larger: float
 
 
-def _fit(about: About) -> str:
-    if about.eval_resize is None:
-        return FITS[about.fit]
-    return f"its shorter side is resized to {count(about.eval_resize, 'pixel')}, and the middle is cut out"
-
-
 def card(of: Subject) -> str:
     """The card, Markdown, with a digest by which a later export knows that nobody has changed it."""
     about, outcome = of.about, of.run.outcome
@@ -124,7 +119,7 @@ def card(of: Subject) -> str:
         size=" x ".join(map(str, about.shape[1:])),
         parameters=f"{about.parameters:,}",
         classes=count(len(about.classes), "class"),
-        fit=_fit(about),
+        fit=FITS["resized" if about.eval_resize else about.fit].format(about.eval_resize),
         own_code=snippets.names_code(about) and "model.safetensors" in {file.name for file in of.files},
         files=table([_file_row(of, file) for file in of.files], LEFT),
         uses=_uses(of),
