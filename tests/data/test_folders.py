@@ -109,7 +109,7 @@ def test_a_size_that_is_guessed_from_the_first_images_is_said(folder: Path) -> N
         paint(folder / "train" / "cat" / f"a{i}.png")
     paint(folder / "train" / "dog" / "z.png", size=30)
     (note,) = load_data(str(folder), Path()).notes
-    assert note.startswith("1 of 47 images are not 12 x 12 pixels as the first ones are")
+    assert note.startswith("1 of 47 images are not 12 x 12 pixels as the others are")
     assert load_data(str(folder), Path(), 12).notes == ()
 
 

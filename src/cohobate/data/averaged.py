@@ -30,10 +30,7 @@ def averaged(dataset: Dataset, size: Size | None) -> Dataset:
         return dataset
     own = dataset.shape[1], dataset.shape[2]
     if size[0] > own[0] or size[1] > own[1]:
-        raise ValueError(
-            f"images of {dataset.name} are {shown_size(own)} pixels and only made smaller, got image_size "
-            f"{shown_size(size)}"
-        )
+        raise too_large(dataset.name, own, size)
     if not isinstance(dataset.train, Images):
         raise ValueError(
             f"images of {dataset.name} are made smaller in memory, from {shown_size(own)} to "
@@ -48,17 +45,32 @@ def averaged(dataset: Dataset, size: Size | None) -> Dataset:
         test=None if test is None else lambda: _smaller(test(), size),  # type: ignore[arg-type]
         mean=mean,
         std=std,
-        crop=round(dataset.crop * min(size) / min(own)),
-        notes=(*dataset.notes, f"images are averaged from {shown_size(own)} to {shown_size(size)} pixels"),
+        crop=max(1, dataset.crop * min(size) // min(own)) if dataset.crop else 0,
+        notes=(*dataset.notes, *averaging(own, size)),
     )
 
 
+def too_large(name: str, own: Size, size: Size) -> ValueError:
+    """That images are not made larger."""
+    return ValueError(
+        f"images of {name} are {shown_size(own)} pixels and only made smaller, got image_size "
+        f"{shown_size(size)}"
+    )
+
+
+def averaging(stored: Size, size: Size) -> tuple[str, ...]:
+    """A note that images are averaged, where they are."""
+    return (f"images are averaged from {shown_size(stored)} to {shown_size(size)} pixels",) * (stored != size)
+
+
 def _smaller(images: Images, size: Size) -> Images:
-    return Images(torch.cat([_averaged(part, size) for part in images.x.split(PART)]), images.y)
+    return Images(torch.cat([area_means(part, size) for part in images.x.split(PART)]), images.y)
 
 
-def _averaged(x: Tensor, size: Size) -> Tensor:
+def area_means(x: Tensor, size: Size) -> Tensor:
     """(N, H, W, C) to (N, h, w, C): sums of whole numbers, so that it is exact; a half is rounded up."""
+    if x.shape[1:3] == size:
+        return x
     n, height, width, channels = x.shape
     rows, columns = _shares(height, size[0]), _shares(width, size[1])
     sums = rows @ x.double().reshape(n, height, width * channels)

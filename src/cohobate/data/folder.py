@@ -138,7 +138,7 @@ def load_pictures(
     listing = tuple(found.paths), torch.full((len(found.paths),), IGNORED)
     listings, said = sound({"train": listing}, (), found.broken, None, reading, care)
     notes = (*found.note(f"in {folder.name}"), *said)
-    split = split_of(*listings["train"], size, reading, in_memory)
+    split = split_of(*listings["train"], size, reading, in_memory=in_memory)
     return split, tuple(f"unlabelled images: {note}" for note in notes)
 
 

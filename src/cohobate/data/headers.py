@@ -87,7 +87,7 @@ class Findings:
         others = count - self.sizes[side, side]
         if 0 < side <= pictures.SMALL and others:
             notes.append(
-                f"{others:,} of {count:,} images are not {side} x {side} pixels as the first ones are, "
+                f"{others:,} of {count:,} images are not {side} x {side} pixels as the others are, "
                 "and are resized to that; --image-size gives another size"
             )
         if reading.fit == "crop" and self.long:

@@ -14,6 +14,7 @@ CIELAB.
 
 from __future__ import annotations
 
+import io
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -139,6 +140,20 @@ def decode(path: Path, reading: Reading) -> Image.Image:
     except Exception as error:
         why = reason(error)
         raise PictureError(f"{shown(path)} cannot be decoded: {why}", why) from error
+
+
+def decode_bytes(content: bytes, where: str, reading: Reading) -> Image.Image:
+    """The same of a file in memory, as one in an archive is; ``where`` names it in messages.
+
+    Raises:
+        PictureError: see :func:`decode`.
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            return _upright(picture, reading)
+    except Exception as error:
+        why = reason(error)
+        raise PictureError(f"{shown(where)} cannot be decoded: {why}", why) from error
 
 
 def as_read(picture: Image.Image, reading: Reading) -> Image.Image:

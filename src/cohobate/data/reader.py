@@ -8,7 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..config.sizes import Size
 from ..config.words import count
+from .averaged import PART, area_means
 from .dataset import Channels, Files, Images, Labelled
 from .headers import Findings, Progress, check, listed
 from .listing import refuse
@@ -94,15 +96,21 @@ def _without(dropped: set[Path], listing: Listing, part: str, classes: tuple[str
 
 
 def split_of(
-    paths: tuple[Path, ...], y: Tensor, size: tuple[int, int], reading: Reading, in_memory: bool = True
+    paths: tuple[Path, ...],
+    y: Tensor,
+    size: Size,
+    reading: Reading,
+    stored: Size | None = None,
+    in_memory: bool = True,
 ) -> Labelled:
     """The images of these files: in memory up to 64 pixels a side, else read when they are shown.
 
     Args:
-        paths: of N files.
-        y: (N,), their labels.
+        paths: N files.
+        y: (N,), labels.
         size: (height, width) that the network sees, in pixels.
-        reading: how a picture becomes an image of that size.
+        reading: how a picture becomes an image.
+        stored: (height, width) that all the files have: images in memory are averaged from it to ``size``.
         in_memory: False: all are read when they are shown.
 
     Raises:
@@ -110,14 +118,21 @@ def split_of(
         ValueError: pictures are made smaller than their central crop.
     """
     margin_of(size, reading.eval_resize)
-    height, width = size
     if max(size) > SMALL or not in_memory:
         return Files(paths, y, size, reading)
-    x = torch.empty(len(paths), height, width, reading.channels, dtype=torch.uint8)
+    x = torch.empty(len(paths), *size, reading.channels, dtype=torch.uint8)
+    for start in range(0, len(paths), PART):
+        block = _block(paths[start : start + PART], stored or size, reading)
+        x[start : start + PART] = area_means(block, size)
+    return Images(x, y)
+
+
+def _block(paths: tuple[Path, ...], size: Size, reading: Reading) -> Tensor:
+    x = torch.empty(len(paths), *size, reading.channels, dtype=torch.uint8)
     for row, path in enumerate(paths):
         try:
             picture = whole(decode(path, reading), size, reading)
         except PictureError as error:
             raise PictureError(f"{error}; {REMEDY}") from error
         x[row] = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(x.shape[1:])
-    return Images(x, y)
+    return x

@@ -64,6 +64,14 @@ SETS: dict[str, Entry] = {
         "none stated; cite Krizhevsky, 2009",
         pictures=False,
     ),
+    "cinic10": Entry(
+        "CINIC-10, the classes of CIFAR-10, 32x32",
+        10,
+        "90,000 train, 90,000 val, 90,000 test",
+        "CINIC-10/{train,valid,test}/<class>/ or CINIC-10.tar.gz",
+        "https://datashare.ed.ac.uk/handle/10283/3192",
+        "see its page",
+    ),
     "fer2013": Entry(
         "FER-2013, facial expressions, 48x48 grey",
         7,
@@ -71,6 +79,22 @@ SETS: dict[str, Entry] = {
         "fer2013.csv or icml_face_data.csv, or fer2013/{train,val,test}/<class>/",
         "https://www.kaggle.com/c/challenges-in-representation-learning-facial-expression-recognition-challenge",
         "see its page",
+    ),
+    "tiny_imagenet": Entry(
+        "Tiny-ImageNet, 64x64",
+        200,
+        "100,000 train, 10,000 test (its val)",
+        "tiny-imagenet-200/ or tiny-imagenet-200.zip",
+        "http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+        "none stated; its pictures are of ImageNet",
+    ),
+    "imagenet": Entry(
+        "ImageNet (ILSVRC 2012)",
+        1000,
+        "1,281,167 train, 50,000 test (its val)",
+        "imagenet/{train,val}/<id of WordNet>/, or Kaggle's ILSVRC/Data/CLS-LOC/",
+        "https://www.image-net.org/download.php",
+        "for non-commercial research and education",
     ),
 }
 """Name of a data set, which is that of its file."""

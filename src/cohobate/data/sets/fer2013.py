@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +18,7 @@ import numpy as np
 import torch
 
 from ...config.text import shown
-from ..averaged import averaged
+from ..averaged import averaged, too_large
 from ..dataset import Dataset, Images, channel_statistics
 from ..listing import Found, below, classes_of, parts_of
 from ..wanted import Wanted
@@ -46,19 +45,19 @@ def load(root: Path, wanted: Wanted) -> Dataset:
             pictures in files with the CSV.
     """
     table, folder = _table(root), _folder(root)
+    if wanted.size is not None and (wanted.size[0] > STORED[0] or wanted.size[1] > STORED[1]):
+        raise too_large("fer2013", STORED, wanted.size)
     if table is not None:
         wanted.refuse_for_pictures("fer2013's CSV")
-        dataset = _from_table(table)
-    elif folder is not None:
-        dataset = _from_folder(folder, wanted)
-    else:
+        return averaged(_from_table(table), wanted.size or SEEN)
+    if folder is None:
         raise missing("fer2013", root)
-    return averaged(dataset, SEEN) if wanted.size is None else dataset
+    return _from_folder(folder, wanted)
 
 
 def is_in(folder: Path) -> bool:
-    """Whether a folder holds the CSV, or the class folders in one of its name."""
-    return (_table(folder) or _folder(folder)) is not None
+    """Whether a folder holds the CSV, or a folder fer2013; class folders of any other are a user's."""
+    return (_table(folder) or _folder(folder)) not in (None, folder)
 
 
 def whereabouts(root: Path) -> Whereabouts:
@@ -174,8 +173,9 @@ def _from_folder(root: Path, wanted: Wanted) -> Dataset:
         "fer2013",
         CLASSES,
         splits,
-        replace(wanted, size=STORED),
-        size=STORED,
+        wanted,
+        size=SEEN,
+        stored=STORED,
         published=PUBLISHED,
         notes=[note for each in found for note in each.note(f"in {shown(root.name)}")],
         broken=[link for each in found for link in each.broken],

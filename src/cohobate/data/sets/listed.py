@@ -15,6 +15,7 @@ import torch
 from ...config.objects import nearest
 from ...config.sizes import Size
 from ...config.text import shown
+from ..averaged import averaging
 from ..dataset import Dataset, Images, channel_statistics
 from ..listing import Found, below, classes_of
 from ..reader import Listing, imagenet, sound, split_of
@@ -85,7 +86,12 @@ def inside(folder: Path, names: Iterable[str]) -> list[Path]:
 
 
 def by_class(
-    folder: Path, classes: Sequence[str], root: Path, named: Mapping[str, str] | None = None
+    folder: Path,
+    classes: Sequence[str],
+    root: Path,
+    *,
+    below_them: str = "",
+    beside: Sequence[str] = (),
 ) -> tuple[list[tuple[Path, int]], Found]:
     """The images in the class folders of a split, and below them, with what else was found.
 
@@ -93,26 +99,28 @@ def by_class(
         folder: of the split.
         classes: names of the class folders; the label is the place in this order.
         root: links may not leave it.
-        named: folder's name -> class, where they differ.
+        below_them: a folder in each of them that holds its images, where there is such.
+        beside: names of folders beside the class folders, which are passed over.
 
     Raises:
         ValueError: a folder of no class, a class without a folder or without an image.
     """
     found = Found(root)
-    folders = {(named or {}).get(each, each): each for each in classes_of(folder, found)}
-    for name in folders:
-        if name not in classes:
-            raise ValueError(
-                f"{shown(folder)} has a folder {folders[name]!r}, which is no class; the nearest are "
-                f"{nearest(name, classes)}"
-            )
+    there = set(classes_of(folder, found)) - set(beside)
+    for name in sorted(there - set(classes)):
+        raise ValueError(
+            f"{shown(folder)} has a folder {name!r}, which is no class; the nearest are "
+            f"{nearest(name, classes)}"
+        )
     pairs: list[tuple[Path, int]] = []
     for label, name in enumerate(classes):
-        if name not in folders:
+        if name not in there:
             raise ValueError(f"{shown(folder)} has no folder of the class {name!r}")
-        below(folder / folders[name], folder, found)
+        deeper = folder / name / below_them
+        own = deeper if deeper.is_dir() else folder / name
+        below(own, folder, found)
         if len(found.paths) == len(pairs):
-            raise ValueError(f"{shown(folder / folders[name])} has no image in it or below it")
+            raise ValueError(f"{shown(own)} has no image in it or below it")
         pairs += [(path, label) for path in found.paths[len(pairs) :]]
     return pairs, found
 
@@ -125,6 +133,7 @@ def from_lists(
     *,
     size: Size,
     published: Mapping[str, int],
+    stored: Size | None = None,
     notes: Sequence[str] = (),
     broken: Sequence[tuple[Path, str]] = (),
     flip: bool = True,
@@ -142,6 +151,8 @@ def from_lists(
         wanted: how a run wants them to be read.
         size: (height, width) where the run names none.
         published: how many images each split has, as published; what differs becomes a note.
+        stored: (height, width) of all the files, where it is one and at most 64: smaller images in memory are
+            averaged from it.
         notes: further remarks.
         broken: links that lead nowhere, and why.
         flip: whether a mirrored image keeps its label.
@@ -155,10 +166,14 @@ def from_lists(
         part: (tuple(path for path, _ in pairs), torch.tensor([label for _, label in pairs]))
         for part, pairs in given.items()
     }
-    differs = counted({part: len(y) for part, (_, y) in listings.items()}, published)
     shape = wanted.size or size
-    listings, said = sound(listings, tuple(classes), list(broken), None, wanted.reading, wanted.care)
-    split = partial(split_of, size=shape, reading=wanted.reading, in_memory=wanted.in_memory)
+    differs = counted({part: len(y) for part, (_, y) in listings.items()}, published)
+    side = None if stored is None else max(stored)
+    listings, said = sound(listings, tuple(classes), list(broken), side, wanted.reading, wanted.care)
+    smaller = stored if stored is not None and shape[0] <= stored[0] and shape[1] <= stored[1] else None
+    if wanted.reading.eval_resize is not None or not wanted.in_memory:
+        smaller = None  # they are resized as the run says
+    split = partial(split_of, size=shape, reading=wanted.reading, stored=smaller, in_memory=wanted.in_memory)
     train = split(*listings["train"])
     mean, std = imagenet(wanted.reading.channels)
     if isinstance(train, Images):
@@ -173,7 +188,7 @@ def from_lists(
         std,
         crop=max(1, min(shape) // 8) if isinstance(train, Images) else 0,
         flip=flip,
-        notes=(*notes, *differs, *said),
+        notes=(*notes, *differs, *said, *(averaging(smaller, shape) if smaller else ())),
     )
 
 
