@@ -105,6 +105,7 @@ def _about(asked: Asked, of: Opened, network: nn.Module, members: tuple[str, ...
         values=asked.command.values,
         fit=facts.get("fit", "crop"),
         background=facts.get("background", "white"),
+        eval_resize=facts.get("eval_resize"),
         model=members[0] if members else None,
         members=members if len(members) > 1 else (),
         readout=readout,

@@ -68,7 +68,8 @@ class ReadyNetwork:
             ValueError: its images have another number of channels than 1 or 3, or its background is none.
         """
         try:
-            return Reading(self.about.fit, self.about.background, self.about.shape[0])
+            about = self.about
+            return Reading(about.fit, about.background, about.shape[0], about.eval_resize)
         except ValueError as error:
             raise ValueError(f"{self.name}: {error}") from error
 

@@ -85,6 +85,7 @@ def _of_run(path: Path, weights: Weights, device: str | None, adaptive: bool) ->
         update={
             "fit": config.fit,
             "background": config.background,
+            "eval_resize": config.eval_resize,
             "method": of.run.method,
             "label": of.run.name,
             "weights": weights,

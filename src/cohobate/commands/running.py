@@ -159,6 +159,7 @@ def _about(prepared: Prepared) -> dict[str, Any]:
         "task": dataset.task,
         "fit": prepared.config.fit,
         "background": prepared.config.background,
+        "eval_resize": prepared.config.eval_resize,
     }
 
 

@@ -213,7 +213,8 @@ def _dataset(
         folder = config.data not in SETS and path.is_dir() and not sets_in(path)
         as_pictures = {"image_size": deployed.shape[1]}
         # What says how pictures of a folder are read is refused for other data.
-        side = as_pictures if folder else {"image_size": None, "fit": "crop", "background": "white"}
+        read = {"fit": "crop", "background": "white", "eval_resize": None, "crop": None}
+        side = as_pictures if folder else {"image_size": None, **read}
         whole = {"val_fraction": 0.0, "train_images": None, **side}
         dataset = read_data(config.model_copy(update=whole))
         say(f"note: {config.data} does not hold the images that the run was trained on, or no longer")

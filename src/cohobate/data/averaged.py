@@ -31,7 +31,11 @@ def averaged(dataset: Dataset, size: Size | None) -> Dataset:
     own = dataset.shape[1], dataset.shape[2]
     if size[0] > own[0] or size[1] > own[1]:
         raise too_large(dataset.name, own, size)
-    assert isinstance(dataset.train, Images)
+    if not isinstance(dataset.train, Images):
+        raise ValueError(
+            f"images of {dataset.name} are made smaller in memory, from {shown_size(own)} to "
+            f"{shown_size(size)} pixels: leave out crop resized, which leaves them in their files"
+        )
     train, val, test = _smaller(dataset.train, size), dataset.val, dataset.test
     mean, std = channel_statistics(train.x)
     return replace(

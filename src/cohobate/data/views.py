@@ -80,13 +80,29 @@ def whole(picture: Image.Image, size: tuple[int, int], reading: Reading | None =
     """A picture as it is evaluated, and as a small one is kept in memory: of ``size`` (height, width)."""
     reading = reading or Reading()
     if reading.fit == "crop":
-        return centred(picture, size, margin_of(size))
+        return centred(picture, size, margin_of(size, reading.eval_resize))
     return padded(picture, size, reading) if reading.fit == "pad" else squashed(picture, size)
 
 
-def margin_of(size: Sequence[int]) -> float:
-    """How much larger than its central crop of ``size`` (height, width) a picture is made in evaluation."""
-    return MARGIN if max(size) > SMALL else 1.0
+def margin_of(size: Sequence[int], eval_resize: int | None = None) -> float:
+    """How much larger than its central crop of ``size`` (height, width) a picture is made in evaluation.
+
+    Args:
+        size: of the crop, in pixels.
+        eval_resize: shorter side of what the picture is made to cover, in pixels; None: 256/224 of ``size``
+            where that is larger than 64 pixels, else ``size``.
+
+    Raises:
+        ValueError: a shorter side below that of the crop.
+    """
+    if eval_resize is None:
+        return MARGIN if max(size) > SMALL else 1.0
+    if eval_resize < min(size):
+        raise ValueError(
+            f"eval_resize {eval_resize} is smaller than the shorter side of the images, {min(size)} pixels, "
+            f"which are cut out of the picture afterwards: give {min(size)} or more"
+        )
+    return eval_resize / min(size)
 
 
 def centred(picture: Image.Image, size: tuple[int, int], margin: float = MARGIN) -> Image.Image:

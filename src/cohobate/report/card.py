@@ -49,6 +49,7 @@ FITS = {
     "crop": "it is resized until it covers them, and what sticks out on the longer side is cut off",
     "pad": "all of it is resized to fit in, on a background",
     "squash": "it is resized to them, its proportions lost",
+    "resized": "its shorter side is resized to {} pixels, and the middle of it is cut out",
 }
 """How a picture of another size becomes an image of the network."""
 
@@ -118,7 +119,7 @@ def card(of: Subject) -> str:
         size=" x ".join(map(str, about.shape[1:])),
         parameters=f"{about.parameters:,}",
         classes=count(len(about.classes), "class"),
-        fit=FITS[about.fit],
+        fit=FITS["resized" if about.eval_resize else about.fit].format(about.eval_resize),
         own_code=snippets.names_code(about) and "model.safetensors" in {file.name for file in of.files},
         files=table([_file_row(of, file) for file in of.files], LEFT),
         uses=_uses(of),

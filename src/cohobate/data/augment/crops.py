@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Final, Literal
 
 from ...config.groups import Images as Options
 from ...config.groups import Optimisation
@@ -11,18 +12,23 @@ from ...config.words import count
 from ..dataset import Dataset, Images
 from .mixing import ALPHA
 
+RESIZED: Final = "resized"
+"""Value of the option ``crop``: a random part of the picture, resized."""
 
-def with_crops(dataset: Dataset, crop: int | None, flip: bool | None) -> Dataset:
+
+def with_crops(dataset: Dataset, crop: int | Literal["resized"] | None, flip: bool | None) -> Dataset:
     """The data set with its training images cropped and mirrored as asked for.
 
     Args:
         dataset: any.
         crop: zero pixels around an image in memory before its random crop; of images that are read from
-            files 0, for their centre instead of a random part, resized; None: as the data set has it.
+            files 0, for their centre instead of a random part, resized; ``"resized"``: for the latter; None:
+            as the data set has it.
         flip: whether images are mirrored at random; None: as the data set has it.
 
     Raises:
-        ValueError: a crop that is negative or as large as the image, or one above 0 of files.
+        ValueError: a crop that is negative or as large as the image, one above 0 of files, or random parts
+            of images in memory.
     """
     if flip is not None:
         dataset = replace(dataset, flip=flip)
@@ -30,6 +36,8 @@ def with_crops(dataset: Dataset, crop: int | None, flip: bool | None) -> Dataset
         return dataset
     _, height, width = dataset.shape
     if not isinstance(dataset.train, Images):
+        if crop == RESIZED:
+            return replace(dataset, resized_crop=True)
         if crop != 0:
             raise ValueError(
                 f"crop {crop} is the padding of images held in memory; those of {dataset.name}, {height} x "
@@ -37,6 +45,11 @@ def with_crops(dataset: Dataset, crop: int | None, flip: bool | None) -> Dataset
                 "their centre, or leave crop out"
             )
         return replace(dataset, resized_crop=False)
+    if crop == RESIZED:
+        raise ValueError(
+            f"crop resized shows random parts of pictures in files, and the images of {dataset.name} are "
+            "held in memory: give the zero pixels around an image, or leave crop out"
+        )
     if not 0 <= crop < min(height, width):
         raise ValueError(
             f"crop {crop} must be 0 or more and less than the shorter side of the images, {height} x {width}"
