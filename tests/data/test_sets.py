@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cohobate.data.averaged import area_means
+from cohobate.data.areas import area_means
 from cohobate.data.dataset import Dataset, Files, Images, fingerprint
 from cohobate.data.pictures import Reading
 from cohobate.data.reader import Care
