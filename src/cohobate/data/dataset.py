@@ -141,6 +141,7 @@ class Dataset:
         flip: whether a mirrored image keeps its label.
         notes: remarks on the data for readers of the results.
         resized_crop: whether a large image is shown as a random part of it, resized; else as its centre.
+        averaged_from: (height, width) of the images before they were averaged over areas; None if not.
     """
 
     name: str
@@ -154,6 +155,7 @@ class Dataset:
     flip: bool
     notes: tuple[str, ...] = ()
     resized_crop: bool = True
+    averaged_from: tuple[int, int] | None = None
 
     @property
     def shape(self) -> Shape:

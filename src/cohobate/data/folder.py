@@ -28,6 +28,7 @@ def load_folder(
     care: Care | None = None,
     *,
     channels: int | None = None,
+    in_memory: bool = True,
 ) -> Dataset:
     """Images in class folders; the classes are the folders of ``train``, sorted by name.
 
@@ -45,11 +46,13 @@ def load_folder(
         reading: how a picture becomes an image of that size.
         care: what is done about files that cannot be read.
         channels: 3 (RGB), or 1: read as grey; None: as ``reading`` says.
+        in_memory: whether images of up to 64 pixels are; else they are left on disk as larger ones are.
 
     Raises:
         FileNotFoundError: no such folder.
         ValueError: no train folder, two for one split, an empty class, a class that train does not have, a
-            link that leaves the folder, files that cannot be read, or another number of channels.
+            link that leaves the folder, files that cannot be read, another number of channels, or a picture
+            that is made smaller than its central crop.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"no folder {shown(root.absolute())}")
@@ -79,7 +82,7 @@ def load_folder(
     broken = [each for part in (beside, *found.values()) for each in part.broken]
     listings, said = sound(listings, classes, broken, None if image_size else max(size), reading, care)
     val, test = (listings.get(part) for part in ("val", "test"))
-    split = partial(split_of, size=size, reading=reading)
+    split = partial(split_of, size=size, reading=reading, in_memory=in_memory)
     images = split(*listings["train"])
     mean, std = channel_statistics(images.x) if isinstance(images, Images) else imagenet(reading.channels)
     read_test: Callable[[], Split] | None = None if test is None else partial(split, *test)
@@ -102,7 +105,12 @@ def _guess(size: Size) -> str:
 
 
 def load_pictures(
-    root: Path, size: tuple[int, int], reading: Reading | None = None, care: Care | None = None
+    root: Path,
+    size: tuple[int, int],
+    reading: Reading | None = None,
+    care: Care | None = None,
+    *,
+    in_memory: bool = True,
 ) -> tuple[Split, tuple[str, ...]]:
     """All images in a folder and below it, in whatever folders they lie, without labels (-100); and notes.
 
@@ -114,6 +122,7 @@ def load_pictures(
         size: (height, width) that the network sees, in pixels.
         reading: how a picture becomes an image of that size.
         care: what is done about files that cannot be read.
+        in_memory: as in :func:`load_folder`.
 
     Raises:
         FileNotFoundError: no such folder.
@@ -132,7 +141,8 @@ def load_pictures(
     listing = tuple(found.paths), torch.full((len(found.paths),), IGNORED)
     listings, said = sound({"train": listing}, (), found.broken, None, reading, care)
     notes = (*found.note(f"in {folder.name}"), *said)
-    return split_of(*listings["train"], size, reading), tuple(f"unlabelled images: {note}" for note in notes)
+    split = split_of(*listings["train"], size, reading, in_memory=in_memory)
+    return split, tuple(f"unlabelled images: {note}" for note in notes)
 
 
 def _listing(folder: Path, classes: tuple[str, ...], found: Found) -> Listing:

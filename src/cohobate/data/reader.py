@@ -10,12 +10,12 @@ from torch import Tensor
 
 from ..config.sizes import Size
 from ..config.words import count
-from .averaged import PART, area_means
+from .areas import PART, area_means
 from .dataset import Channels, Files, Images, Labelled
 from .headers import Findings, Progress, check, listed
 from .listing import refuse
 from .pictures import REMEDY, SMALL, PictureError, Reading, decode
-from .views import whole
+from .views import margin_of, whole
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -96,7 +96,12 @@ def _without(dropped: set[Path], listing: Listing, part: str, classes: tuple[str
 
 
 def split_of(
-    paths: tuple[Path, ...], y: Tensor, size: Size, reading: Reading, stored: Size | None = None
+    paths: tuple[Path, ...],
+    y: Tensor,
+    size: Size,
+    reading: Reading,
+    stored: Size | None = None,
+    in_memory: bool = True,
 ) -> Labelled:
     """The images of these files: in memory up to 64 pixels a side, else read when they are shown.
 
@@ -106,11 +111,14 @@ def split_of(
         size: (height, width) that the network sees, in pixels.
         reading: how a picture becomes an image.
         stored: (height, width) that all the files have: images in memory are averaged from it to ``size``.
+        in_memory: False: all are read when they are shown.
 
     Raises:
         PictureError: one that is decoded now cannot be.
+        ValueError: pictures are made smaller than their central crop.
     """
-    if max(size) > SMALL:
+    margin_of(size, reading.eval_resize)
+    if max(size) > SMALL or not in_memory:
         return Files(paths, y, size, reading)
     x = torch.empty(len(paths), *size, reading.channels, dtype=torch.uint8)
     for start in range(0, len(paths), PART):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from ..config.sizes import Size, size_of
@@ -26,6 +27,7 @@ def load_data(
     *,
     reading: Reading | None = None,
     care: Care | None = None,
+    in_memory: bool = True,
 ) -> Dataset:
     """The data set of this name, in this folder, or in this file of arrays.
 
@@ -38,6 +40,8 @@ def load_data(
         channels: 1 for grey images, 3 for RGB; others are for arrays. None: as the data set has it.
         reading: how a picture of a folder becomes an image of that size; by default :class:`Reading`'s own.
         care: what is done about files of a folder that cannot be read; by default :class:`Care`'s own.
+        in_memory: whether pictures of a folder are held in memory if they are seen at up to 64 pixels; else
+            they stay in their files, for random parts of them, resized.
 
     Raises:
         ValueError: an unknown name, damaged data, a size larger than that of images in memory, or channels
@@ -45,7 +49,7 @@ def load_data(
         FileNotFoundError: nothing is there.
     """
     size = None if image_size is None else size_of(image_size)
-    wanted = Wanted(size, reading or Reading(), care or Care())
+    wanted = Wanted(size, reading or Reading(), care or Care(), in_memory)
     if spec in SETS:
         return _named(spec, root, wanted, channels)
     path = Path(spec).expanduser()
@@ -65,7 +69,7 @@ def load_data(
         return _named(names[0], path, wanted, channels)
     if has_masks(path):
         return load_scenes(path, wanted.size, reading, care, channels=channels)
-    return load_folder(path, image_size, reading, care, channels=channels)
+    return load_folder(path, image_size, reading, care, channels=channels, in_memory=in_memory)
 
 
 def sets_in(folder: Path) -> list[str]:
@@ -76,5 +80,7 @@ def sets_in(folder: Path) -> list[str]:
 def _named(name: str, root: Path, wanted: Wanted, channels: int | None) -> Dataset:
     if not SETS[name].pictures:
         wanted.refuse_for_pictures(name)
+    elif channels is not None:
+        wanted = replace(wanted, reading=replace(wanted.reading, channels=channels))
     dataset = source(name).load(root, wanted)
     return with_channels(averaged(dataset, wanted.size), channels)

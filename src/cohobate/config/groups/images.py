@@ -31,6 +31,13 @@ class Images(Group):
         "longer side; pad shows the whole picture on --background; squash the whole picture, its proportions "
         "lost. Only for folders.",
     )
+    eval_resize: int | None = Field(
+        default=None,
+        ge=1,
+        description="Shorter side in pixels to which a picture is resized before its middle is taken, with "
+        "--fit crop, wherever it is not cropped at random: in evaluation, in prediction, and in memory; by "
+        "default 256/224 of --image-size above 64 pixels, else --image-size. Only for pictures in files.",
+    )
     background: str = Field(
         default="white",
         description="Colour behind transparent pixels and beside a padded picture: white, black, grey or "
@@ -70,13 +77,13 @@ class Images(Group):
         description="Mirror training images at random, or not; by default as the data set has it: folders "
         "and CIFAR are mirrored, digits and arrays are not.",
     )
-    crop: int | None = Field(
+    crop: int | Literal["resized"] | None = Field(
         default=None,
-        ge=0,
         description="Zero pixels around a training image before its random crop; 0: no random crop; by "
         "default as the data set has it. Images of a folder that are larger than 64 pixels are cropped and "
         "resized at random instead: for them 0 takes the centre, as in evaluation, and others are refused; "
-        "for images with masks 0 takes whole pictures.",
+        "for images with masks 0 takes whole pictures; "
+        "resized does the same at every size, with pictures in files.",
     )
     random_scale: tuple[float, float] | None = Field(
         default=None,
@@ -102,6 +109,13 @@ class Images(Group):
     @classmethod
     def _is_a_colour(cls, value: str) -> str:
         colour(value)
+        return value
+
+    @field_validator("crop")
+    @classmethod
+    def _is_a_crop(cls, value: int | Literal["resized"] | None) -> int | Literal["resized"] | None:
+        if isinstance(value, int) and value < 0:
+            raise ValueError(f"give pixels, 0 or more, or resized; got {value}")
         return value
 
     @model_validator(mode="after")

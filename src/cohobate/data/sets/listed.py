@@ -171,7 +171,9 @@ def from_lists(
     side = None if stored is None else max(stored)
     listings, said = sound(listings, tuple(classes), list(broken), side, wanted.reading, wanted.care)
     smaller = stored if stored is not None and shape[0] <= stored[0] and shape[1] <= stored[1] else None
-    split = partial(split_of, size=shape, reading=wanted.reading, stored=smaller)
+    if wanted.reading.eval_resize is not None or not wanted.in_memory:
+        smaller = None  # they are resized as the run says
+    split = partial(split_of, size=shape, reading=wanted.reading, stored=smaller, in_memory=wanted.in_memory)
     train = split(*listings["train"])
     mean, std = imagenet(wanted.reading.channels)
     if isinstance(train, Images):
@@ -187,6 +189,7 @@ def from_lists(
         crop=max(1, min(shape) // 8) if isinstance(train, Images) else 0,
         flip=flip,
         notes=(*notes, *differs, *said, *(averaging(smaller, shape) if smaller else ())),
+        averaged_from=None if smaller == shape else smaller,
     )
 
 
