@@ -18,6 +18,7 @@ from ..engine.checkpoint import weights_digest
 from ..inference.deployable import noise
 from ..recipes.networks import rebuilt
 from ..runs.exported import About
+from ..runs.names import data_words
 from .export_options import Asked
 from .readouts import named, of_method, of_user
 from .subject import On, Opened, images_to_check, opened, opened_for
@@ -114,7 +115,7 @@ def _about(asked: Asked, of: Opened, network: nn.Module, members: tuple[str, ...
         seed=of.config.seed,
         weights=asked.command.weights,
         epoch=epoch["epoch"],
-        data=of.config.data,
+        data=data_words(of.config.data, of.config.image_size),
         data_fingerprint=of.run.provenance.get("data_fingerprint", ""),
         errors=_errors(epoch, readout),
         parameters=spent.parameters,

@@ -208,10 +208,10 @@ def _dataset(
     dataset = _same(config, trained_on, say)
     own = dataset is not None
     if dataset is None:
-        as_pictures = {"image_size": deployed.shape[1]}
-        # What says how pictures of a folder are read is refused for other data.
+        as_pictures = {"image_size": deployed.shape[1:]}
+        # What says how pictures in files are read is refused for other data.
         read = {"fit": "crop", "background": "white", "eval_resize": None, "crop": None}
-        side = as_pictures if are_pictures(config.data) else {"image_size": None, **read}
+        side = as_pictures if are_pictures(config.data) else read
         whole = {"val_fraction": 0.0, "train_images": None, **side}
         dataset = read_data(config.model_copy(update=whole))
         say(f"note: {config.data} does not hold the images that the run was trained on, or no longer")
