@@ -107,6 +107,7 @@ def _about(asked: Asked, of: Opened, network: nn.Module, members: tuple[str, ...
         fit=facts.get("fit", "crop"),
         background=facts.get("background", "white"),
         eval_resize=facts.get("eval_resize"),
+        averaged_from=facts.get("averaged_from"),
         model=members[0] if members else None,
         members=members if len(members) > 1 else (),
         readout=readout,

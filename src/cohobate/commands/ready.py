@@ -69,7 +69,9 @@ class ReadyNetwork:
         """
         try:
             about = self.about
-            return Reading(about.fit, about.background, about.shape[0], about.eval_resize)
+            return Reading(
+                about.fit, about.background, about.shape[0], about.eval_resize, about.averaged_from
+            )
         except ValueError as error:
             raise ValueError(f"{self.name}: {error}") from error
 

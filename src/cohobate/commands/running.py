@@ -161,6 +161,7 @@ def _about(prepared: Prepared) -> dict[str, Any]:
         "fit": prepared.config.fit,
         "background": prepared.config.background,
         "eval_resize": prepared.config.eval_resize,
+        "averaged_from": dataset.averaged_from,
     }
 
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from ..config.sizes import Size, shown_size
+from .areas import PART, area_means
 from .dataset import Dataset, Images, channel_statistics
-
-PART = 1024
-"""Images that are averaged at a time."""
 
 
 def averaged(dataset: Dataset, size: Size | None) -> Dataset:
@@ -47,6 +44,7 @@ def averaged(dataset: Dataset, size: Size | None) -> Dataset:
         std=std,
         crop=max(1, dataset.crop * min(size) // min(own)) if dataset.crop else 0,
         notes=(*dataset.notes, *averaging(own, size)),
+        averaged_from=own,
     )
 
 
@@ -65,22 +63,3 @@ def averaging(stored: Size, size: Size) -> tuple[str, ...]:
 
 def _smaller(images: Images, size: Size) -> Images:
     return Images(torch.cat([area_means(part, size) for part in images.x.split(PART)]), images.y)
-
-
-def area_means(x: Tensor, size: Size) -> Tensor:
-    """(N, H, W, C) to (N, h, w, C): sums of whole numbers, so that it is exact; a half is rounded up."""
-    if x.shape[1:3] == size:
-        return x
-    n, height, width, channels = x.shape
-    rows, columns = _shares(height, size[0]), _shares(width, size[1])
-    sums = rows @ x.double().reshape(n, height, width * channels)
-    sums = columns @ sums.view(n * size[0], width, channels)
-    return sums.div(height * width).add(0.5).floor().to(torch.uint8).view(n, *size, channels)
-
-
-def _shares(have: int, wanted: int) -> Tensor:
-    """(wanted, have): how much of each pixel lies in each larger one, in units of 1 / wanted of a pixel."""
-    start = torch.arange(wanted)[:, None] * have
-    pixel = torch.arange(have)[None] * wanted
-    overlap = (start + have).minimum(pixel + wanted) - start.maximum(pixel)
-    return overlap.clamp(min=0).double()

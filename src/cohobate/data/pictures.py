@@ -88,6 +88,8 @@ class Reading:
         channels: 3 (RGB) or 1 (grey).
         eval_resize: shorter side in pixels to which a picture is resized before its central crop; None:
             256/224 of the size of images larger than 64 pixels, and the size itself of others.
+        averaged_from: (height, width) to which a picture is brought before it is averaged over areas to the
+            size, as the images of a data set in memory are (``--image-size``); None: it is resized at once.
 
     Raises:
         ValueError: another fit, no colour, another number of channels, or a shorter side that is below 1 or
@@ -98,6 +100,7 @@ class Reading:
     background: str = "white"
     channels: int = 3
     eval_resize: int | None = None
+    averaged_from: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.fit not in ("crop", "pad", "squash"):
@@ -113,6 +116,8 @@ class Reading:
                 f"eval_resize {self.eval_resize} is for fit crop, which takes the middle of a picture of "
                 f"that size; fit {self.fit} shows all of it: leave one of the two out"
             )
+        if self.eval_resize is not None and self.averaged_from is not None:
+            raise ValueError("eval_resize and averaged_from are two ways to resize a picture; leave one out")
         if self.eval_resize is not None and self.eval_resize < 1:
             raise ValueError(f"eval_resize must be at least 1 pixel, got {self.eval_resize}")
 

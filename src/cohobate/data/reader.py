@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..config.sizes import Size
 from ..config.words import count
-from .averaged import PART, area_means
+from .areas import PART, area_means
 from .dataset import Channels, Files, Images, Labelled
 from .headers import Findings, Progress, check, listed
 from .listing import refuse

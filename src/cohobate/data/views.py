@@ -7,10 +7,14 @@ place of the picture, where there are such boxes: for images larger than 64 pixe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
+import torch
 from PIL import Image
 
+from ..config.sizes import Size
+from .areas import area_means
 from .pictures import SMALL, Reading
 
 SCALE = (0.08, 1.0)
@@ -79,9 +83,20 @@ def augmented(
 def whole(picture: Image.Image, size: tuple[int, int], reading: Reading | None = None) -> Image.Image:
     """A picture as it is evaluated, and as a small one is kept in memory: of ``size`` (height, width)."""
     reading = reading or Reading()
+    if reading.averaged_from is not None:
+        return _averaged(picture, size, reading, reading.averaged_from)
     if reading.fit == "crop":
         return centred(picture, size, margin_of(size, reading.eval_resize))
     return padded(picture, size, reading) if reading.fit == "pad" else squashed(picture, size)
+
+
+def _averaged(picture: Image.Image, size: Size, reading: Reading, stored: Size) -> Image.Image:
+    if reading.fit == "crop":
+        picture = centred(picture, stored, 1.0)
+    else:
+        picture = whole(picture, stored, replace(reading, averaged_from=None))
+    x = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(1, *stored, -1)
+    return Image.fromarray(area_means(x, size)[0].numpy().squeeze(), picture.mode)
 
 
 def margin_of(size: Sequence[int], eval_resize: int | None = None) -> float:

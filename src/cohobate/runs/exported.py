@@ -54,7 +54,7 @@ class About(BaseModel):
         task: whether logits are of an image, (B, K), or of every pixel, (B, K, H, W).
         mean, std: of each channel, in units of 0 to 1.
         values: that its images have: "0-255" (uint8), "0-1", or "normalised" by mean and std.
-        fit, background, eval_resize: how a picture of any size becomes such an image
+        fit, background, eval_resize, averaged_from: how a picture of any size becomes such an image
             (:class:`cohobate.Reading`).
         model: of the network, by which it can be built again; None: a network of the user's own.
         members: of a sum, the models of its networks; else empty.
@@ -83,6 +83,7 @@ class About(BaseModel):
     fit: Literal["crop", "pad", "squash"] = "crop"
     background: str = "white"
     eval_resize: int | None = Field(default=None, ge=1)
+    averaged_from: tuple[int, int] | None = None
     model: str | None = None
     members: tuple[str, ...] = ()
     readout: str = ""

@@ -189,6 +189,7 @@ def from_lists(
         crop=max(1, min(shape) // 8) if isinstance(train, Images) else 0,
         flip=flip,
         notes=(*notes, *differs, *said, *(averaging(smaller, shape) if smaller else ())),
+        averaged_from=None if smaller == shape else smaller,
     )
 
 

@@ -15,7 +15,7 @@ import torch
 
 from ...config.sizes import Size, shown_size
 from ...config.text import shown
-from ..averaged import area_means
+from ..areas import area_means
 from ..dataset import Images
 from ..pictures import Reading, decode_bytes
 

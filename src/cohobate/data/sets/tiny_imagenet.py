@@ -156,6 +156,7 @@ def _from_archive(archive: Path, size: Size) -> Dataset:
         crop=max(1, min(size) // 8),
         flip=True,
         notes=(*counted(counts, PUBLISHED), *averaging(STORED, size)),
+        averaged_from=None if size == STORED else STORED,
     )
 
 
