@@ -196,6 +196,7 @@ def _dataset(
     config: Training, on: On, deployed: Deployed, trained_on: str | None, say: Callable[[str], None]
 ) -> tuple[Dataset, bool]:
     """Those of the run, divided as they were, and True; or others, whole, normalised as the run's were."""
+    from ..data.sources import are_pictures
     from .images import read_data
 
     if on.dataset is not None:
@@ -210,23 +211,13 @@ def _dataset(
         as_pictures = {"image_size": deployed.shape[1:]}
         # What says how pictures in files are read is refused for other data.
         read = {"fit": "crop", "background": "white", "eval_resize": None, "crop": None}
-        side = as_pictures if _of_pictures(config.data) else read
+        side = as_pictures if are_pictures(config.data) else read
         whole = {"val_fraction": 0.0, "train_images": None, **side}
         dataset = read_data(config.model_copy(update=whole))
         say(f"note: {config.data} does not hold the images that the run was trained on, or no longer")
         for note in dataset.notes:
             say(f"note: {note}")
     return _fitting(dataset, config.data, deployed), own
-
-
-def _of_pictures(data: str) -> bool:
-    """Whether data is read from picture files, so that it can be had at any size and as a run says."""
-    from ..data.sets import SETS
-    from ..data.sources import sets_in
-
-    path = Path(data).expanduser()
-    named = [data] if data in SETS else sets_in(path) if path.is_dir() else []
-    return SETS[named[0]].pictures if named else path.is_dir()
 
 
 def _given(
