@@ -26,7 +26,7 @@ from cohobate.engine.errors import Stopped
 from cohobate.engine.evaluate import evaluating
 from cohobate.models.backbones.resnet import ResNet
 from cohobate.models.backbones.wrn import WideResNet
-from cohobate.models.dense.bifpn import SelfTeacher
+from cohobate.models.dense.self_teacher import SelfTeacher
 from cohobate.models.surgery.adapt import Adapted
 
 NETWORKS = ResNet | WideResNet | Adapted | Group | fx.GraphModule | SelfTeacher

@@ -38,6 +38,7 @@ from cohobate.methods.byot_exits import exits_of
 from cohobate.methods.cl_ilr import CLILR
 from cohobate.methods.crd import CRD
 from cohobate.methods.cs_kd import CSKD
+from cohobate.methods.cwd import CWD
 from cohobate.methods.ddgsd import DDGSD
 from cohobate.methods.deit import DeiT
 from cohobate.methods.dgkd import DGKD
@@ -69,7 +70,7 @@ from cohobate.methods.stochastic_depth import StochasticDepth
 from cohobate.methods.supervised import Supervised
 from cohobate.models.backbones.resnet import Basic, Bottleneck, ResNet
 from cohobate.models.backbones.wrn import WideResNet
-from cohobate.models.dense.bifpn import SelfTeacher
+from cohobate.models.dense.self_teacher import SelfTeacher
 from cohobate.models.surgery.adapt import adapt
 from cohobate.models.surgery.branch import Branched, branch
 from cohobate.models.surgery.probe import look
@@ -318,6 +319,7 @@ ZOO: dict[str, Case] = {
     "overhaul": taught(lambda: OFD((8, 8, 8), (16, 32, 64), [torch.full((c,), -0.4) for c in (16, 32, 64)])),
     "crd": taught(toy_crd),
     "reviewkd": taught(lambda: ReviewKD((8, 8, 8, 8), (16, 32, 64, 64), mid_channels=4)),
+    "cwd": taught(lambda: CWD([(8, 16), (8, 32), (8, 64)])),
     "kd+at+crd": Case(
         lambda: Distillation(toy(), Frozen(toy_wide()), {"kd": KD(), "at": AT(), "crd": toy_crd()})
     ),

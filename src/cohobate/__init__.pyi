@@ -42,6 +42,7 @@ from .methods.byot_exits import exits_of as exits_of
 from .methods.cl_ilr import CLILR as CLILR
 from .methods.crd import CRD as CRD
 from .methods.cs_kd import CSKD as CSKD
+from .methods.cwd import CWD as CWD
 from .methods.ddgsd import DDGSD as DDGSD
 from .methods.deit import DeiT as DeiT
 from .methods.dgkd import DGKD as DGKD
@@ -86,7 +87,7 @@ from .methods.stochastic_depth import StochasticDepth as StochasticDepth
 from .methods.supervised import Supervised as Supervised
 from .models.build import build as build
 from .models.checkpoints import load_weights as load_weights
-from .models.dense.bifpn import SelfTeacher as SelfTeacher
+from .models.dense.self_teacher import SelfTeacher as SelfTeacher
 from .models.surgery.adapt import adapt as adapt
 from .models.surgery.branch import branch as branch
 from .models.surgery.normalised import teacher as teacher

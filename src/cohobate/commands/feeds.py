@@ -26,6 +26,7 @@ from ..engine.evaluate import Measures, autocast, evaluating
 from ..engine.feeds import Feeds
 from ..engine.measures.classification import CLASSIFICATION
 from ..engine.measures.segmentation import SEGMENTATION
+from .with_masks import refuse_with_masks
 
 MEASURES: dict[Task, Measures] = {"classification": CLASSIFICATION, "segmentation": SEGMENTATION}
 """How the predictions of a task are measured."""
@@ -74,6 +75,8 @@ def make_feeds(
         if unlabelled_alone:
             refuse_labels(method)
             refuse_unlabelled(method, settings)
+        if dataset.task == "segmentation":
+            refuse_with_masks(settings)
         require_memory(method, len(shown.train))
         options: dict[str, Any] = {
             "device": device,
@@ -97,6 +100,8 @@ def make_feeds(
         if any(isinstance(module, Frozen) for module in method.modules()):
             shape = len(shown.train), len(dataset.classes)
             why_not = obstacle(method, augmentations, shape, beside is not None, settings.mixing)
+            if dataset.task == "segmentation":
+                why_not = "it would be the logits of every pixel"
             teacher = chosen_teacher(method, cache_teacher, why_not)
             if teacher is not None:
                 loader = Taught(

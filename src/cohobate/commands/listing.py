@@ -22,22 +22,33 @@ def methods() -> Listing:
     """Every method, what it does, and its options."""
     from rich.table import Table
 
-    from ..recipes.catalogue import METHODS
+    from ..recipes.catalogue import METHODS, SEGMENTING
     from ..recipes.options import own_options
     from ..recipes.recipe import find
 
-    table = Table("method", "what it does", "its options")
+    table = Table("method", "masks", "what it does", "its options")
     for name in METHODS:
-        table.add_row(name, find(name).summary, " ".join(own_options(name)))
-    return table, ["terms add up: kd+at, dkd+crd ...; file.py:Class   a method of your own"]
+        masks = "yes" if name in SEGMENTING else ""
+        table.add_row(name, masks, find(name).summary, " ".join(own_options(name)))
+    return table, [
+        "masks: learns from a label for every pixel too",
+        "terms add up: kd+at, dkd+crd ...; file.py:Class   a method of your own",
+    ]
 
 
 def models() -> Listing:
     """Every built-in network with its sizes, and the libraries that have more."""
+    from ..models.build import dense_options
+    from ..models.registry import DENSE_NETWORKS
     from ..report.tables.terminal import networks_table
     from .networks import built_in, libraries
 
     after = [f"{name}:NAME   any of its networks ({have})" for name, have in libraries().items()]
+    after.append(
+        "dense:MODEL   a class for every pixel, on any of these; options of its pyramid and head: "
+        + " ".join(dense_options())
+    )
+    after += [f"{name}   dense:{entry.backbone}, {entry.source}" for name, entry in DENSE_NETWORKS.items()]
     after.append("file.py:function   your own; `cohobate inspect MODEL` shows the map of any of them")
     return networks_table(built_in(), "at 100 classes, 32 x 32"), after
 

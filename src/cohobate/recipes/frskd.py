@@ -18,7 +18,7 @@ from ..methods.frskd_sla import FRSKDSLA
 from ..methods.matching import preact_pairs
 from ..methods.ofd import OFD, margin
 from ..methods.sla import ROTATIONS, features
-from ..models.dense.bifpn import SelfTeacher
+from ..models.dense.self_teacher import SelfTeacher
 from ..models.surgery.preacts import give_preacts
 from .job import Job
 
@@ -50,7 +50,9 @@ def frskd(
     ] = False,
     **options: Annotated[
         Any,
-        PassedOn("methods.frskd:FRSKD", "models.dense.bifpn:SelfTeacher", "methods.frskd_sla:FRSKDSLA"),
+        PassedOn(
+            "methods.frskd:FRSKD", "models.dense.self_teacher:SelfTeacher", "methods.frskd_sla:FRSKDSLA"
+        ),
     ],
 ) -> Plan:
     """A self-teacher on the network's feature maps gives refined maps and soft labels (Ji et al., 2021)."""

@@ -20,8 +20,9 @@ Statistics = tuple[Channels, Channels]
 class Renormalised(nn.Module):
     """``network`` behind a change of normalisation and size: (x * std + mean - their_mean) / their_std.
 
-    Images are resized on their device, bilinearly and against aliasing, to exactly the size given. Grey ones,
-    of one channel, become as many equal channels as ``theirs`` has.
+    Images are resized on their device, bilinearly and against aliasing, to exactly the size given; logits of
+    every pixel are resized back, bilinearly. Grey ones, of one channel, become as many equal channels as
+    ``theirs`` has.
 
     Args:
         network: images -> Output or logits.
@@ -64,6 +65,7 @@ class Renormalised(nn.Module):
             self.shift = ((mean - their_mean) / their_std).float().to(self.shift.device)
 
     def forward(self, x: Tensor) -> Output:
+        size = x.shape[2:]
         if self.size is not None and x.shape[2:] != self.size:
             x = F.interpolate(x, self.size, mode="bilinear", antialias=True, align_corners=False)
         if self.theirs is not None:
@@ -74,7 +76,15 @@ class Renormalised(nn.Module):
                     "cohobate.teacher(..., images=(mean, std))"
                 )
             x = x * self.scale + self.shift
-        return as_output(self.network(x))
+        output = as_output(self.network(x))
+        return output if output.logits.dim() == 2 else output._replace(logits=resized(output.logits, size))
+
+
+def resized(logits: Tensor, size: Sequence[int]) -> Tensor:
+    """Logits of every pixel, (B, K, h, w), at another size (H, W), bilinearly."""
+    if all(side == wanted for side, wanted in zip(logits.shape[2:], size, strict=True)):
+        return logits
+    return F.interpolate(logits, size=tuple(size), mode="bilinear", align_corners=False)
 
 
 def teacher(

@@ -72,7 +72,7 @@ class StageLine(NamedTuple):
 
 
 class NetworkMap(NamedTuple):
-    """What ``cohobate inspect`` shows of a network."""
+    """What ``cohobate inspect`` shows of a network; a dense one predicts a class for every pixel."""
 
     name: str
     shape: tuple[int, int, int]
@@ -83,6 +83,7 @@ class NetworkMap(NamedTuple):
     pooled: int | None
     gates: list[str]
     gateless: str | None
+    dense: bool = False
 
 
 def networks_table(lines: Sequence[NetworkLine], title: str) -> Table:
@@ -125,7 +126,9 @@ def map_notes(network: NetworkMap) -> list[str]:
     ]
     if not network.stages:
         notes.append("no stages were found: name them, cohobate.adapt(network, stages=[...])")
-    if network.pooled is None:
+    if network.dense:
+        notes.append("a class for every pixel, at the size of the images")
+    elif network.pooled is None:
         notes.append("no classifier was found: name it, cohobate.adapt(network, head=...)")
     else:
         notes.append(f"the classifier sees {network.pooled:,} pooled features")
