@@ -8,8 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from dense_zoo import toy_scenes
+from handed_over import hand_over
 from zoo import toy_images
 
+import cohobate
 from cohobate.config.groups import Training
 from cohobate.core import Classifier
 from cohobate.data.arrays import arrays
@@ -108,3 +110,28 @@ def test_a_smaller_map_is_enlarged_to_the_images(own: Path) -> None:
     plain = make_network(f"{own}:coarse", 5, (3, 21, 28))
     assert not any(key.startswith("network.") for key in plain.state_dict())
     plain.load_state_dict(network.state_dict())
+
+
+# ---------------------------------------------------------------- teachers
+
+
+def test_a_teacher_predicts_what_its_student_does(tmp_path: Path) -> None:
+    """Of a file that says its task, before anything is trained."""
+    file = hand_over(tmp_path / "deployed.safetensors")
+    job = Job(Training(model="dense:resnet8:width=8", teacher=(str(file),)), toy_scenes())
+    message = (
+        r"the teacher \S+ predicts one class an image, and this data has masks, .*; a teacher predicts what"
+    )
+    with pytest.raises(ValueError, match=message):
+        job.teacher()
+
+
+def test_a_teacher_that_sees_larger_images_predicts_the_pixels_of_ours() -> None:
+    network = make_network("dense:resnet8:width=8", 4, (3, 32, 40)).eval()
+    shown = cohobate.teacher(network, size=(32, 40), images=((0.5,) * 3, (0.5,) * 3)).eval()
+    x = torch.randn(2, 3, 16, 20)
+    output = shown(x)
+    assert output.logits.shape == (2, 4, 16, 20)
+    larger = F.interpolate(x, (32, 40), mode="bilinear", antialias=True, align_corners=False)
+    whole = network(larger).logits
+    assert torch.allclose(output.logits, F.interpolate(whole, (16, 20), mode="bilinear", align_corners=False))
