@@ -122,8 +122,8 @@ class Optimisation(Group):
             raise ValueError("nesterov needs momentum above 0; add --no-nesterov")
         if self.clip is not None and self.clip_value is not None:
             raise ValueError(
-                f"clip {self.clip:g} limits the norm of the gradient, and clip_value {self.clip_value:g} each "
-                "of its numbers; give one of the two"
+                f"clip {self.clip:g} limits the norm of the gradient, and clip_value "
+                f"{self.clip_value:g} each of its numbers; give one of the two"
             )
         if list(self.milestones) != sorted(self.milestones):
             raise ValueError(f"milestones must rise, got {self.milestones}")
