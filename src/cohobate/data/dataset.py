@@ -140,7 +140,8 @@ class Dataset:
         flip: whether a mirrored image keeps its label.
         notes: remarks on the data for readers of the results.
         resized_crop: whether a large image is shown as a random part of it, resized; else as its centre.
-        averaged_from: (height, width) of the images before they were averaged over areas; None: they were not.
+        averaged_from: (height, width) of the images before they were averaged over areas; None: they were
+            not.
     """
 
     name: str
