@@ -86,7 +86,6 @@ def _of_run(path: Path, weights: Weights, device: str | None, adaptive: bool) ->
             "fit": config.fit,
             "background": config.background,
             "eval_resize": config.eval_resize,
-            "averaged_from": of.deployed.facts.get("averaged_from"),
             "method": of.run.method,
             "label": of.run.name,
             "weights": weights,
