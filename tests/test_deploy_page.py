@@ -108,6 +108,18 @@ def test_the_pages_pixels_are_those_of_the_training(
             np.testing.assert_array_equal(reading.pixels(path, about).transpose(1, 2, 0), expected)
 
 
+@pytest.mark.parametrize("fit", ["crop", "pad", "squash"])
+def test_the_pages_pixels_are_averaged_as_those_of_the_training(
+    fit: Any, reading: ModuleType, tmp_path: Path
+) -> None:
+    for channels, extent in ((3, (48, 40)), (1, (31, 75)), (3, (20, 20))):
+        path = saved(picture("RGB", *extent), tmp_path / "picture.png")
+        how = Reading(fit, "grey", channels, averaged_from=(48, 40))
+        about = {"shape": (channels, 32, 16), "fit": fit, "background": "grey", "averaged_from": (48, 40)}
+        expected = np.asarray(whole(decode(path, how), (32, 16), how)).reshape(32, 16, channels)
+        np.testing.assert_array_equal(reading.pixels(path, about).transpose(1, 2, 0), expected)
+
+
 def test_the_page_refuses_pictures_of_16_bits(reading: ModuleType, tmp_path: Path) -> None:
     Image.fromarray(np.full((9, 9), 40000, np.uint16)).save(tmp_path / "deep.png")
     about = {"shape": (3, 8, 8), "fit": "crop", "background": "white"}

@@ -111,6 +111,12 @@ def test_small_images_are_those_of_the_same_files(pets: str, as_files: Path, rea
     )
 
 
+def test_grey_images(pets: str) -> None:
+    assert [load(pets, size, 1).shape for size in (16, 80)] == [(1, 16, 16), (1, 80, 80)]
+    with pytest.raises(ValueError, match="are read in 3 channels"):
+        load(pets, 16, 2)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_large_images_stay_in_the_table_and_are_decoded_when_shown(
     pets: str, as_files: Path, workers: int

@@ -195,6 +195,7 @@ def test_sizes_are_those_of_the_papers(name: str, tmp_path: Path) -> None:
     assert dataset.shape == ((3, 32, 32) if name == "raf_db" else (3, 224, 224))
     assert isinstance(dataset.train, Images if name == "raf_db" else Files)
     assert (dataset.resized_crop, dataset.flip) == (True, True)
+    assert load_data(name, tmp_path, 80, 1).shape == (1, 80, 80)
 
 
 @pytest.mark.parametrize("name", MAKERS)

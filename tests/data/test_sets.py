@@ -182,6 +182,20 @@ def test_both_editions_of_the_csv_are_the_same(
     same(load_data("fer2013", table), load_data("fer2013", tmp_path / "other"))
 
 
+def test_the_archive_of_the_csv_is_read_in_place(table: Path, tmp_path: Path) -> None:
+    (tmp_path / "packed").mkdir()
+    archive = tmp_path / "packed/fer2013.tar.gz"
+    pack_tar({"fer2013/README": b"", "fer2013/fer2013.csv": (table / "fer2013.csv").read_bytes()}, archive)
+    same(load_data("fer2013", table), load_data("fer2013", tmp_path / "packed"))
+    assert [path.name for path in (tmp_path / "packed").iterdir()] == ["fer2013.tar.gz"]
+    archive.write_bytes(archive.read_bytes()[:-4000])
+    with pytest.raises(ValueError, match=r"fer2013.tar.gz is damaged or truncated"):
+        load_data("fer2013", tmp_path / "packed")
+    pack_tar({"fer2013/README": b""}, archive)
+    with pytest.raises(ValueError, match=r"fer2013.tar.gz does not hold fer2013.csv"):
+        load_data("fer2013", tmp_path / "packed")
+
+
 @pytest.mark.parametrize(("folders", "capital"), [(THREE, False), (TWO, True)])
 @pytest.mark.parametrize("size", [None, 48, 16])
 def test_the_folders_of_fer2013_are_its_csv(

@@ -99,6 +99,19 @@ def test_pixels_are_those_of_the_training(
     np.testing.assert_array_equal(pixels[0].transpose(1, 2, 0), expected)
 
 
+@pytest.mark.parametrize("name", ["wide", "grey", "alpha"])
+@pytest.mark.parametrize("fit", ["crop", "pad", "squash"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pixels_are_averaged_as_those_of_the_training(
+    name: str, fit: Any, channels: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading = Reading(fit, "#102030", channels, averaged_from=(48, 40))
+    about = about_of(channels, (32, 16), fit=fit, background="#102030", averaged_from=(48, 40))
+    pixels = pixels_of(about, PICTURES[name], tmp_path, monkeypatch)
+    shown = whole(decode(tmp_path / "photo.jpg", reading), (32, 16), reading)
+    np.testing.assert_array_equal(pixels[0].transpose(1, 2, 0), np.asarray(shown).reshape(32, 16, channels))
+
+
 def test_a_picture_of_16_bits_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     buffer = io.BytesIO()
     Image.fromarray(np.full((40, 40), 40000, np.uint16)).save(buffer, "PNG")

@@ -159,6 +159,13 @@ class About(BaseModel):
                 f"{path} says eval_resize {about.eval_resize} of images of shape {about.shape}, and no such "
                 "image can be cut out of a smaller one"
             )
+        if about.averaged_from is not None and any(
+            have < wanted for have, wanted in zip(about.averaged_from, about.shape[1:], strict=True)
+        ):
+            raise RunError(
+                f"{path} says averaged_from {about.averaged_from} of images of shape {about.shape}, and "
+                "images are only made smaller"
+            )
         return about
 
 

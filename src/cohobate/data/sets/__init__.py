@@ -92,7 +92,7 @@ SETS: dict[str, Entry] = {
         "FER-2013, facial expressions, 48x48 grey",
         7,
         "28,709 train, 3,589 val (PublicTest), 3,589 test (PrivateTest)",
-        "fer2013.csv or icml_face_data.csv, or fer2013/{train,val,test}/<class>/",
+        "fer2013.csv, icml_face_data.csv or fer2013.tar.gz, or fer2013/{train,val,test}/<class>/",
         "https://www.kaggle.com/c/challenges-in-representation-learning-facial-expression-recognition-challenge",
         "see its page",
     ),

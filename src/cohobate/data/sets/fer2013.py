@@ -10,9 +10,14 @@ Self-Guidance (Zheng and Peng) has them; every size is made once by averaging ov
 from __future__ import annotations
 
 import csv
+import io
+import tarfile
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import TextIO
 
 import numpy as np
 import torch
@@ -31,7 +36,11 @@ USAGES = {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}
 """Word of the CSV, and beginning of a file's name in the folders -> split."""
 PUBLISHED = {"train": 28709, "val": 3589, "test": 3589}
 FOLDER = "fer2013"
-TABLES = ("fer2013.csv", "fer2013/fer2013.csv", "icml_face_data.csv", "fer2013/icml_face_data.csv")
+TABLES = (
+    *("fer2013.csv", "fer2013/fer2013.csv", "icml_face_data.csv", "fer2013/icml_face_data.csv"),
+    "fer2013.tar.gz",
+)
+"""The last is the archive of the first, which is not unpacked."""
 STORED = (48, 48)
 SEEN = (32, 32)
 
@@ -118,7 +127,7 @@ def _rows(table: Path, parse: tuple[str, ...]) -> Iterator[tuple[str, int, bytes
     Raises:
         ValueError: a column is missing, or a row is damaged; the message has its line.
     """
-    with table.open(newline="", encoding="utf-8", errors="replace") as stream:
+    with _opened(table) as stream:
         reader = csv.reader(stream)
         try:
             columns = [name.strip().lower() for name in next(reader, [])]
@@ -128,8 +137,27 @@ def _rows(table: Path, parse: tuple[str, ...]) -> Iterator[tuple[str, int, bytes
             places = [columns.index(name) for name in ("emotion", "pixels", "usage")]
             for row in filter(None, reader):
                 yield _row(row, places, parse)
+        except (EOFError, zlib.error, OSError) as error:
+            raise ValueError(f"{shown(table)} is damaged or truncated: {error}") from error
         except (ValueError, csv.Error) as error:
             raise ValueError(f"{shown(table)}, line {max(1, reader.line_num)}: {error}") from error
+
+
+@contextmanager
+def _opened(table: Path) -> Iterator[TextIO]:
+    if table.suffix == ".csv":
+        with table.open(newline="", encoding="utf-8", errors="replace") as stream:
+            yield stream
+        return
+    try:
+        with tarfile.open(table, "r:gz") as tar:
+            member = next((each for each in tar if PurePosixPath(each.name).name == TABLES[0]), None)
+            content = None if member is None else tar.extractfile(member)
+            if content is None:
+                raise ValueError(f"{shown(table)} does not hold {TABLES[0]}")
+            yield io.TextIOWrapper(content, newline="", encoding="utf-8", errors="replace")
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        raise ValueError(f"{shown(table)} is damaged or truncated: {error}") from error
 
 
 def _row(row: list[str], places: list[int], parse: tuple[str, ...]) -> tuple[str, int, bytes]:
