@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from cohobate.core import Method
 from cohobate.data.arrays import arrays
 from cohobate.data.augment.mixing import ALPHA
 from cohobate.data.dataset import Dataset
+from cohobate.data.sets import SETS
 from cohobate.engine.measures.classification import PEER_MEAN
 from cohobate.engine.schedule import factor
 from cohobate.methods.ffm_cd import FeatureFusion, matched_gamma
@@ -61,7 +63,7 @@ def falls(config: Training) -> list[int]:
 def test_every_set_up_is_checked() -> None:
     assert {name for _, name, _ in CASES} == setups().keys()
     assert len(PAIRS) == 11
-    assert len(setups()) == 26
+    assert len(setups()) == 27
 
 
 @pytest.mark.parametrize(("section", "name", "method"), CASES, ids=["-".join(case[1:]) for case in CASES])
@@ -85,6 +87,30 @@ def test_the_training_is_as_printed(section: str, name: str, method: str) -> Non
         assert config.lr == want["lr"]
     own = {**paper["of_method"].get(method, {}), **decided.get("of_method", {}).get(method, {})}
     assert {option: getattr(config, option) for option in own} == own
+
+
+@pytest.mark.parametrize("name", PRINTED["data"])
+def test_the_images_are_the_printed_ones(name: str) -> None:
+    """By name, in the published numbers, and shown as the paper or its authors' code shows them."""
+    want, config = PRINTED["data"][name], resolved(name, "baseline")
+    assert config.data == want["names"][0]
+    for data, train, test, classes in zip(
+        *(want[key] for key in ("names", "train", "test", "classes")), strict=True
+    ):
+        assert SETS[data].classes == classes
+        said = re.findall(r"([\d,]+) (train|test)", SETS[data].images)
+        assert {part: int(number.replace(",", "")) for number, part in said} == {"train": train, "test": test}
+    shown = {"crop": None, "eval_resize": None, "fit": "crop"}
+    assert {key: getattr(config, key) for key in shown} == {key: want.get(key, shown[key]) for key in shown}
+    own = {"cifar10": 32, "cifar100": 32, "cinic10": 32}.get(config.data)
+    assert (config.image_size or own) == want["side"]
+    # Mirror images are those of the data set, and nothing else is added.
+    assert (config.flip, config.autoaugment, config.cutout) == (None, "none", 0)
+
+
+def test_the_images_of_every_set_up_are_checked() -> None:
+    others = {name for name in setups() if name not in PRINTED["data"]}
+    assert others == {pair_name(row) for row in PAIRS}
 
 
 @pytest.mark.parametrize("row", PAIRS, ids=pair_name)

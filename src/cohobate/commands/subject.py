@@ -197,6 +197,7 @@ def _dataset(
 ) -> tuple[Dataset, bool]:
     """Those of the run, divided as they were, and True; or others, whole, normalised as the run's were."""
     from ..data.averaged import if_larger
+    from ..data.sources import are_pictures
     from .images import read_data
 
     if on.dataset is not None:
@@ -211,7 +212,7 @@ def _dataset(
         as_pictures = {"image_size": deployed.shape[1:]}
         # What says how pictures in files are read is refused for other data.
         read = {"fit": "crop", "background": "white", "eval_resize": None, "crop": None}
-        pictures = _of_pictures(config.data)
+        pictures = are_pictures(config.data)
         side = as_pictures if pictures else {"image_size": None, **read}
         whole = {"val_fraction": 0.0, "train_images": None, **side}
         dataset = read_data(config.model_copy(update=whole))
@@ -221,16 +222,6 @@ def _dataset(
         for note in dataset.notes:
             say(f"note: {note}")
     return _fitting(dataset, config.data, deployed), own
-
-
-def _of_pictures(data: str) -> bool:
-    """Whether data is read from picture files, so that it can be had at any size and as a run says."""
-    from ..data.sets import SETS
-    from ..data.sources import sets_in
-
-    path = Path(data).expanduser()
-    named = [data] if data in SETS else sets_in(path) if path.is_dir() else []
-    return SETS[named[0]].pictures if named else path.is_dir()
 
 
 def _given(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
-from PIL import Image
 
 from ..config.sizes import Size, shown_size, size_of
 from ..config.text import shown
@@ -17,6 +16,7 @@ from .dataset import Dataset, Images, Split, channel_statistics
 from .listing import Found, below, classes_of, parts_of
 from .pictures import EXTENSIONS, SMALL, Reading
 from .reader import Care, Listing, imagenet, sound, split_of
+from .stored import Picture, opened
 
 LARGE = 224
 
@@ -75,7 +75,7 @@ def load_folder(
     notes = list(beside.note("beside the splits"))
     for part, each in found.items():
         notes += each.note(f"in {folders[part].name}")
-    size = size_of(image_size or _common_side(listings["train"][0][:32]))
+    size = size_of(image_size or common_side(listings["train"][0][:32]))
     broken = [each for part in (beside, *found.values()) for each in part.broken]
     listings, said = sound(listings, classes, broken, None if image_size else max(size), reading, care)
     val, test = (listings.get(part) for part in ("val", "test"))
@@ -93,11 +93,11 @@ def load_folder(
         std,
         max(1, min(size) // 8) if isinstance(images, Images) else 0,
         flip=True,
-        notes=(*notes, *([_guess(size)] if image_size is None and max(size) > SMALL else []), *said),
+        notes=(*notes, *([guess(size)] if image_size is None and max(size) > SMALL else []), *said),
     )
 
 
-def _guess(size: Size) -> str:
+def guess(size: Size) -> str:
     return f"images are seen at {shown_size(size)} pixels, since no --image-size is given"
 
 
@@ -166,12 +166,12 @@ def _listing(folder: Path, classes: tuple[str, ...], found: Found) -> Listing:
     return tuple(found.paths), torch.tensor(labels)
 
 
-def _common_side(paths: tuple[Path, ...]) -> int:
+def common_side(paths: Sequence[Picture]) -> int:
     """The side of square images that are all of one size, at most 64; else 224."""
     sizes = set()
     for path in paths:
         try:
-            with Image.open(path) as picture:
+            with opened(path) as picture:
                 sizes.add(picture.size)
         # A file that cannot be read is reported by the check, or when it is decoded.
         except Exception:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import io
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -24,6 +23,7 @@ from PIL import Image, UnidentifiedImageError
 
 from ..config.colours import colour
 from ..config.text import shown
+from .stored import Picture, opened
 
 EXTENSIONS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
@@ -132,19 +132,19 @@ def changed(reading: Reading) -> dict[str, object]:
     return {key: value for key, value in asdict(reading).items() if value != getattr(Reading, key)}
 
 
-def decode(path: Path, reading: Reading) -> Image.Image:
-    """The picture in a file, upright, in RGB or grey.
+def decode(path: Picture, reading: Reading) -> Image.Image:
+    """The picture in a file, or in a row of a table, upright, in RGB or grey.
 
     Raises:
         PictureError: it cannot be decoded, or its pixels are of a kind that is refused.
     """
     try:
-        with Image.open(path) as picture:
+        with opened(path) as picture:
             return _upright(picture, reading)
     # Pillow's readers raise all kinds of errors on damaged files.
     except Exception as error:
         why = reason(error)
-        raise PictureError(f"{shown(path)} cannot be decoded: {why}", why) from error
+        raise PictureError(f"{shown(str(path))} cannot be decoded: {why}", why) from error
 
 
 def decode_bytes(content: bytes, where: str, reading: Reading) -> Image.Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,12 +16,13 @@ from .dataset import Channels, Files, Images, Labelled
 from .headers import Findings, Progress, check, listed
 from .listing import refuse
 from .pictures import REMEDY, SMALL, PictureError, Reading, decode
+from .stored import Picture
 from .views import margin_of, whole
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-Listing = tuple[tuple[Path, ...], Tensor]
+Listing = tuple[tuple[Picture, ...], Tensor]
 """Files and their labels, (N,)."""
 
 
@@ -56,7 +58,7 @@ def imagenet(channels: int) -> tuple[Channels, Channels]:
 def sound(
     listings: dict[str, Listing],
     classes: tuple[str, ...],
-    broken: list[tuple[Path, str]],
+    broken: Sequence[tuple[Path, str]],
     guessed: int | None,
     reading: Reading,
     care: Care,
@@ -71,7 +73,7 @@ def sound(
         findings = check(paths, reading, thorough=care.skip, progress=care.progress)
     else:
         findings = Findings(len(paths))
-    bad = broken + findings.bad
+    bad = [*broken, *findings.bad]
     if not care.skip:
         refuse(bad, len(paths) + len(broken))
     if not care.check:
@@ -84,7 +86,7 @@ def sound(
     return {part: _without(dropped, each, part, classes) for part, each in listings.items()}, notes
 
 
-def _without(dropped: set[Path], listing: Listing, part: str, classes: tuple[str, ...]) -> Listing:
+def _without(dropped: set[Picture], listing: Listing, part: str, classes: tuple[str, ...]) -> Listing:
     paths, y = listing
     rows = [row for row, path in enumerate(paths) if path not in dropped]
     left = y[rows]
@@ -96,7 +98,7 @@ def _without(dropped: set[Path], listing: Listing, part: str, classes: tuple[str
 
 
 def split_of(
-    paths: tuple[Path, ...],
+    paths: tuple[Picture, ...],
     y: Tensor,
     size: Size,
     reading: Reading,
@@ -127,7 +129,7 @@ def split_of(
     return Images(x, y)
 
 
-def _block(paths: tuple[Path, ...], size: Size, reading: Reading) -> Tensor:
+def _block(paths: tuple[Picture, ...], size: Size, reading: Reading) -> Tensor:
     x = torch.empty(len(paths), *size, reading.channels, dtype=torch.uint8)
     for row, path in enumerate(paths):
         try:

@@ -11,6 +11,7 @@ from .averaged import averaged
 from .channels import with_channels
 from .dataset import Dataset
 from .folder import load_folder
+from .hub import is_hub, load_hub
 from .npz import SUFFIX, load_npz
 from .pictures import Reading
 from .reader import Care
@@ -32,7 +33,8 @@ def load_data(
 
     Args:
         spec: one of :data:`cohobate.data.sets.SETS`; or the path of a folder, of images in
-            ``train/<class>/`` or with one of those data sets in it; or of an ``.npz`` file.
+            ``train/<class>/`` or with one of those data sets in it; or of an ``.npz`` file; or
+            ``hf:NAME`` (:func:`cohobate.data.hub.load_hub`).
         root: where the files of a name are.
         image_size: that the network sees, in pixels: a side, or (height, width); None lets the data decide.
         channels: 1 for grey images, 3 for RGB; others are for arrays. None: as the data set has it.
@@ -50,6 +52,10 @@ def load_data(
     wanted = Wanted(size, reading or Reading(), care or Care(), in_memory)
     if spec in SETS:
         return _named(spec, root, wanted, channels)
+    if is_hub(spec):
+        if channels is not None:
+            wanted = replace(wanted, reading=replace(wanted.reading, channels=channels))
+        return load_hub(spec, wanted)
     path = Path(spec).expanduser()
     if path.suffix == SUFFIX and not path.is_dir():
         wanted.refuse_for_pictures(spec)
@@ -66,6 +72,15 @@ def load_data(
     if names:
         return _named(names[0], path, wanted, channels)
     return load_folder(path, image_size, reading, care, channels=channels, in_memory=in_memory)
+
+
+def are_pictures(spec: str) -> bool:
+    """Whether the images that ``--data`` names are picture files, which are read as a run says."""
+    if is_hub(spec):
+        return True
+    path = Path(spec).expanduser()
+    names = [spec] if spec in SETS else sets_in(path)
+    return any(SETS[name].pictures for name in names) if names else path.is_dir()
 
 
 def sets_in(folder: Path) -> list[str]:

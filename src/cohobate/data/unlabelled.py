@@ -15,7 +15,7 @@ from .folder import load_pictures
 from .pictures import Reading
 from .reader import Care
 from .sets import SETS
-from .sources import load_data, sets_in
+from .sources import are_pictures, load_data, sets_in
 
 
 def unlabelled(
@@ -63,9 +63,8 @@ def _known(
     spec: str, root: Path, like: Dataset, reading: Reading | None, care: Care | None, in_memory: bool
 ) -> Dataset:
     """A data set by its name, or the one in a folder, or arrays; pictures are read as those of ``like``."""
-    names = [spec] if spec in SETS else sets_in(Path(spec).expanduser())
     channels, *size = like.shape
-    if names and SETS[names[0]].pictures:
+    if are_pictures(spec):
         return load_data(
             spec, root, (size[0], size[1]), channels, reading=reading, care=care, in_memory=in_memory
         )

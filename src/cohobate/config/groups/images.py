@@ -16,8 +16,9 @@ class Images(Group):
 
     data: str = Field(
         default="digits",
-        description="Data set: a name (`cohobate list data`), a folder with images in train/<class>/, or a "
-        "file of arrays (.npz).",
+        description="Data set: a name (`cohobate list data`), a folder with images in train/<class>/, a file "
+        "of arrays (.npz), or hf:NAME of the Hugging Face hub (hf:./FOLDER as save_to_disk has saved it), "
+        "with :CONFIG, :image=COLUMN and :label=COLUMN where they are needed.",
     )
     image_size: ImageSize = Field(
         default=None,

@@ -96,6 +96,46 @@ SETS: dict[str, Entry] = {
         "https://www.image-net.org/download.php",
         "for non-commercial research and education",
     ),
+    "raf_db": Entry(
+        "RAF-DB (basic), facial expressions, 100x100",
+        7,
+        "12,271 train, 3,068 test",
+        "basic/ with EmoLabel/ and Image/aligned/, or DATASET/{train,test}/{1..7}/",
+        "http://www.whdeng.cn/RAF/model1.html",
+        "on request from its authors; see its page",
+    ),
+    "cub200": Entry(
+        "CUB-200-2011, birds",
+        200,
+        "5,994 train, 5,794 test",
+        "CUB_200_2011/ with its lists and images/",
+        "https://www.vision.caltech.edu/datasets/cub_200_2011/",
+        "see its page",
+    ),
+    "mit67": Entry(
+        "MIT-67, indoor scenes",
+        67,
+        "5,360 train, 1,340 test",
+        "mit67/ with Images/, TrainImages.txt and TestImages.txt",
+        "https://web.mit.edu/torralba/www/indoor.html",
+        "see its page",
+    ),
+    "stanford40": Entry(
+        "Stanford-40, actions of people",
+        40,
+        "4,000 train, 5,532 test",
+        "stanford40/ with JPEGImages/ and ImageSplits/",
+        "http://vision.stanford.edu/Datasets/40actions.html",
+        "see its page",
+    ),
+    "dogs": Entry(
+        "Stanford Dogs, breeds",
+        120,
+        "12,000 train, 8,580 test",
+        "stanford_dogs/ with Images/, train_list.mat and test_list.mat",
+        "http://vision.stanford.edu/aditya86/ImageNetDogs/",
+        "see its page; its pictures are of ImageNet",
+    ),
 }
 """Name of a data set, which is that of its file."""
 
