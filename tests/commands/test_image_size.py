@@ -104,7 +104,7 @@ def test_other_images_are_averaged_to_the_size_of_the_run(capsys: pytest.Capture
     assert "note: images are averaged from 32 x 32 to 16 x 16 pixels" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         main(["evaluate", str(RUN), "--data", "digits"])
-    assert "digits are 8 x 8 pixels and only made smaller, got image_size 16" in capsys.readouterr().err
+    assert "images of digits are 3 x 8 x 8, the network is made for 3 x 16 x 16" in capsys.readouterr().err
 
 
 def test_a_run_is_resumed_at_its_size(capsys: pytest.CaptureFixture[str]) -> None:

@@ -196,6 +196,7 @@ def _dataset(
     config: Training, on: On, deployed: Deployed, trained_on: str | None, say: Callable[[str], None]
 ) -> tuple[Dataset, bool]:
     """Those of the run, divided as they were, and True; or others, whole, normalised as the run's were."""
+    from ..data.averaged import if_larger
     from ..data.sources import are_pictures
     from .images import read_data
 
@@ -211,9 +212,12 @@ def _dataset(
         as_pictures = {"image_size": deployed.shape[1:]}
         # What says how pictures in files are read is refused for other data.
         read = {"fit": "crop", "background": "white", "eval_resize": None, "crop": None}
-        side = as_pictures if are_pictures(config.data) else read
+        pictures = are_pictures(config.data)
+        side = as_pictures if pictures else {"image_size": None, **read}
         whole = {"val_fraction": 0.0, "train_images": None, **side}
         dataset = read_data(config.model_copy(update=whole))
+        if config.image_size is not None and not pictures:
+            dataset = if_larger(dataset, deployed.shape[1:])
         say(f"note: {config.data} does not hold the images that the run was trained on, or no longer")
         for note in dataset.notes:
             say(f"note: {note}")

@@ -48,6 +48,12 @@ def averaged(dataset: Dataset, size: Size | None) -> Dataset:
     )
 
 
+def if_larger(dataset: Dataset, size: Size) -> Dataset:
+    """Images in memory at this size, if they are as large; else as they are."""
+    larger = dataset.shape[1] >= size[0] and dataset.shape[2] >= size[1]
+    return averaged(dataset, size) if larger else dataset
+
+
 def too_large(name: str, own: Size, size: Size) -> ValueError:
     """That images are not made larger."""
     return ValueError(
