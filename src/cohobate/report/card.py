@@ -23,6 +23,7 @@ from .facts import (
     provenance_facts,
     training_facts,
 )
+from .fits import fitted
 from .identity import other_run, same_training
 from .markdown import Markdown, block, code, front_matter, item, render, table
 from .tables import adaptive as adaptive_table
@@ -45,13 +46,6 @@ IS = {
 }
 INT8 = "the network in 8-bit integers, for onnxruntime"
 STAGE = "one network of the cascade, whose logits are added up; alone it is not what was measured"
-FITS = {
-    "crop": "it is resized until it covers them, and what sticks out on the longer side is cut off",
-    "pad": "all of it is resized to fit in, on a background",
-    "squash": "it is resized to them, its proportions lost",
-}
-"""How a picture of another size becomes an image of the network."""
-
 
 NAMES = ExportFolder(Path())
 CONFIG, RUNNER, CASCADE = NAMES.config.name, NAMES.runner.name, NAMES.cascade.name
@@ -118,7 +112,7 @@ def card(of: Subject) -> str:
         size=" x ".join(map(str, about.shape[1:])),
         parameters=f"{about.parameters:,}",
         classes=count(len(about.classes), "class"),
-        fit=FITS[about.fit],
+        fit=fitted(about),
         own_code=snippets.names_code(about) and "model.safetensors" in {file.name for file in of.files},
         files=table([_file_row(of, file) for file in of.files], LEFT),
         uses=_uses(of),
