@@ -401,6 +401,11 @@ def test_the_fingerprint_knows_masks_and_what_they_mean(flat: Path) -> None:
     assert fingerprint(read(flat)) != before
 
 
+def test_a_size_before_a_central_crop_is_refused(flat: Path) -> None:
+    with pytest.raises(ValueError, match="eval_resize 40 is for images of which evaluation shows the middle"):
+        load_data(str(flat), Path(), SIZE, reading=Reading(eval_resize=40))
+
+
 def test_the_size_is_told_where_it_is_not_given(flat: Path) -> None:
     data = load_data(str(flat), Path(), reading=Reading(fit="squash"))
     assert data.shape == (3, 224, 224)

@@ -38,8 +38,14 @@ def scene_set(
         notes: remarks for readers of the results.
 
     Raises:
-        ValueError: a file cannot be used; see :func:`cohobate.data.scene_check.sound`.
+        ValueError: a file cannot be used (:func:`cohobate.data.scene_check.sound`), or a size to which
+            pictures are resized before a central crop.
     """
+    if wanted.reading.eval_resize is not None:
+        raise ValueError(
+            f"eval_resize {wanted.reading.eval_resize} is for images of which evaluation shows the middle, "
+            "and it shows all of pictures with masks; leave it out"
+        )
     seen = wanted.size or size
     scenes = {
         part: Scenes(

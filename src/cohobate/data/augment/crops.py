@@ -37,13 +37,13 @@ def with_crops(dataset: Dataset, crop: int | Literal["resized"] | None, flip: bo
         return dataset
     _, height, width = dataset.shape
     if not isinstance(dataset.train, Images):
+        if crop == RESIZED:
+            return replace(dataset, resized_crop=True)
         if crop != 0 and isinstance(dataset.train, Scenes):
             raise ValueError(
                 f"crop {crop} is the padding of images held in memory; those of {dataset.name} have masks "
                 "and are scaled and cropped at random: give 0 to show whole pictures, or leave crop out"
             )
-        if crop == RESIZED:
-            return replace(dataset, resized_crop=True)
         if crop != 0:
             raise ValueError(
                 f"crop {crop} is the padding of images held in memory; those of {dataset.name}, {height} x "
