@@ -93,7 +93,7 @@ def test_who_reads_labels_is_refused_by_name(capsys: pytest.CaptureFixture[str])
     assert "ce_weight 0.1" in refused(
         capsys, "train", "fitnet_stages", *ALONE, "--epochs", "2", "--out", "run"
     )
-    assert "log_train measures the error on the training images" in refused(
+    assert "log_train measures on the training images" in refused(
         capsys, "train", "kd", *LABEL_FREE, "--log-train", "--out", "run"
     )
     assert "give --unlabelled" in refused(capsys, "train", "kd", "--unlabelled-alone", *QUICK, "--out", "run")

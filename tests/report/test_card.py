@@ -338,7 +338,7 @@ def test_teachers_with_their_errors(make_run: MakeRun, tmp_path: Any) -> None:
         "trained in 60.0 s (40 epochs).",
         f"Teacher, given as {given.folder}: a run of resnet20, test top-1 error 7.50 % after 40 epochs, as "
         "its folder says when this is written.",
-        "Teacher, given as vgg19:weights=gone.pth: its error is not recorded with this run.",
+        "Teacher, given as vgg19:weights=gone.pth: what it measured is not recorded with this run.",
     ]
 
 

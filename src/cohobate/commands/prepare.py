@@ -132,19 +132,19 @@ class Prepared:
             trial: for a single batch: no worker processes, and the teacher's logits are not stored.
 
         Raises:
-            ValueError: early stopping without a validation split, or the training error of images without
+            ValueError: early stopping without a validation split, or measures of training images without
                 labels.
         """
         config = self.config
         if config.log_train and config.unlabelled_alone:
             raise ValueError(
-                "log_train measures the error on the training images, and unlabelled_alone has no labels of "
-                "them; leave out one of the two"
+                "log_train measures on the training images, and unlabelled_alone has no labels of them; "
+                "leave out one of the two"
             )
         if config.patience is not None and self.dataset.val is None:
             raise ValueError(
-                f"patience {config.patience} stops a run by its validation error, and {config.data} has no "
-                "validation split; give --val-fraction a share above 0, or leave out --patience"
+                f"patience {config.patience} stops a run by what it measures on the validation split, and "
+                f"{config.data} has none; give --val-fraction a share above 0, or leave out --patience"
             )
         return make_feeds(
             self.dataset,

@@ -92,7 +92,10 @@ def load_folder(
     beside = Found(root)
     folders = parts_of(root, beside)
     if "train" not in folders:
-        raise ValueError(f"{shown(root)} has no folder train; images are expected in train/<class>/")
+        raise ValueError(
+            f"{shown(root)} has no folder train; images are expected in train/<class>/, or "
+            "with masks in images/ and masks/"
+        )
     found = {part: Found(root) for part in folders}
     classes = tuple(classes_of(folders["train"], Found(root)))
     if not classes:

@@ -77,7 +77,7 @@ class Masks:
         if wrong.any():
             raise ValueError(
                 f"{_where(found, wrong)}, and no class has it; the colours of classes are "
-                f"{_listed(map(_hex, self.coding.colours))}"
+                f"{_listed(map(shown_colour, self.coding.colours))}"
             )
         return self._of_codes[place]
 
@@ -121,7 +121,8 @@ def _code(red: int | np.ndarray, green: int | np.ndarray, blue: int | np.ndarray
     return (red << 16) | (green << 8) | blue
 
 
-def _hex(colour: tuple[int, ...]) -> str:
+def shown_colour(colour: tuple[int, ...]) -> str:
+    """``#rrggbb``."""
     return "#" + "".join(f"{int(part):02x}" for part in colour)
 
 
@@ -129,7 +130,7 @@ def _where(found: np.ndarray, wrong: np.ndarray) -> str:
     """What the first of the wrong pixels holds, where it is, and how many there are."""
     row, column = np.argwhere(wrong)[0]
     value = found[row, column]
-    held = f"the colour {_hex(tuple(value))}" if found.ndim == 3 else f"the number {value}"
+    held = f"the colour {shown_colour(tuple(value))}" if found.ndim == 3 else f"the number {value}"
     return f"it holds {held} (column {column}, row {row}; {int(wrong.sum()):,} such pixels or others)"
 
 

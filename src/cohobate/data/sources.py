@@ -12,6 +12,7 @@ from .dataset import Dataset
 from .folder import Care, load_folder
 from .npz import SUFFIX, load_npz
 from .pictures import Reading, changed
+from .scene_folder import has_masks, load_scenes
 from .sets import SETS, source
 from .wanted import Wanted
 
@@ -29,7 +30,8 @@ def load_data(
 
     Args:
         spec: one of :data:`cohobate.data.sets.SETS`; or the path of a folder, of images in
-            ``train/<class>/`` or with one of those data sets in it; or of an ``.npz`` file.
+            ``train/<class>/``, of ``images/`` and ``masks/``, or with one of those data sets in it; or of an
+            ``.npz`` file.
         root: where the files of a name are.
         image_size: that the network sees, in pixels: a side, or (height, width); None lets the data decide.
         channels: 1 for grey images, 3 for RGB; others are for arrays. None: as the data set has it.
@@ -58,6 +60,9 @@ def load_data(
         raise ValueError(f"{path} holds {' and '.join(names)}; ask for one by name, with this folder as root")
     if names:
         return _named(names[0], path, image_size, channels, reading, care)
+    if has_masks(path):
+        size = None if image_size is None else size_of(image_size)
+        return load_scenes(path, size, reading, care, channels=channels)
     return load_folder(path, image_size, reading, care, channels=channels)
 
 

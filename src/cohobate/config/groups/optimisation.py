@@ -16,9 +16,10 @@ class Optimisation(Group):
     patience: Annotated[int | None, UNSHARED] = Field(
         default=None,
         ge=1,
-        description="Stop a phase after this many epochs without an improvement of the validation error. The "
-        "schedule stays that of the whole run, which the stop cuts short, and a teacher that is trained for "
-        "the run is trained to its end; none: no early stopping.",
+        description="Stop a phase after this many epochs without an improvement on the validation split, of "
+        "the top-1 error, or of the mIoU of segmentation. The schedule stays that of the whole run, which "
+        "the stop cuts short, and a teacher that is trained for the run is trained to its end; none: no "
+        "early stopping.",
     )
     batch_size: int = Field(
         default=128,

