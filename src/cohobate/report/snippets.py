@@ -23,7 +23,8 @@ def reading(about: About, larger: float) -> str:
     if channels not in (RGB, GREY):
         lines = ["import json", "", "import numpy as np"]
         lines += ["from PIL import Image"] if masked else []
-        lines += ["", f"pixels = np.zeros((1, {channels}, {height}, {width}), np.uint8)  # put your image here"]
+        shape = f"(1, {channels}, {height}, {width})"
+        lines += ["", f"pixels = np.zeros({shape}, np.uint8)  # put your image here"]
         box = f"left, top, right, bottom = 0, 0, {width}, {height}"
         return "\n".join([*lines, *([f"own = {width}, {height}", box, *MASK] if masked else [])])
     mode = "RGB" if channels == RGB else "L"
