@@ -99,9 +99,10 @@ def make_feeds(
         loader: Loader = own
         if any(isinstance(module, Frozen) for module in method.modules()):
             shape = len(shown.train), len(dataset.classes)
-            why_not = obstacle(method, augmentations, shape, beside is not None, settings.mixing)
-            if dataset.task == "segmentation":
-                why_not = "it would be the logits of every pixel"
+            of_pixels = dataset.task == "segmentation"
+            why_not = obstacle(
+                method, augmentations, shape, beside is not None, settings.mixing, of_pixels=of_pixels
+            )
             teacher = chosen_teacher(method, cache_teacher, why_not)
             if teacher is not None:
                 loader = Taught(
@@ -267,8 +268,10 @@ def with_labels(loader: Loader, settings: Settings, dataset: Dataset, device: to
     """The labels as the settings have them: smoothed first, then mixed, then weighted, if any of these."""
     classes = len(dataset.classes)
     if settings.label_smoothing:
+        labelled(dataset.train, f"label_smoothing {settings.label_smoothing}")
         loader = Smoothed(loader, settings.label_smoothing, classes)
     if settings.mixing != "none":
+        labelled(dataset.train, f"mixing {settings.mixing}")
         loader = Mixed(
             loader,
             settings.mixing,

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from ..config.groups import Training
-from ..data.augment.crops import with_crops
+from ..data.augment.crops import with_crops, with_scale
 from ..data.dataset import Dataset, Split, hold_out, limit
 from ..data.folder import Care
 from ..data.pictures import Reading
@@ -67,7 +67,7 @@ def divide(dataset: Dataset, config: Training) -> Dataset:
     dataset = hold_out(dataset, config.val_fraction, config.split_seed)
     if config.train_images is not None:
         dataset = limit(dataset, config.train_images, config.split_seed)
-    return with_crops(dataset, config.crop, config.flip)
+    return with_scale(with_crops(dataset, config.crop, config.flip), config.random_scale)
 
 
 def extra_images(dataset: Dataset, config: Training) -> tuple[Split | None, tuple[str, ...]]:

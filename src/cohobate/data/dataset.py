@@ -116,7 +116,7 @@ def labelled(split: Split, wanted: str) -> Labelled:
         ValueError: its labels are masks.
     """
     if isinstance(split, Scenes):
-        raise ValueError(f"{wanted} is for images with one label each, and these have masks")
+        raise ValueError(f"{wanted} is for images with one label each, and these have masks; leave it out")
     return split
 
 

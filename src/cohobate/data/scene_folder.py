@@ -9,7 +9,7 @@ names, where there are such. What the pixels of the masks mean is the matter of
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -84,10 +84,7 @@ def load_scenes(
     reading, care = reading or Reading(), care or Care()
     if channels is not None:
         reading = replace(reading, channels=channels)
-    broken: list[tuple[Path, str]] = []
-    splits, notes = _splits(root, broken)
-    if broken:
-        raise ValueError(f"{shown(broken[0][0])} cannot be read: {broken[0][1]}; mend or remove it")
+    splits, notes = _splits(root)
     if not splits.get("train"):
         raise ValueError(
             f"{shown(root)} has no training pictures with masks; found {', '.join(splits) or 'none'}"
@@ -101,49 +98,53 @@ def load_scenes(
     return scene_set(name, classes, coding, splits, wanted, (LARGE, LARGE), (*notes, *said))
 
 
-def _splits(root: Path, broken: list[tuple[Path, str]]) -> tuple[dict[str, Pairs], list[str]]:
-    both = _both(root)
-    beside = Found(root)
+def _splits(root: Path) -> tuple[dict[str, Pairs], list[str]]:
+    """The pairs of each split, and what is not read."""
     notes: list[str] = []
+    both = _both(root)
     if both is None:
-        folders = {part: _both(folder) for part, folder in parts_of(root, beside).items()}
-        splits = {
-            part: _pairs(root, *pair, part, notes, broken)
-            for part, pair in folders.items()
-            if pair is not None
-        }
-        _forget(beside, FILE)
-        return splits, [*beside.note("beside the splits"), *notes]
-    images, masks = (parts_of(folder, Found(root)) for folder in both)
-    if images or masks:
-        if images.keys() != masks.keys():
-            alone = sorted(images.keys() ^ masks.keys())[0]
-            raise ValueError(
-                f"{shown(root)} has the split {alone} in {IMAGES} or {MASKS} alone; both must have the same "
-                "splits"
-            )
-        return {
-            part: _pairs(root, images[part], masks[part], part, notes, broken)
-            for part in PARTS
-            if part in images
-        }, notes
-    pairs = _pairs(root, *both, IMAGES, notes, broken)
-    return _by_lists(root, both[0], pairs, notes), notes
+        folders = parts_of(root, beside := Found(root))
+        arranged = {part: pair for part, folder in folders.items() if (pair := _both(folder)) is not None}
+        notes += _told(beside, [FILE], "beside the splits")
+        for part in arranged:
+            within = Found(root)
+            read = [each.name for each in arranged[part]]
+            _leave(folders[part], within, read)
+            notes += _told(within, [], f"in {folders[part].name}")
+        return {part: _pairs(root, *pair, part, notes) for part, pair in arranged.items()}, notes
+    _leave(
+        root, beside := Found(root), [both[0].name, both[1].name, *(file.name for _, file in _lists(root))]
+    )
+    notes += _told(beside, [FILE], f"beside {IMAGES} and {MASKS}")
+    others = [Found(root), Found(root)]
+    images, masks = (parts_of(folder, found) for folder, found in zip(both, others, strict=True))
+    if images.keys() != masks.keys():
+        alone = sorted(images.keys() ^ masks.keys())[0]
+        raise ValueError(
+            f"{shown(root)} has the split {alone} in {IMAGES} or {MASKS} alone; both need the same splits"
+        )
+    if not images:
+        return _by_lists(root, both[0], _pairs(root, *both, IMAGES, notes), notes), notes
+    for folder, found in zip(both, others, strict=True):
+        notes += _told(found, [], f"in {folder.name}, beside the splits")
+    ordered = [part for part in PARTS if part in images]
+    return {part: _pairs(root, images[part], masks[part], part, notes) for part in ordered}, notes
 
 
-def _pairs(
-    root: Path, images: Path, masks: Path, part: str, notes: list[str], broken: list[tuple[Path, str]]
-) -> Pairs:
+def _pairs(root: Path, images: Path, masks: Path, part: str, notes: list[str]) -> Pairs:
     """The pictures below a folder, and the masks of the same names below another.
 
     Raises:
-        ValueError: two files of one name, or one that has no partner.
+        ValueError: none, two files of one name, one that has no partner, or a link that leads nowhere.
     """
     stems = []
     for folder, kind in ((images, "image"), (masks, "mask")):
         found = Found(root)
         below(folder, folder, found)
-        broken += found.broken
+        if found.broken:
+            raise ValueError(
+                f"{shown(found.broken[0][0])} cannot be read: {found.broken[0][1]}; mend or remove it"
+            )
         notes += found.note(f"in {shown(os.path.relpath(folder, root))}")
         stems.append(_by_stem(found.paths, folder, kind))
     pictures, own = stems
@@ -157,6 +158,10 @@ def _pairs(
                 f"{count(len(alone), 'file')} of {part} {'has' if len(alone) == 1 else 'have'} {what} of the "
                 f"same name in {shown(where)}: {_named(alone)}; add what is missing, or remove them"
             )
+    if not pictures:
+        raise ValueError(
+            f"{shown(images)} has no picture in it or below it; put pictures there, or remove it"
+        )
     return [(pictures[stem], own[stem]) for stem in pictures]
 
 
@@ -256,9 +261,16 @@ def _folders(folder: Path) -> list[str]:
     return [entry.name for entry in entries(folder, Found(folder)) if entry.is_dir()]
 
 
-def _forget(found: Found, name: str) -> None:
-    """Not to be told as unread: it is read elsewhere."""
-    for kind, names in list(found.unread.items()):
-        found.unread[kind] = [each for each in names if each != name]
-        if not found.unread[kind]:
-            del found.unread[kind]
+def _leave(folder: Path, found: Found, read: Sequence[str]) -> None:
+    """Count what is in a folder beside what is read."""
+    for entry in entries(folder, found):
+        if entry.name not in read:
+            found.leave(Path(entry.path), folder, "folder" if entry.is_dir() else None)
+
+
+def _told(found: Found, read: Sequence[str], where: str) -> tuple[str, ...]:
+    """What is not read in a folder, less what is read elsewhere."""
+    left = {kind: [name for name in names if name not in read] for kind, names in found.unread.items()}
+    found.unread.clear()
+    found.unread.update({kind: names for kind, names in left.items() if names})
+    return found.note(where)

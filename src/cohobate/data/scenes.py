@@ -62,7 +62,10 @@ class Scenes:
 
     def __post_init__(self) -> None:
         if not 0 < self.scale[0] <= self.scale[1]:
-            raise ValueError(f"scale must be two factors above 0, the smaller one first, got {self.scale}")
+            low, high = self.scale
+            raise ValueError(
+                f"the random scale is two factors above 0, the smaller one first, got {low:g} and {high:g}"
+            )
         if len(self.paths) != len(self.masks):
             raise ValueError(f"{len(self.paths)} pictures need as many masks, got {len(self.masks)}")
 

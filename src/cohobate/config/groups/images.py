@@ -75,7 +75,13 @@ class Images(Group):
         ge=0,
         description="Zero pixels around a training image before its random crop; 0: no random crop; by "
         "default as the data set has it. Images of a folder that are larger than 64 pixels are cropped and "
-        "resized at random instead: for them 0 takes the centre, as in evaluation, and others are refused.",
+        "resized at random instead: for them 0 takes the centre, as in evaluation, and others are refused; "
+        "for images with masks 0 takes whole pictures.",
+    )
+    random_scale: tuple[float, float] | None = Field(
+        default=None,
+        description="Smallest and largest factor of the random scale of training images with masks, of the "
+        "size at which the whole picture fits; by default 0.5 and 2. Only for segmentation.",
     )
     balance: Literal["none", "sampling"] = Field(
         default="none",
@@ -102,4 +108,6 @@ class Images(Group):
     def _augmented(self) -> Images:
         if self.augmentations == 0 and (self.flip or self.crop):
             raise ValueError("augmentations 0 shows the images as they are; leave out flip and crop")
+        if self.augmentations == 0 and self.random_scale is not None:
+            raise ValueError("augmentations 0 shows the images as they are; leave out random_scale")
         return self

@@ -9,6 +9,7 @@ from ...config.groups import Images as Options
 from ...config.groups import Optimisation
 from ...config.words import count
 from ..dataset import Dataset, Images
+from ..scenes import Scenes
 from .mixing import ALPHA
 
 
@@ -30,6 +31,11 @@ def with_crops(dataset: Dataset, crop: int | None, flip: bool | None) -> Dataset
         return dataset
     _, height, width = dataset.shape
     if not isinstance(dataset.train, Images):
+        if crop != 0 and isinstance(dataset.train, Scenes):
+            raise ValueError(
+                f"crop {crop} is the padding of images held in memory; those of {dataset.name} have masks "
+                "and are scaled and cropped at random: give 0 to show whole pictures, or leave crop out"
+            )
         if crop != 0:
             raise ValueError(
                 f"crop {crop} is the padding of images held in memory; those of {dataset.name}, {height} x "
@@ -42,6 +48,29 @@ def with_crops(dataset: Dataset, crop: int | None, flip: bool | None) -> Dataset
             f"crop {crop} must be 0 or more and less than the shorter side of the images, {height} x {width}"
         )
     return replace(dataset, crop=crop)
+
+
+def with_scale(dataset: Dataset, scale: tuple[float, float] | None) -> Dataset:
+    """The data set with the random scale of its training pictures as asked for.
+
+    Args:
+        dataset: any.
+        scale: smallest and largest factor (:class:`cohobate.data.scenes.Scenes`); None: as the data set has
+            it.
+
+    Raises:
+        ValueError: images without masks, whole pictures, or no such factors.
+    """
+    if scale is None:
+        return dataset
+    if not isinstance(dataset.train, Scenes):
+        raise ValueError(
+            f"random_scale {','.join(map(str, scale))} is for images with masks, and those of {dataset.name} "
+            "have one label each; leave it out"
+        )
+    if not dataset.resized_crop:
+        raise ValueError("crop 0 shows whole pictures; leave out random_scale, or crop")
+    return replace(dataset, train=replace(dataset.train, scale=scale))
 
 
 def described(dataset: Dataset, images: Options, optimisation: Optimisation) -> str:
@@ -58,7 +87,11 @@ def _shown(dataset: Dataset, options: Options) -> Iterator[str]:
     if options.augmentations == 0:
         yield "none, each image as it is"
         return
-    if not isinstance(dataset.train, Images):
+    if isinstance(dataset.train, Scenes):
+        low, high = dataset.train.scale
+        random = f"random scale ({low:g} to {high:g}) and crops, with the masks"
+        yield random if dataset.resized_crop else "whole images with their masks"
+    elif not isinstance(dataset.train, Images):
         yield "random crops, resized" if dataset.resized_crop else "the centre of each image"
     else:
         yield f"random crops, {count(dataset.crop, 'pixel')} of zeros around" if dataset.crop else "no crops"
