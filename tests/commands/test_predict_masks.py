@@ -1,4 +1,4 @@
-"""Masks by ``cohobate predict`` and ``cohobate.predict``: those that are evaluated, at the pictures' sizes."""
+"""Masks by ``cohobate predict`` and ``cohobate.predict``: those of the evaluation, at the pictures' sizes."""
 
 from __future__ import annotations
 
@@ -330,7 +330,7 @@ def test_one_picture_is_held_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
         ([], "net.safetensors gives every pixel a class, and writes masks: name their folder with --out"),
         (["--out", "x.csv"], "writes a folder; --out x.csv ends as a file does"),
         (["--out", "net.py"], "--out net.py is a file"),
-        (["--out", "net.py/x"], "cannot write net.py/x/masks: net.py is no folder that can be written"),
+        (["--out", "net.py/x"], "net.py is no folder that can be written"),
         (["--out", "x", "--top-k", "1"], "--top-k is for networks that give each image a class"),
         (["--out", "x", "--adaptive"], "--adaptive is for networks that give each image a class"),
         (["--out", "x", "--overlay", "1.5"], "overlay: Input should be less than or equal to 1 (got 1.5)"),
@@ -379,8 +379,8 @@ def test_logits_that_are_not_finite() -> None:
     from cohobate.engine.checkpoint import State, read_state, write_state
 
     state = read_state(Path("nan.safetensors"))
-    tensors = {key: torch.full_like(value, float("nan")) for key, value in state.tensors.items()}
-    write_state(Path("nan.safetensors"), State(tensors, state.facts))
+    tensors = {key: value * float("nan") for key, value in state.tensors.items() if value.is_floating_point()}
+    write_state(Path("nan.safetensors"), State({**state.tensors, **tensors}, state.facts))
     with pytest.raises(RunError, match=r"logits of scenes/test/images/0\.png are not finite"):
         cohobate.predict("nan.safetensors", "scenes/test/images/0.png")
 
