@@ -7,6 +7,7 @@ from .analysis.diversity import interrater_agreement as interrater_agreement
 from .analysis.diversity import q_statistic as q_statistic
 from .commands.compare import compare as compare
 from .commands.export import export as export
+from .commands.masks import PredictedMasks as PredictedMasks
 from .commands.predict_python import Predictions as Predictions
 from .commands.predict_python import predict as predict
 from .commands.result import Result as Result

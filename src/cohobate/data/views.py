@@ -12,7 +12,8 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from .pictures import SMALL, Reading
+from ..core import Task
+from .pictures import SMALL, Fit, Reading
 
 SCALE = (0.08, 1.0)
 RATIO = (3 / 4, 4 / 3)
@@ -87,7 +88,12 @@ def whole(picture: Image.Image, size: tuple[int, int], reading: Reading | None =
 
 def uncut(reading: Reading) -> Reading:
     """The reading that shows the whole of a picture, as its every pixel is to be classified: no ``crop``."""
-    return replace(reading, fit="pad") if reading.fit == "crop" else reading
+    return replace(reading, fit=shown_fit(reading.fit, "segmentation"))
+
+
+def shown_fit(fit: Fit, task: Task) -> Fit:
+    """How a picture is shown in evaluation where ``fit`` was asked for: whole, if every pixel has a class."""
+    return "pad" if task == "segmentation" and fit == "crop" else fit
 
 
 def shown_box(width: int, height: int, size: tuple[int, int], reading: Reading) -> Box:

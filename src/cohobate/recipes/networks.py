@@ -124,7 +124,9 @@ def load(
     threshold: float | None = None,
     trust: bool = False,
 ) -> Classifier | Cascade:
-    """The network that a run deployed, ready to predict (evaluation mode): images -> logits.
+    """The network that a run deployed, ready to predict (evaluation mode): images -> logits, (B, K).
+
+    Where it was trained on masks, the logits are of every pixel, (B, K, H, W), at the images' size.
 
     Its ``class_names`` are in the order of the logits, ``features(x)`` gives its whole Output, and its keys
     are those of the file. With ``adaptive`` it is a :class:`cohobate.Cascade`: each image runs through as
@@ -198,8 +200,13 @@ def require_sum(deployed: Deployed, remedy: str) -> None:
         remedy: what to do otherwise, for the message.
 
     Raises:
-        ValueError: it is a plain network.
+        ValueError: it is a plain network, or gives every pixel a class.
     """
+    if deployed.task == "segmentation":
+        raise ValueError(
+            f"{deployed.path} gives every pixel a class, and images leave early by what is said of the whole "
+            f"image; {remedy}"
+        )
     if len(deployed.members) < 2:
         raise ValueError(
             f"{deployed.path} is one network, {deployed.model}, and no sum of several, so no image can leave "
