@@ -205,6 +205,7 @@ class Case:
         refuses: by which name it refuses them; by default that of its class.
         idle: parameters that no step moves.
         ensembles: predictors that hold more than the network that is deployed.
+        masks: whether it learns from masks, a label for every pixel.
     """
 
     make: Callable[[], Method]
@@ -213,6 +214,7 @@ class Case:
     refuses: str | None = None
     idle: tuple[str, ...] = ()
     ensembles: tuple[str, ...] = ()
+    masks: bool = False
 
 
 def taught(make: Callable[[], Term], **how: Any) -> Case:
@@ -440,15 +442,17 @@ def toy_data(images: int = 80) -> Any:
     return arrays(x, y, val=toy_images(40, 1), test=toy_images(40, 2), crop=1)
 
 
-def trainer(method: Method, folder: Path, stopper: Stopper | None = None, **settings: Any) -> Trainer:
-    """The engine's trainer of one phase on the toy data."""
+def trainer(
+    method: Method, folder: Path, stopper: Stopper | None = None, data: Any = None, **settings: Any
+) -> Trainer:
+    """The engine's trainer of one phase on the toy data, or other data."""
     chosen = Settings.model_validate(
         {"epochs": 2, "batch_size": 16, "device": "cpu", "compile": "off", "seed": 3, **settings}
     )
     device = torch.device(chosen.device)
     return Trainer(
         Phase("train", method),
-        make_feeds(toy_data(), device, 0),
+        make_feeds(toy_data() if data is None else data, device, 0),
         chosen,
         device,
         Store(folder / "train"),

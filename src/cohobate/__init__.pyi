@@ -88,6 +88,8 @@ from .methods.stochastic_depth import StochasticDepth as StochasticDepth
 from .methods.supervised import Supervised as Supervised
 from .models.build import build as build
 from .models.checkpoints import load_weights as load_weights
+from .models.dense.network import DenseNetwork as DenseNetwork
+from .models.dense.self_teacher import DenseSelfTeacher as DenseSelfTeacher
 from .models.dense.self_teacher import SelfTeacher as SelfTeacher
 from .models.surgery.adapt import adapt as adapt
 from .models.surgery.branch import branch as branch

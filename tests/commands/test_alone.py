@@ -244,7 +244,7 @@ def test_each_phase_and_each_method_stops_for_itself_and_the_page_says_so() -> N
 
 def test_without_a_validation_split_it_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     said = refused(capsys, "train", "baseline", *STILL, "--val-fraction", "0", "--out", "run")
-    assert "patience 2 stops a run by its validation error, and digits has no validation split" in said
+    assert "patience 2 stops a run by what it measures on the validation split, and digits has none" in said
     assert not Path("run").exists()
     trained = ["train", "kd", "--teacher", "resnet8", *STILL, "--val-fraction", "0", "--out", "run"]
     assert "patience 2" in refused(capsys, *trained)

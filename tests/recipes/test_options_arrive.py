@@ -209,6 +209,7 @@ ELSEWHERE: dict[tuple[str, str], Callable[[Found], Any]] = {
     ("frskd", "levels"): lambda f: len(inner(f, "SelfTeacher").channels),
     ("frskd", "pyramid"): lambda f: {1: "bifpn"}[len(set(inner(f, "SelfTeacher").widths))],
     ("frskd", "width"): lambda f: inner(f, "SelfTeacher").widths[-1] / inner(f, "SelfTeacher").channels[-1],
+    ("frskd", "layers"): lambda f: 1 + len(inner(f, "SelfTeacher").more),
     ("frskd", "upsampling"): lambda f: inner(f, "BiFPN").upsampling,
     ("frskd", "depth"): lambda f: sum(isinstance(m, nn.BatchNorm2d) for m in inner(f, "Node").convs),
     ("crd", "dim"): lambda f: inner(f, "CRD").student_bank.shape[1],

@@ -77,7 +77,7 @@ def jpeg(image: Tensor) -> bytes:
     colours = image[:3].movedim(0, -1) if len(image) >= 3 else image[0]
     picture = Image.fromarray(colours.contiguous().numpy())
     out = io.BytesIO()
-    picture.resize(_size(picture), Image.Resampling.BOX).save(out, "jpeg", quality=90)
+    picture.resize(_size(picture), Image.Resampling.BOX).save(out, "jpeg", quality=90, subsampling=0)
     return out.getvalue()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -74,3 +74,15 @@ def only_kept(logits: Tensor, kept: Tensor | None) -> Tensor:
 def kept_positions(logits: Tensor, kept: Tensor | None) -> float | Tensor:
     """How many positions of logits (B, K) or (B, K, H, W) a mean is over, at least 1."""
     return logits.numel() / logits.shape[1] if kept is None else kept.sum().clamp(min=1)
+
+
+def resized(logits: Tensor, size: Sequence[int]) -> Tensor:
+    """Logits of every pixel, (B, K, h, w), at another size (H, W), bilinearly; of this size as they are.
+
+    Args:
+        logits: or those of whole images, (B, K), which have no size.
+        size: (H, W); of whole images empty.
+    """
+    if all(side == wanted for side, wanted in zip(logits.shape[2:], size, strict=True)):
+        return logits
+    return F.interpolate(logits, size=tuple(size), mode="bilinear", align_corners=False)

@@ -65,9 +65,10 @@ _POOLED = "it compares pooled features, one vector an image"
 _BRANCHES = "its branches are cut before the classifier of a network with one label an image"
 _SUMS = "its sums of networks stop early for whole images"
 
-WHOLE_IMAGES = {
+UNMASKED = {
     "rkd": _POOLED,
     "crd": _POOLED,
+    "overhaul": "it reads stages before their last ReLU, and the deepest map of a pyramid has none",
     "deit": "it reads a class token and a distillation token",
     "reskd": _SUMS,
     "ensemble": _SUMS,
@@ -83,7 +84,7 @@ WHOLE_IMAGES = {
 }
 """Methods that cannot learn from masks, a label for every pixel, and why."""
 
-SEGMENTING = METHODS.keys() - WHOLE_IMAGES
+SEGMENTING = METHODS.keys() - UNMASKED
 """Methods and terms that learn from masks too."""
 
 
@@ -94,9 +95,9 @@ def refuse_masks(name: str) -> None:
         name: of a method, of terms that are added up, or ``file.py:Class``.
     """
     for part in term_names(name) or [name]:
-        if part in WHOLE_IMAGES:
+        if part in UNMASKED:
             raise ValueError(
-                f"{part} cannot learn from masks: {WHOLE_IMAGES[part]}; `cohobate list methods` marks the "
+                f"{part} cannot learn from masks: {UNMASKED[part]}; `cohobate list methods` marks the "
                 "methods that can"
             )
 

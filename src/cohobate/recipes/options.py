@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from functools import cache, partial, reduce
 from operator import or_
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import Field, PlainSerializer, ValidatorFunctionWrapHandler, WrapValidator, create_model
@@ -49,7 +49,8 @@ def typed(hint: Any) -> Any:
         inner, *marks = get_args(hint)
         if (mark := next((each for each in marks if isinstance(each, Changing)), None)) is not None:
             plain = PlainSerializer(lambda value: value, return_type=Any)
-            return Annotated[(float, mark.bound, WrapValidator(partial(_course_or, mark)), plain, *marks)]
+            number = float | None if NoneType in get_args(inner) else float
+            return Annotated[(number, mark.bound, WrapValidator(partial(_course_or, mark)), plain, *marks)]
         return Annotated[(typed(inner), *marks)]
     if get_origin(hint) in (Union, UnionType):
         return reduce(or_, (part for part in get_args(hint) if get_origin(part) is not Sequence))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...config.text import shown
+from ...config.words import count
 from ..dataset import Dataset
 from ..scene_sets import Pairs, scene_set
 from ..scenes import VOID, Coding
@@ -93,5 +94,8 @@ def _pairs(folder: Path, part: str) -> Pairs:
         alone = sorted(one.keys() - other.keys())
         if alone:
             named = ", ".join(map(shown, alone[:5]))
-            raise ValueError(f"{len(alone)} files of {shown(folder)} have no {what} in {where}/: {named}")
+            raise ValueError(
+                f"{count(len(alone), 'file')} of {shown(folder)} with no {what} in {where}/: {named}; unpack "
+                "the data set again"
+            )
     return [(images[name], masks[name]) for name in sorted(images)]

@@ -136,7 +136,7 @@ def _names(folder: Path, part: str) -> list[str]:
     file = folder / "ImageSets" / "Segmentation" / f"{part}.txt"
     try:
         names = file.read_text("ascii").split()
-    except UnicodeDecodeError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{shown(file)} is no list of names: {error}") from error
     for name in names:
         if not name.replace("_", "").isalnum():
@@ -164,7 +164,7 @@ def _pairs(folder: Path | None, names: Sequence[str]) -> Pairs:
             " ..." if len(missing) > MISSING else ""
         )
         raise FileNotFoundError(
-            f"{len(missing)} files that the lists of {shown(folder)} name are not there: {named}; unpack the "
-            "archive again"
+            f"{count(len(missing), 'file')} not there that the lists of {shown(folder)} name: {named}; unpack "
+            "the archive again"
         )
     return pairs

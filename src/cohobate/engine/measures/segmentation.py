@@ -150,8 +150,8 @@ def _measures(counts: Tensor, images: int) -> dict[str, Any]:
     each = iou(matrix)
     return {
         MIOU.name: each.nanmean().item(),
-        "pixel_accuracy": 100 * (matrix.diagonal().sum() / pixels).item(),
         **({"miou_original": iou(whole).nanmean().item()} if whole.any() else {}),
+        "pixel_accuracy": 100 * (matrix.diagonal().sum() / pixels).item(),
         "images": images,
         "class_iou": [None if value != value else value for value in each.tolist()],
     }

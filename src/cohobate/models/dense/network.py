@@ -30,14 +30,13 @@ from typing import Annotated, Any, Self
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...core import Output, Shape, as_output, keep_keys
+from ...core import Output, Shape, as_output, keep_keys, resized
 from ...core.options import Doc, Ge, checked
 from ..backbones.resnet import conv3x3, initialise
-from ..surgery.normalised import resized
 from .bifpn import BiFPN, Projection, Upsampling, between
 from .trimmed import trim
 
-Layers = Annotated[int, Ge(1), Doc("Number of layers of the pyramid.")]
+Layers = Annotated[int, Ge(1), Doc("Number of layers of the pyramid, on one another.")]
 Convs = Annotated[int, Ge(1), Doc("Number of depth-wise separable convolutions at each node of the pyramid.")]
 HeadWidth = Annotated[
     int | None,
@@ -84,19 +83,18 @@ class Pyramid(nn.Module):
 
 
 class DenseHead(nn.Module):
-    """Two 3x3 convolutions, the second to the classes: (B, C, H, W) -> (B, K, *size)."""
+    """Two 3x3 convolutions, the second to the classes: (B, C, H, W) -> (B, K, H, W)."""
 
     def __init__(self, inputs: int, classes: int, width: int | None = None) -> None:
         super().__init__()
-        width = inputs if width is None else width
-        self.conv = conv3x3(inputs, width)
-        self.bn = nn.BatchNorm2d(width)
-        self.fc = nn.Conv2d(width, classes, 3, padding=1)
+        self.width = inputs if width is None else width
+        self.conv = conv3x3(inputs, self.width)
+        self.bn = nn.BatchNorm2d(self.width)
+        self.fc = nn.Conv2d(self.width, classes, 3, padding=1)
         initialise(self)
 
-    def forward(self, x: Tensor, size: Sequence[int]) -> Tensor:
-        logits: Tensor = self.fc(F.relu(self.bn(self.conv(x))))
-        return resized(logits, size)
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(F.relu(self.bn(self.conv(x))))  # type: ignore[no-any-return]
 
 
 class FullSize(nn.Module):
@@ -198,4 +196,4 @@ class DenseNetwork(nn.Module):
         for _ in range(self.extra):
             maps.append(F.max_pool2d(maps[-1], 3, stride=2, padding=1))
         refined = self.pyramid(maps)
-        return Output(self.head(refined[0], x.shape[2:]), None, refined)
+        return Output(resized(self.head(refined[0]), x.shape[2:]), None, refined)

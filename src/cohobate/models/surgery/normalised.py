@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...core import Classifier, Output, as_output, names_of, refuse_wrapped
+from ...core import Classifier, Output, as_output, names_of, refuse_wrapped, resized
 from .adapt import Adapted
 
 Channels = tuple[float, ...]
@@ -77,14 +77,7 @@ class Renormalised(nn.Module):
                 )
             x = x * self.scale + self.shift
         output = as_output(self.network(x))
-        return output if output.logits.dim() == 2 else output._replace(logits=resized(output.logits, size))
-
-
-def resized(logits: Tensor, size: Sequence[int]) -> Tensor:
-    """Logits of every pixel, (B, K, h, w), at another size (H, W), bilinearly."""
-    if all(side == wanted for side, wanted in zip(logits.shape[2:], size, strict=True)):
-        return logits
-    return F.interpolate(logits, size=tuple(size), mode="bilinear", align_corners=False)
+        return output._replace(logits=resized(output.logits, size)) if output.logits.dim() == 4 else output
 
 
 def teacher(

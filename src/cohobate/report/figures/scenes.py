@@ -103,10 +103,7 @@ def _read(run: Run) -> Pictured | None:
     """The pictures of a finished run, each of which can be read."""
     found = read_pictured(run.folder) if run.result is not None else None
     for picture in found.pictures if found else ():
-        try:
-            sizes = {_opened(data, kind).shape[:2] for data, kind in _files(picture)}
-        except (OSError, ValueError, SyntaxError) as error:
-            raise ValueError(_refusal(run, f"row {picture.row}: {error}")) from error
+        sizes = {_checked(run, picture.row, *file) for file in _files(picture)}
         if len(sizes) > 1:
             raise ValueError(_refusal(run, f"row {picture.row} has parts of several sizes, {sorted(sizes)}"))
     return found if found is not None and found.pictures else None
@@ -115,6 +112,16 @@ def _read(run: Run) -> Pictured | None:
 def _refusal(run: Run, why: str) -> str:
     file = RunFolder(run.folder).pictures
     return f"{file} does not hold the pictures of a run ({why}); remove it, and the page is made without them"
+
+
+def _checked(run: Run, row: int, data: bytes, kind: str) -> tuple[int, ...]:
+    """(height, width) of a part that can be read."""
+    from PIL import Image
+
+    try:
+        return _opened(data, kind).shape[:2]
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(_refusal(run, f"a part of row {row} is not the {kind} that it should be")) from error
 
 
 def _files(picture: Picture) -> Iterator[tuple[bytes, str]]:

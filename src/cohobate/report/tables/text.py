@@ -58,8 +58,9 @@ def points(metric: Metric) -> str:
 
 
 def sentence(text: str) -> str:
-    """The text with a capital first letter."""
-    return text[:1].upper() + text[1:]
+    """The text with a capital first letter, unless its first word has one elsewhere: mIoU."""
+    first = text.partition(" ")[0]
+    return text if first != first.lower() else text[:1].upper() + text[1:]
 
 
 def extreme(metric: Metric) -> str:
