@@ -29,6 +29,7 @@ from cohobate.methods.distillation import Distillation
 from cohobate.methods.dkd import DKD
 from cohobate.methods.dml import DML
 from cohobate.methods.fitnet import FitNet, HintTraining
+from cohobate.methods.frskd import FRSKD
 from cohobate.methods.hard_label import HardLabel
 from cohobate.methods.kd import KD
 from cohobate.methods.l2 import L2
@@ -42,6 +43,7 @@ from cohobate.methods.sp import SP
 from cohobate.methods.stochastic_depth import StochasticDepth
 from cohobate.methods.supervised import Supervised
 from cohobate.models.dense.network import DenseNetwork
+from cohobate.models.dense.self_teacher import DenseSelfTeacher
 
 SHAPE = (3, SIZE, SIZE)
 
@@ -79,6 +81,11 @@ def peers(count: int) -> Separate:
     return Separate([toy_dense() for _ in range(count)])
 
 
+def toy_dense_frskd(feature: Term | None, **how: Any) -> FRSKD:
+    teacher = DenseSelfTeacher((8, 8, 8), (8, 8, 8), CLASSES, layers=2)
+    return FRSKD(toy_dense(), teacher, feature, **how)
+
+
 WIDTHS = (8, 8, 8), (12, 12, 12)
 
 DENSE: dict[str, Case] = {
@@ -112,6 +119,11 @@ DENSE: dict[str, Case] = {
     "dml of masks in turns": alone(
         lambda: DML(Separate([toy_dense(), toy_dense()]), in_turns=True), "ensemble"
     ),
+    "frskd of masks": alone(
+        lambda: toy_dense_frskd(AT(weight=50.0), alpha=1.0, temperature=1.0, start=0.4, ramp=0.3),
+        "self_teacher",
+    ),
+    "frskd of masks as printed": alone(lambda: toy_dense_frskd(None, soft_labels="paper"), "self_teacher"),
     "sad of masks": alone(lambda: SAD(toy_dense(), start=0.5)),
 }
 

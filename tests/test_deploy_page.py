@@ -75,11 +75,22 @@ def saved(image: Image.Image, path: Path, orientation: int = 1) -> Path:
     return path
 
 
-@pytest.mark.parametrize("fit", ["crop", "pad", "squash"])
+READINGS = [
+    *((fit, None) for fit in ("crop", "pad", "squash")),
+    *(("crop", eval_resize) for eval_resize in (96, 131)),
+]
+
+
+@pytest.mark.parametrize(("fit", "eval_resize"), READINGS)
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (96, 96), (65, 31)])
 @pytest.mark.parametrize("background", ["white", "grey", "#0a6414"])
 def test_the_pages_pixels_are_those_of_the_training(
-    fit: Any, size: tuple[int, int], background: str, reading: ModuleType, tmp_path: Path
+    fit: Any,
+    eval_resize: int | None,
+    size: tuple[int, int],
+    background: str,
+    reading: ModuleType,
+    tmp_path: Path,
 ) -> None:
     """Byte for byte, in colour and grey."""
     pictures = [
@@ -90,8 +101,8 @@ def test_the_pages_pixels_are_those_of_the_training(
     pictures += [saved(picture("RGB", 90, 61), tmp_path / f"{n}.jpg", n) for n in range(2, 9)]
     assert len(pictures) == 22
     for channels in (1, 3):
-        how = Reading(fit, background, channels)
-        about = {"shape": (channels, *size), "fit": fit, "background": background}
+        how = Reading(fit, background, channels, eval_resize)
+        about = {"shape": (channels, *size), "fit": fit, "background": background, "eval_resize": eval_resize}
         for path in pictures:
             expected = np.asarray(whole(decode(path, how), size, how)).reshape(*size, channels)
             np.testing.assert_array_equal(reading.pixels(path, about).transpose(1, 2, 0), expected)

@@ -21,9 +21,10 @@ from cohobate.data.scene_views import (
     mirrored,
     nearest,
     placed,
+    resized,
 )
 from cohobate.data.scenes import VOID
-from cohobate.data.views import squashed, uncut
+from cohobate.data.views import uncut
 
 GREY = Reading(fit="pad", background="#808080")
 SQUASH = Reading(fit="squash")
@@ -107,8 +108,7 @@ def stored_smaller(scene: Shown, size: tuple[int, int], rng: np.random.Generator
     """As large pictures are kept, and then placed."""
     rows, columns = scene.mask.shape
     less = (rows * 4 // 5, columns * 4 // 5)
-    pixels = np.array(squashed(Image.fromarray(scene.pixels.numpy()), less))
-    return of_training(Shown(torch.from_numpy(pixels), nearest(scene.mask, less)), size, rng)
+    return of_training(Shown(resized(scene.pixels, less), nearest(scene.mask, less)), size, rng)
 
 
 OPERATIONS = [

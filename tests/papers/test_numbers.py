@@ -24,9 +24,9 @@ from cohobate.methods.ffm_cd import FeatureFusion, matched_gamma
 from cohobate.methods.slkd import eta
 from cohobate.models.build import build
 from cohobate.papers.setups import find_setup, setups
-from cohobate.recipes.frskd import BETA
+from cohobate.recipes.frskd import BETA, BETA_MASKS
 from cohobate.recipes.job import Job
-from cohobate.recipes.options import for_method
+from cohobate.recipes.options import for_method, for_task
 
 PRINTED: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("printed.yaml").read_text())
 PAIRS: list[dict[str, Any]] = PRINTED["slkd_pairs"]["rows"]
@@ -61,7 +61,7 @@ def falls(config: Training) -> list[int]:
 def test_every_set_up_is_checked() -> None:
     assert {name for _, name, _ in CASES} == setups().keys()
     assert len(PAIRS) == 11
-    assert len(setups()) == 26
+    assert len(setups()) == 27
 
 
 @pytest.mark.parametrize(("section", "name", "method"), CASES, ids=["-".join(case[1:]) for case in CASES])
@@ -69,18 +69,19 @@ def test_the_training_is_as_printed(section: str, name: str, method: str) -> Non
     paper = PRINTED["training"][section]
     decided = paper.get("decided", {})
     want = {key: decided.get(key, value) if value is None else value for key, value in paper.items()}
-    config = resolved(name, method)
+    config = for_task(method, resolved(name, method), paper.get("task", "classification"))
     assert (config.optimizer, config.momentum, config.nesterov) == (
         *(want["optimizer"], want["momentum"], want["nesterov"]),
     )
-    assert (config.batch_size, config.epochs, config.accumulate) == (want["batch_size"], want["epochs"], 1)
+    assert (config.batch_size, config.epochs) == (want["batch_size"], want["epochs"])
+    assert config.accumulate == decided.get("accumulate", 1)
     assert config.weight_decay == want["weight_decay"]
     assert (config.schedule, config.step_factor) == ("step", want["gamma"])
     assert falls(config) == want["milestones_epoch"]
     # The whole training set learns, and nothing that is not printed is added.
     assert config.val_fraction == 0
     assert (config.mixing, config.label_smoothing, config.ema, config.warmup) == ("none", 0, 0, 0)
-    assert config.clip is None
+    assert (config.clip, config.clip_value) == (None, decided.get("clip_value"))
     if want["lr"] is not None:
         assert config.lr == want["lr"]
     own = {**paper["of_method"].get(method, {}), **decided.get("of_method", {}).get(method, {})}
@@ -131,7 +132,9 @@ def test_eta() -> None:
 
 
 FRSKD = [
-    section for section in PRINTED["training"] if section.startswith("frskd_") and "table" not in section
+    section
+    for section, paper in PRINTED["training"].items()
+    if section.startswith("frskd_") and "table" not in section and "task" not in paper
 ]
 
 
@@ -156,6 +159,17 @@ def test_the_mixing_of_table_8(section: str, method: str) -> None:
         assert (ALPHA[kind] if config.mixing_alpha is None else config.mixing_alpha) == alpha
         given = resolved(*paper["setups"], method, mixing=kind, mixing_alpha=0.5)
         assert given.mixing_alpha == 0.5
+
+
+def test_frskd_on_masks() -> None:
+    """Sections 4.2 and 6: silent for 40 of 60 epochs, then rising to alpha and beta."""
+    paper = PRINTED["training"]["frskd_voc"]
+    config = for_task("frskd", resolved("frskd/voc", "frskd"), "segmentation")
+    assert (config.data, config.image_size) == ("voc_seg", paper["decided"]["image_size"])
+    assert config.start * config.epochs == pytest.approx(paper["start_epoch"])
+    assert (config.start + config.ramp) * config.epochs == pytest.approx(config.epochs)
+    assert (config.beta, BETA_MASKS) == (None, paper["beta"])
+    assert resolved("frskd/voc", "frskd", model="efficientdet_d1").model == "efficientdet_d1"
 
 
 # ---------------------------------------------------------------- networks of branches

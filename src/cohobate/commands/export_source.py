@@ -19,6 +19,7 @@ from ..engine.checkpoint import weights_digest
 from ..inference.deployable import noise
 from ..recipes.networks import rebuilt
 from ..runs.exported import About
+from ..runs.names import data_words
 from .export_options import Asked
 from .readouts import named, of_method, of_user
 from .subject import On, Opened, images_to_check, opened, opened_for
@@ -110,6 +111,8 @@ def _about(asked: Asked, of: Opened, network: nn.Module, members: tuple[str, ...
         values=asked.command.values,
         fit=shown_fit(facts.get("fit", "crop"), of.deployed.task),
         background=facts.get("background", "white"),
+        eval_resize=facts.get("eval_resize"),
+        averaged_from=facts.get("averaged_from"),
         model=members[0] if members else None,
         members=members if len(members) > 1 else (),
         readout=readout,
@@ -118,7 +121,7 @@ def _about(asked: Asked, of: Opened, network: nn.Module, members: tuple[str, ...
         seed=of.config.seed,
         weights=asked.command.weights,
         epoch=epoch["epoch"],
-        data=of.config.data,
+        data=data_words(of.config.data, of.config.image_size),
         data_fingerprint=of.run.provenance.get("data_fingerprint", ""),
         errors=_errors(epoch, readout),
         parameters=spent.parameters,

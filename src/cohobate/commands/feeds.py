@@ -26,7 +26,6 @@ from ..engine.evaluate import Measures, autocast, evaluating
 from ..engine.feeds import Feeds
 from ..engine.measures.classification import CLASSIFICATION
 from ..engine.measures.segmentation import SEGMENTATION
-from .with_masks import refuse_with_masks
 
 MEASURES: dict[Task, Measures] = {"classification": CLASSIFICATION, "segmentation": SEGMENTATION}
 """How the predictions of a task are measured."""
@@ -75,8 +74,6 @@ def make_feeds(
         if unlabelled_alone:
             refuse_labels(method)
             refuse_unlabelled(method, settings)
-        if dataset.task == "segmentation":
-            refuse_with_masks(settings)
         require_memory(method, len(shown.train))
         options: dict[str, Any] = {
             "device": device,

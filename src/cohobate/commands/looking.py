@@ -25,6 +25,7 @@ from ..engine.evaluate import evaluating
 from ..report.figures.attention_picture import draw
 from ..report.tables.attention import Attention, Look, to_csv, to_npz
 from ..runs.kept import load_kept, wanted_states
+from ..runs.names import data_words
 from .feeds import split_loader
 from .rebuild import prepared_of, rebuild
 
@@ -83,7 +84,8 @@ def attention_of_run(
         loader = split_loader(pictures.subset(even), dataset, device, config.workers)
         with evaluating(rebuilt.method):
             looks += _looks(rebuilt.method, epoch, shown, loader.epoch(0), dataset.classes)
-    about = f"{prepared.label} on {Path(config.data).name}, {config.model}, seed {config.seed}"
+    data = data_words(Path(config.data).name, config.image_size)
+    about = f"{prepared.label} on {data}, {config.model}, seed {config.seed}"
     if rebuilt.phases > 1:
         about += f", phase {rebuilt.name}"
     return Attention(

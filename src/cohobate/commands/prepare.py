@@ -31,7 +31,7 @@ from ..engine.plan import begin
 from ..engine.randomness import unchanged
 from ..recipes.catalogue import refuse_masks
 from ..recipes.job import Job
-from ..recipes.options import label, own_options
+from ..recipes.options import for_task, label, own_options
 from ..recipes.recipe import find
 from ..recipes.teachers import refuse_foreign
 from ..runs.folder import is_of, require_own, untrained
@@ -263,11 +263,12 @@ def prepare(method: str, config: Training, read: Read = read_data) -> Prepared:
     """
     recipe = find(method)
     require(config.track)
-    own = {name: getattr(config, name) for name in own_options(method)}
     device = distributed.pick_device(config.device)
     dataset = read(config)
     if dataset.task == "segmentation":
         refuse_masks(method)
+    config = for_task(method, config, dataset.task)
+    own = {name: getattr(config, name) for name in own_options(method)}
     return Prepared(
         method,
         lambda job: recipe.plan(job, own),
@@ -275,7 +276,7 @@ def prepare(method: str, config: Training, read: Read = read_data) -> Prepared:
         dataset,
         device,
         config.model,
-        label(method, config),
+        label(method, config, dataset.task),
         own,
     )
 

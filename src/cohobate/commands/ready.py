@@ -69,7 +69,10 @@ class ReadyNetwork:
             ValueError: its images have another number of channels than 1 or 3, or its background is none.
         """
         try:
-            reading = Reading(self.about.fit, self.about.background, self.about.shape[0])
+            about = self.about
+            reading = Reading(
+                about.fit, about.background, about.shape[0], about.eval_resize, about.averaged_from
+            )
         except ValueError as error:
             raise ValueError(f"{self.name}: {error}") from error
         return uncut(reading) if self.segments else reading

@@ -81,10 +81,13 @@ def _of_run(path: Path, weights: Weights, device: str | None, adaptive: bool) ->
     if weights == "best" and of.run.outcome["best"] is None:
         raise RunError(f"{path} has no best weights, since it has no validation split; give --weights last")
     config = of.config
+    averaged_from = of.deployed.facts.get("averaged_from")
     about = _about(of.deployed).model_copy(
         update={
             "fit": config.fit,
             "background": config.background,
+            "eval_resize": config.eval_resize,
+            "averaged_from": tuple(averaged_from) if averaged_from else None,
             "method": of.run.method,
             "label": of.run.name,
             "weights": weights,

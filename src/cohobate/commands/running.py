@@ -25,6 +25,7 @@ from ..engine.signals import Stopper
 from ..recipes.networks import load
 from ..runs.folder import claim, in_use, recorded
 from ..runs.layout import RunFolder
+from ..runs.names import data_words
 from ..tracking.tracker import About
 from ..tracking.trackers import Trackers
 from .feeds import make_feeds
@@ -161,6 +162,8 @@ def _about(prepared: Prepared) -> dict[str, Any]:
         "task": dataset.task,
         "fit": prepared.config.fit,
         "background": prepared.config.background,
+        "eval_resize": prepared.config.eval_resize,
+        "averaged_from": dataset.averaged_from,
     }
 
 
@@ -191,7 +194,7 @@ def _finished(
         "options": prepared.options,
         "seed": config.seed,
         "model": config.model,
-        "data": config.data,
+        "data": data_words(config.data, config.image_size),
         "predictor": predictor,
         "parameters_trained": outcome.parameters_trained,
         "parameters_deployed": spent[predictor].parameters,

@@ -18,7 +18,7 @@ from ..engine import distributed
 from ..recipes.options import options, recorded_options
 from ..report.tables.text import stem, valued
 from ..runs.layout import RunFolder
-from ..runs.names import plain
+from ..runs.names import data_name, plain
 from .result import headline, metric_of
 
 METHOD = "baseline"
@@ -46,7 +46,7 @@ def teacher_run(spec: str, training: Training, fingerprint: str) -> tuple[Traini
 
 def _kept(spec: str, config: Training, fingerprint: str) -> RunFolder:
     wanted = _identity(config)
-    name = plain(f"{Path(config.data).name}-{spec}")
+    name = plain(f"{data_name(config.data, config.image_size)}-{spec}")
     for path in sorted(config.teachers.glob(f"{name}-*")):
         folder = RunFolder(path)
         if folder.provenance.exists() and _of(folder) == (wanted, fingerprint):

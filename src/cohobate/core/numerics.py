@@ -73,7 +73,9 @@ def only_kept(logits: Tensor, kept: Tensor | None) -> Tensor:
 
 def kept_positions(logits: Tensor, kept: Tensor | None) -> float | Tensor:
     """How many positions of logits (B, K) or (B, K, H, W) a mean is over, at least 1."""
-    return logits.numel() / logits.shape[1] if kept is None else kept.sum().clamp(min=1)
+    if kept is None:
+        return logits.numel() / logits.shape[1]
+    return kept.sum().clamp(min=1).to(logits.dtype)
 
 
 def resized(logits: Tensor, size: Sequence[int]) -> Tensor:

@@ -60,9 +60,11 @@ class Masks:
         return self._of_numbers(found)
 
     def _of_numbers(self, found: np.ndarray) -> np.ndarray:
-        known = np.minimum(found, len(self._classes) - 1)
-        classes = np.where(found == known, self._classes[known], -1)
+        last = len(self._classes) - 1
+        classes = self._classes.take(found, mode="clip")
         wrong = classes < 0
+        if last < np.iinfo(found.dtype).max:
+            wrong |= found > last
         if wrong.any():
             raise ValueError(
                 f"{_where(found, wrong)}, and no class has it; the numbers of classes are "

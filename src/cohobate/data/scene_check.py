@@ -16,12 +16,13 @@ from PIL import Image
 from ..config.sizes import shown_size
 from ..config.text import shown
 from ..config.words import count
-from .folder import Care
 from .headers import CHUNK, check, listed
 from .listing import refuse
 from .masks import Masks
 from .pictures import PictureError, orientation
+from .reader import Care
 from .scenes import Scenes
+from .stored import Picture
 
 TURNED = (5, 6, 7, 8)
 """EXIF's orientations in which width and height are exchanged."""
@@ -37,7 +38,7 @@ def sound(splits: dict[str, Scenes], care: Care) -> tuple[dict[str, Scenes], tup
     if not care.check:
         return splits, ("the images and masks were not checked before the training (--no-check)",)
     files = sum(map(len, splits.values()))
-    bad: set[Path] = set()
+    bad: set[Picture] = set()
     notes: list[str] = []
     done = 0
 
@@ -67,7 +68,7 @@ def sound(splits: dict[str, Scenes], care: Care) -> tuple[dict[str, Scenes], tup
     return {part: _without(bad, part, scenes) for part, scenes in splits.items()}, tuple(notes)
 
 
-def _wrong_masks(scenes: Scenes, unread: set[Path], progress: object) -> list[tuple[Path, str]]:
+def _wrong_masks(scenes: Scenes, unread: set[Picture], progress: object) -> list[tuple[Path, str]]:
     """The masks that cannot be used, and why; those of unreadable pictures are not looked at."""
     Image.init()
     masks = Masks(scenes.coding)
@@ -110,7 +111,7 @@ def upright_size(path: Path) -> tuple[int, int]:
     return (width, height) if turned else (height, width)
 
 
-def _without(bad: set[Path], part: str, scenes: Scenes) -> Scenes:
+def _without(bad: set[Picture], part: str, scenes: Scenes) -> Scenes:
     rows = [
         row
         for row, pair in enumerate(zip(scenes.paths, scenes.masks, strict=True))

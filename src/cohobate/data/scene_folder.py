@@ -17,9 +17,10 @@ from ..config.sizes import Size
 from ..config.text import shown
 from ..config.words import count
 from .dataset import Dataset
-from .folder import LARGE, Care
+from .folder import LARGE
 from .listing import PARTS, Found, below, entries, parts_of
 from .pictures import Reading
+from .reader import Care
 from .scene_classes import FILE, classes_of
 from .scene_sets import Pairs, scene_set
 from .wanted import Wanted

@@ -16,9 +16,8 @@ from ..config.sizes import shown_size
 from ..config.text import shown
 from .masks import Masks
 from .pictures import PictureError, decode
-from .scene_views import Lengths, Shown, as_evaluated, fitted, nearest
+from .scene_views import Lengths, Shown, as_evaluated, fitted, nearest, resized
 from .scenes import Scenes
-from .views import squashed
 
 LIMIT = 4 * 2**30
 """Bytes of pictures and masks that are kept for a split; no more than a quarter of the machine's memory."""
@@ -74,8 +73,9 @@ class Decoding:
         """A picture and its mask, made smaller to the largest scale of training if they are larger."""
         picture, mask = self._pair(row)
         size = stored((picture.height, picture.width), self.scenes)
-        pixels = np.array(squashed(picture, size))
-        return Shown(torch.from_numpy(pixels).view(*size, -1), nearest(mask, size))
+        pixels = torch.from_numpy(np.array(picture)).view(picture.height, picture.width, -1)
+        # Contiguous: what it was made of is not kept.
+        return Shown(resized(pixels, size).contiguous(), nearest(mask, size))
 
     def for_evaluation(self, row: int) -> Shown:
         """A whole picture and its mask at the size of the network."""

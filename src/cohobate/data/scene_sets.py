@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..config.sizes import Size, shown_size
 from .dataset import Dataset, Split
-from .folder import imagenet
+from .reader import imagenet
 from .scene_check import sound
 from .scenes import Coding, Scenes
 from .wanted import Wanted

@@ -100,7 +100,7 @@ def placed(scene: Shown, placing: Placing, size: Lengths, reading: Reading) -> S
     """Image and mask of ``size`` in which a scene is placed."""
     left, top, right, bottom = placing.box
     mask = part_of_mask(scene.mask, placing)
-    pixels = _resized(_part(scene.pixels, placing.part), (bottom - top, right - left))
+    pixels = resized(_part(scene.pixels, placing.part), (bottom - top, right - left))
     if pixels.shape[:2] != size:
         image = background(size, reading)
         image[top:bottom, left:right] = pixels
@@ -157,7 +157,7 @@ def _part(pixels: Tensor, box: Box) -> Tensor:
     return pixels[top:bottom, left:right]
 
 
-def _resized(pixels: Tensor, size: Lengths) -> Tensor:
+def resized(pixels: Tensor, size: Lengths) -> Tensor:
     """(H, W, C), uint8, at another size. For three channels in this memory torch has fast kernels."""
     if pixels.shape[:2] == size:
         return pixels

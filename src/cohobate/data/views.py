@@ -10,9 +10,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
 from PIL import Image
 
+from ..config.sizes import Size
 from ..core import Task
+from .areas import area_means
 from .pictures import SMALL, Fit, Reading
 
 SCALE = (0.08, 1.0)
@@ -81,8 +84,10 @@ def augmented(
 def whole(picture: Image.Image, size: tuple[int, int], reading: Reading | None = None) -> Image.Image:
     """A picture as it is evaluated, and as a small one is kept in memory: of ``size`` (height, width)."""
     reading = reading or Reading()
+    if reading.averaged_from is not None:
+        return _averaged(picture, size, reading, reading.averaged_from)
     if reading.fit == "crop":
-        return centred(picture, size, margin_of(size))
+        return centred(picture, size, margin_of(size, reading.eval_resize))
     return padded(picture, size, reading) if reading.fit == "pad" else squashed(picture, size)
 
 
@@ -112,9 +117,34 @@ def shown_box(width: int, height: int, size: tuple[int, int], reading: Reading) 
     return (0, 0, size[1], size[0]) if reading.fit == "squash" else padded_box(width, height, size)
 
 
-def margin_of(size: Sequence[int]) -> float:
-    """How much larger than its central crop of ``size`` (height, width) a picture is made in evaluation."""
-    return MARGIN if max(size) > SMALL else 1.0
+def _averaged(picture: Image.Image, size: Size, reading: Reading, stored: Size) -> Image.Image:
+    if reading.fit == "crop":
+        picture = centred(picture, stored, 1.0)
+    else:
+        picture = whole(picture, stored, replace(reading, averaged_from=None))
+    x = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(1, *stored, -1)
+    return Image.fromarray(area_means(x, size)[0].numpy().squeeze(), picture.mode)
+
+
+def margin_of(size: Sequence[int], eval_resize: int | None = None) -> float:
+    """How much larger than its central crop of ``size`` (height, width) a picture is made in evaluation.
+
+    Args:
+        size: of the crop, in pixels.
+        eval_resize: shorter side of what the picture is made to cover, in pixels; None: 256/224 of ``size``
+            where that is larger than 64 pixels, else ``size``.
+
+    Raises:
+        ValueError: a shorter side below that of the crop.
+    """
+    if eval_resize is None:
+        return MARGIN if max(size) > SMALL else 1.0
+    if eval_resize < min(size):
+        raise ValueError(
+            f"eval_resize {eval_resize} is smaller than the shorter side of the images, {min(size)} pixels, "
+            f"which are cut out of the picture afterwards: give {min(size)} or more"
+        )
+    return eval_resize / min(size)
 
 
 def centred(picture: Image.Image, size: tuple[int, int], margin: float = MARGIN) -> Image.Image:

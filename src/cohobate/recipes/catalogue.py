@@ -61,6 +61,9 @@ TEACHERLESS = {
 
 METHODS = {"baseline": "methods.supervised:Supervised", **TERMS, **TAUGHT, **TEACHERLESS}
 
+BY_TASK = {"frskd": "recipes.frskd:defaults"}
+"""Methods of which some defaults depend on the labels, and the function that knows them."""
+
 _POOLED = "it compares pooled features, one vector an image"
 _BRANCHES = "its branches are cut before the classifier of a network with one label an image"
 _SUMS = "its sums of networks stop early for whole images"

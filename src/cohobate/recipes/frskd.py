@@ -8,8 +8,8 @@ from annotated_types import Ge, Gt, Le
 from torch import nn
 from typing_extensions import Doc
 
-from ..config.declared import PassedOn
-from ..core import Method, Output, Phase, Plan, Term
+from ..config.declared import PassedOn, declaration
+from ..core import Method, Output, Phase, Plan, Task, Term
 from ..core.courses import Changing
 from ..core.options import own
 from ..methods.at import AT
@@ -28,11 +28,24 @@ BETA: dict[str, float] = {"at": 100.0, "at_norm": 0.1, "fitnet": 100.0, "overhau
 """Default of beta. ``at``: the paper's for CIFAR-100; ``fitnet``, ``overhaul``: the public benchmark's;
 ``at_norm``: a value that makes the term about as large as ``at``."""
 
-MASKS: dict[str, Any] = {"alpha": 1.0, "temperature": 1.0, "start": 2 / 3, "ramp": 1 / 3}
-"""FRSKD's defaults where the data has masks: those of section 6, and the temperature of the authors' code.
-For images with one label they stand in the constructor."""
+MASKS: dict[str, Any] = {
+    **{"alpha": 1.0, "temperature": 1.0, "start": 2 / 3, "ramp": 1 / 3},
+    **{"width": 1.0, "depth": 1, "layers": 2},
+}
+"""Defaults where the data has masks: those of section 6, the temperature of the authors' code, and one
+convolution at a node as in the network's own pyramid."""
+
 BETA_MASKS = 50.0
 """Default of beta for ``at`` with masks (section 6)."""
+
+
+def defaults(task: Task) -> dict[str, Any]:
+    """The defaults that depend on the labels; for one label an image those of the classes that use them."""
+    if task == "segmentation":
+        return dict(MASKS)
+    places = "methods.frskd:FRSKD", "models.dense.self_teacher:SelfTeacher"
+    declared = {name: option for place in places for name, option in declaration(place).options.items()}
+    return {name: declared[name].default for name in MASKS if name != "layers"}
 
 
 def frskd(
@@ -117,22 +130,17 @@ def frskd(
     output = job.look(network)
     if features == "overhaul":
         preact_pairs(output, output, "overhaul")
-    structure = given(width=width, depth=depth, layers=layers) | options
-    teacher = self_teacher(network, output, job.classes, structure)
+    asked = {"alpha": alpha, "temperature": temperature, "start": start, "ramp": ramp}
+    asked |= {"width": width, "depth": depth, "layers": layers}
+    options |= defaults(job.dataset.task) | {name: v for name, v in asked.items() if v is not None}
+    teacher = self_teacher(network, output, job.classes, options)
     weight = (BETA_MASKS if dense and features == "at" else BETA[features]) if beta is None else beta
     feature = feature_term(features, weight, teacher)
-    strength = given(alpha=alpha, temperature=temperature, start=start, ramp=ramp)
-    course = (MASKS if dense else {}) | strength
-    method = FRSKD(network, teacher, feature, **course, **own(FRSKD, options))
+    method = FRSKD(network, teacher, feature, **own(FRSKD, options))
     if sla:
         yield Phase("train", augmented(method, output, teacher.widths[-1], **own(FRSKDSLA, options)))
     else:
         yield Phase("train", method)
-
-
-def given(**options: Any) -> dict[str, Any]:
-    """The options that are not None; the others have the default of who takes them."""
-    return {name: value for name, value in options.items() if value is not None}
 
 
 def refuse_with_masks(features: str, sla: bool) -> None:

@@ -12,11 +12,13 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import Field, PlainSerializer, ValidatorFunctionWrapHandler, WrapValidator, create_model
 
 from ..config.checking import checked
-from ..config.declared import Option
+from ..config.declared import Option, imported
 from ..config.grammar import flag, text
 from ..config.groups import Group, Teacher, Training, defaults
+from ..core import Task
 from ..core.courses import BETWEEN, Changing, Course
 from ..core.options import out_of
+from .catalogue import BY_TASK
 from .recipe import find
 
 
@@ -134,11 +136,29 @@ def _refuse_teacher(name: str, values: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} takes no teacher; leave {flag(key)} out")
 
 
-def label(name: str, config: Training) -> str:
-    """The method and those of its own options that differ from their defaults."""
+def for_task(name: str, config: Training, task: Task) -> Training:
+    """The options of a method, with the defaults for these labels in the place of None."""
+    found = _defaults_for(name, task)
+    return config.model_copy(update={k: v for k, v in found.items() if getattr(config, k) is None})
+
+
+def _defaults_for(name: str, task: Task | None) -> dict[str, Any]:
+    """Defaults that depend on the labels; most methods have none."""
+    return dict(imported(BY_TASK[name])(task)) if task is not None and name in BY_TASK else {}
+
+
+def label(name: str, config: Training, task: Task | None = None) -> str:
+    """The method and those of its own options that differ from their defaults.
+
+    Args:
+        name: of the method.
+        config: its options.
+        task: what the labels are for, if it is known: what stands at the default for them is left out.
+    """
+    here = _defaults_for(name, task)
     changed = [
         f"{option}={text(getattr(config, option))}"
         for option, field in own_group(name).model_fields.items()
-        if getattr(config, option) != field.default
+        if getattr(config, option) not in (field.default, here.get(option, field.default))
     ]
     return " ".join([name, *changed])

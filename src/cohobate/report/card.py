@@ -15,7 +15,7 @@ from ..runs.finding import made_from_python
 from ..runs.reading import Run
 from ..runs.siblings import Beside
 from . import snippets
-from .card_words import FITS, INT8, IS, STAGE, TAKES, class_rows
+from .card_words import INT8, IS, STAGE, TAKES, class_rows
 from .facts import (
     Explained,
     cost_rows,
@@ -24,6 +24,7 @@ from .facts import (
     provenance_facts,
     training_facts,
 )
+from .fits import fitted
 from .identity import other_run, same_training
 from .markdown import Markdown, block, code, front_matter, item, render, table
 from .tables import adaptive as adaptive_table
@@ -99,7 +100,7 @@ def card(of: Subject) -> str:
         size=" x ".join(map(str, about.shape[1:])),
         parameters=f"{about.parameters:,}",
         classes=count(len(about.classes), "class"),
-        fit=FITS[about.fit],
+        fit=fitted(about),
         own_code=snippets.names_code(about) and "model.safetensors" in {file.name for file in of.files},
         files=table([_file_row(of, file) for file in of.files], LEFT),
         uses=_uses(of),

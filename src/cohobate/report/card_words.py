@@ -18,12 +18,6 @@ IS = {
 }
 INT8 = "the network in 8-bit integers, for onnxruntime"
 STAGE = "one network of the cascade, whose logits are added up; alone it is not what was measured"
-FITS = {
-    "crop": "it is resized until it covers them, and what sticks out on the longer side is cut off",
-    "pad": "all of it is resized to fit in, on a background",
-    "squash": "it is resized to them, its proportions lost",
-}
-"""How a picture of another size becomes an image of the network."""
 
 
 def class_rows(run: Run, about: About) -> list[dict[str, str]]:

@@ -28,13 +28,14 @@ def reading(about: About, larger: float) -> str:
         box = f"left, top, right, bottom = 0, 0, {width}, {height}"
         return "\n".join([*lines, *([f"own = {width}, {height}", box, *MASK] if masked else [])])
     mode = "RGB" if channels == RGB else "L"
+    stored = about.averaged_from or (height, width)
     lines = [
         "import json",
         "",
         "import numpy as np",
         "from PIL import Image, ImageOps",
         "",
-        f"height, width, background = {height}, {width}, {colour(about.background)}",
+        f"height, width, background = {stored[0]}, {stored[1]}, {colour(about.background)}",
         'picture = ImageOps.exif_transpose(Image.open("photo.jpg"))',
         'if picture.mode[0] in "IF":',
         '    raise ValueError("16 or 32 bits a pixel: save it with 8 bits")',
@@ -42,14 +43,29 @@ def reading(about: About, larger: float) -> str:
         'picture = Image.alpha_composite(below, picture.convert("RGBA")).convert("RGB")' + _grey(channels),
         *(["own = picture.size"] if masked else []),
         *FITS[about.fit],
-        f"pixels = np.array(picture).reshape(height, width, {channels}).transpose(2, 0, 1)[None]",
+        f"pixels = np.array(picture).reshape(height, width, {channels})",
+        *_averaged(about),
+        "pixels = pixels.transpose(2, 0, 1)[None]",
         *([*BOXES[about.fit], *MASK] if masked else []),
     ]
-    crop = {"HEIGHT": str(round(height * larger)), "WIDTH": str(round(width * larger))}
+    larger = larger if about.averaged_from is None else 1
+    crop = {"HEIGHT": str(round(stored[0] * larger)), "WIDTH": str(round(stored[1] * larger))}
     text = "\n".join(lines).replace("MODE", f'"{mode}"')
     for name, value in crop.items():
         text = text.replace(name, value)
     return text
+
+
+def _averaged(about: About) -> list[str]:
+    """Means over areas; a half is rounded up."""
+    channels, height, width = about.shape
+    if about.averaged_from is None:
+        return []
+    return [
+        f"pixels = pixels.repeat({height}, 0).repeat({width}, 1)",
+        f"pixels = pixels.reshape({height}, height, {width}, width, {channels}).mean((1, 3))",
+        "pixels = np.floor(pixels + 0.5).astype(np.uint8)",
+    ]
 
 
 def _grey(channels: int) -> str:

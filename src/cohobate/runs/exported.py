@@ -81,7 +81,8 @@ class About(BaseModel):
         task: whether logits are of an image, (B, K), or of every pixel, (B, K, H, W).
         mean, std: of each channel, in units of 0 to 1.
         values: that its images have: "0-255" (uint8), "0-1", or "normalised" by mean and std.
-        fit, background: how a picture of any size becomes such an image (:class:`cohobate.Reading`).
+        fit, background, eval_resize, averaged_from: how a picture of any size becomes such an image
+            (:class:`cohobate.Reading`).
         model: of the network, by which it can be built again; None: a network of the user's own.
         members: of a sum, the models of its networks; else empty.
         readout: the predictor of the method that this is.
@@ -108,6 +109,8 @@ class About(BaseModel):
     values: Values
     fit: Literal["crop", "pad", "squash"] = "crop"
     background: str = "white"
+    eval_resize: int | None = Field(default=None, ge=1)
+    averaged_from: tuple[int, int] | None = None
     model: str | None = None
     members: tuple[str, ...] = ()
     readout: str = ""
@@ -177,6 +180,11 @@ class About(BaseModel):
         if wrong or min(about.std) <= 0:
             raise RunError(
                 f"{path} says shape {about.shape}, mean {about.mean}, std {about.std}: no image has these"
+            )
+        if about.eval_resize is not None and about.eval_resize < min(about.shape[1:]):
+            raise RunError(
+                f"{path} says eval_resize {about.eval_resize} of images of shape {about.shape}, and no such "
+                "image can be cut out of a smaller one"
             )
         return about
 

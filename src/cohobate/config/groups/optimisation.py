@@ -50,6 +50,12 @@ class Optimisation(Group):
     clip: float | None = Field(
         default=None, description="Largest norm of the gradient, to which it is clipped; none: no clipping."
     )
+    clip_value: float | None = Field(
+        default=None,
+        gt=0,
+        description="Largest absolute value of each number of the gradient, to which it is clipped, in place "
+        "of --clip; none: no clipping.",
+    )
     ema: Share = Field(
         default=0.0,
         description="Decay per update of the exponential moving average of the weights, which is evaluated "
@@ -114,6 +120,11 @@ class Optimisation(Group):
     def _consistent(self) -> Optimisation:
         if self.nesterov and self.optimizer == "sgd" and self.momentum == 0:
             raise ValueError("nesterov needs momentum above 0; add --no-nesterov")
+        if self.clip is not None and self.clip_value is not None:
+            raise ValueError(
+                f"clip {self.clip:g} limits the norm of the gradient, and clip_value {self.clip_value:g} each "
+                "of its numbers; give one of the two"
+            )
         if list(self.milestones) != sorted(self.milestones):
             raise ValueError(f"milestones must rise, got {self.milestones}")
         options = {"mixing_alpha": self.mixing_alpha, "mixing_share": self.mixing_share}

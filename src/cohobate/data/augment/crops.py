@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Final, Literal
 
 from ...config.groups import Images as Options
 from ...config.groups import Optimisation
@@ -12,18 +13,23 @@ from ..dataset import Dataset, Images
 from ..scenes import Scenes
 from .mixing import ALPHA
 
+RESIZED: Final = "resized"
+"""Value of the option ``crop``: a random part of the picture, resized."""
 
-def with_crops(dataset: Dataset, crop: int | None, flip: bool | None) -> Dataset:
+
+def with_crops(dataset: Dataset, crop: int | Literal["resized"] | None, flip: bool | None) -> Dataset:
     """The data set with its training images cropped and mirrored as asked for.
 
     Args:
         dataset: any.
         crop: zero pixels around an image in memory before its random crop; of images that are read from
-            files 0, for their centre instead of a random part, resized; None: as the data set has it.
+            files 0, for their centre instead of a random part, resized; ``"resized"``: for the latter; None:
+            as the data set has it.
         flip: whether images are mirrored at random; None: as the data set has it.
 
     Raises:
-        ValueError: a crop that is negative or as large as the image, or one above 0 of files.
+        ValueError: a crop that is negative or as large as the image, one above 0 of files, or random parts
+            of images in memory.
     """
     if flip is not None:
         dataset = replace(dataset, flip=flip)
@@ -36,6 +42,8 @@ def with_crops(dataset: Dataset, crop: int | None, flip: bool | None) -> Dataset
                 f"crop {crop} is the padding of images held in memory; those of {dataset.name} have masks "
                 "and are scaled and cropped at random: give 0 to show whole pictures, or leave crop out"
             )
+        if crop == RESIZED:
+            return replace(dataset, resized_crop=True)
         if crop != 0:
             raise ValueError(
                 f"crop {crop} is the padding of images held in memory; those of {dataset.name}, {height} x "
@@ -43,6 +51,11 @@ def with_crops(dataset: Dataset, crop: int | None, flip: bool | None) -> Dataset
                 "their centre, or leave crop out"
             )
         return replace(dataset, resized_crop=False)
+    if crop == RESIZED:
+        raise ValueError(
+            f"crop resized shows random parts of pictures in files, and the images of {dataset.name} are "
+            "held in memory: give the zero pixels around an image, or leave crop out"
+        )
     if not 0 <= crop < min(height, width):
         raise ValueError(
             f"crop {crop} must be 0 or more and less than the shorter side of the images, {height} x {width}"

@@ -164,7 +164,7 @@ def _pairs(folder: Path | None, names: Sequence[str]) -> Pairs:
             " ..." if len(missing) > MISSING else ""
         )
         raise FileNotFoundError(
-            f"{count(len(missing), 'file')} not there that the lists of {shown(folder)} name: {named}; unpack "
-            "the archive again"
+            f"{count(len(missing), 'file')} not there that the lists of {shown(folder)} name: {named}; "
+            "unpack the archive again"
         )
     return pairs
