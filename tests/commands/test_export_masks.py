@@ -178,6 +178,8 @@ def test_what_is_for_other_networks_is_refused(
     assert message in error
     assert error.count("\n") == 1
     assert not Path("none").exists()
+    error = fails(capsys, "attention", "run", "--split", "test")
+    assert "`cohobate attention` is for images with one label each, and these have masks" in error
     error = fails(capsys, "evaluate", "run", "--adaptive")
     assert "gives every pixel a class, and images leave early" in error
 
