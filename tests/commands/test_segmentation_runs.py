@@ -69,7 +69,7 @@ def run(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Result:
 def test_a_result_says_miou_and_has_no_error(run: Result) -> None:
     assert run.metric == MIOU
     last = run.facts["last"]["val"]["network"]
-    assert list(last) == ["miou", "miou_original", "pixel_accuracy", "images"]
+    assert list(last) == ["miou", "miou_original", "pixel_accuracy", "images", "class_iou"]
     assert run.value == last["miou"]
     assert read_result(RunFolder(run.folder)).metric == MIOU
     with pytest.raises(AttributeError, match="measured by its mIoU has no top-1 error; `value` is its mIoU"):
@@ -92,7 +92,7 @@ def test_the_best_epoch_is_that_of_the_highest_miou(run: Result) -> None:
     each = [record["val"]["network"]["miou"] for record in run.history]
     assert len(set(each)) == 2
     assert run.facts["best"]["val"]["network"]["miou"] == pytest.approx(max(each))
-    assert "class_iou" not in run.history[0]["val"]["network"]
+    assert len(run.history[0]["val"]["network"]["class_iou"]) == 4
 
 
 def test_patience_counts_epochs_without_a_higher_miou(data: Dataset, tmp_path: Path) -> None:

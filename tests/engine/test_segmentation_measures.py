@@ -238,10 +238,10 @@ def test_the_mean_over_peers_comes_last() -> None:
         evaluate(answers, loader, CPU, peers=("one", "three"))
 
 
-def test_higher_is_better_and_the_line_of_an_epoch_has_no_details() -> None:
+def test_higher_is_better_and_the_line_of_an_epoch_has_each_class() -> None:
     assert SEGMENTATION.headline is MIOU
     assert MIOU.better(2.0, 1.0)
-    assert SEGMENTATION.details == ("class_iou",)
+    assert SEGMENTATION.details == ()
 
 
 class Endless:

@@ -17,10 +17,11 @@ from run_folders import MakeRun
 
 from cohobate.config.colours import IGNORED_COLOUR, class_colours
 from cohobate.core.metrics import MIOU
-from cohobate.report.figures.scenes import RIGHT, WIDTH, WRONG, comparison_pictures, run_pictures
+from cohobate.report.figures.scenes import RIGHT, TALLEST, WIDTH, WRONG, comparison_pictures, run_pictures
 from cohobate.report.files import comparison_files, run_files
 from cohobate.report.tables.comparison import compare
-from cohobate.runs.reading import Run
+from cohobate.report.tables.each_class import comparison_rows, run_rows
+from cohobate.runs.reading import Run, read_run
 
 from .test_pages import check
 
@@ -93,6 +94,7 @@ def test_nothing_is_drawn_outside(make_run: MakeRun) -> None:
     for box in boxes:
         assert float(box["x"]) + float(box["width"]) <= WIDTH + 0.1
         assert float(box["y"]) + float(box["height"]) <= height
+        assert float(box["height"]) <= TALLEST + 0.1
     assert all(float(b["height"]) == pytest.approx(5 * float(b["width"]), rel=0.01) for b in boxes[:2])
 
 
@@ -175,3 +177,48 @@ def test_a_file_that_is_no_json_is_named(make_run: MakeRun) -> None:
     Path(run.folder / "pictures.json").write_text("{")
     with pytest.raises(ValueError, match=r"pictures.json does not hold the pictures of a run \(the file: "):
         run_pictures(run)
+
+
+# ---------------------------------------------------------------- each class
+
+
+def with_classes(run: Run, split: str, values: list[float | None]) -> Run:
+    result = json.loads((run.folder / "result.json").read_text())
+    result["last"][split]["network"]["class_iou"] = values
+    (run.folder / "result.json").write_text(json.dumps(result))
+    return read_run(run.folder)
+
+
+def test_each_class_of_a_run(make_run: MakeRun) -> None:
+    run = make_run(headline=MIOU)
+    assert run_rows(run) == []
+    for split, values in (("val", [70.0, 0.0, None]), ("test", [60.5, 1.25, None])):
+        run = with_classes(run, split, values)
+    expected = [
+        {"class": "class 0", "val IoU, %": "70.00", "test IoU, %": "60.50"},
+        {"class": "class 1", "val IoU, %": "0.00", "test IoU, %": "1.25"},
+        {"class": "class 2", "val IoU, %": "—", "test IoU, %": "—"},
+    ]
+    assert run_rows(run) == expected
+    write_pictures(run)
+    assert [row["class"] for row in run_rows(run)] == CLASSES
+    page = check(run_files(run)["report.html"])
+    assert "Each class" in page.text
+    assert "60.50" in page.text
+
+
+def test_each_class_of_several_methods(make_run: MakeRun) -> None:
+    runs = [
+        with_classes(make_run(f"{m}/{s}", method=m, seed=s, headline=MIOU), "test", [60.0 + s, first, None])
+        for m, first in (("base", 5.0), ("kd", 7.0))
+        for s in (0, 2)
+    ]
+    comparison = compare(runs, "base")
+    assert comparison_rows(comparison, runs) == [
+        {"class": "class 0", "base": "61.00 ± 1.41", "kd": "61.00 ± 1.41"},
+        {"class": "class 1", "base": "5.00 ± 0.00", "kd": "7.00 ± 0.00"},
+        {"class": "class 2", "base": "—", "kd": "—"},
+    ]
+    assert "Each class" in check(comparison_files(comparison, runs)["index.html"]).text
+    old = [make_run(f"old {m}", method=m, headline=MIOU) for m in ("base", "kd")]
+    assert "Each class" not in check(comparison_files(compare(old, "base"), old)["index.html"]).text

@@ -14,6 +14,7 @@ from ..config.words import count
 from ..core import Classifier
 from ..data.dataset import Dataset, Split
 from ..data.raw import pixels, spread
+from ..data.views import shown_fit
 from ..engine.checkpoint import weights_digest
 from ..inference.deployable import noise
 from ..recipes.networks import rebuilt
@@ -108,7 +109,7 @@ def _about(asked: Asked, of: Opened, network: nn.Module, members: tuple[str, ...
         mean=tuple(of.deployed.statistics[0]),
         std=tuple(of.deployed.statistics[1]),
         values=asked.command.values,
-        fit=facts.get("fit", "crop"),
+        fit=shown_fit(facts.get("fit", "crop"), of.deployed.task),
         background=facts.get("background", "white"),
         eval_resize=facts.get("eval_resize"),
         averaged_from=facts.get("averaged_from"),

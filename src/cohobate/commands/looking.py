@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..analysis.attention import concentration, pooled
 from ..config.groups import Training
 from ..core import Batch, Classifier, Frozen, Method, Output, as_output
-from ..data.dataset import Dataset, Split, strata
+from ..data.dataset import Dataset, Split, labelled
 from ..data.raw import spread
 from ..engine import distributed
 from ..engine.checkpoint import write_bytes
@@ -67,11 +67,11 @@ def attention_of_run(
         raise ValueError("give --images or --rows, not both: rows says which images, images only how many")
     prepared = prepared_of(folder)
     dataset, config = prepared.dataset, prepared.config
-    pictures = split_of(dataset, split, config)
+    pictures = labelled(split_of(dataset, split, config), "`cohobate attention`")
     if rows:
         wanted = _checked_rows(rows, pictures, split)
     else:
-        wanted = chosen_rows(strata(pictures), min(IMAGES, len(pictures)) if images is None else images)
+        wanted = chosen_rows(pictures.y, min(IMAGES, len(pictures)) if images is None else images)
     rebuilt = rebuild(folder, prepared)
     states = wanted_states(folder, rebuilt.states, epochs, say)
     device = distributed.pick_device("auto")

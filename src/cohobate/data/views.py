@@ -14,8 +14,9 @@ import torch
 from PIL import Image
 
 from ..config.sizes import Size
+from ..core import Task
 from .areas import area_means
-from .pictures import SMALL, Reading
+from .pictures import SMALL, Fit, Reading
 
 SCALE = (0.08, 1.0)
 RATIO = (3 / 4, 4 / 3)
@@ -92,7 +93,12 @@ def whole(picture: Image.Image, size: tuple[int, int], reading: Reading | None =
 
 def uncut(reading: Reading) -> Reading:
     """The reading that shows the whole of a picture, as its every pixel is to be classified: no ``crop``."""
-    return replace(reading, fit="pad") if reading.fit == "crop" else reading
+    return replace(reading, fit=shown_fit(reading.fit, "segmentation"))
+
+
+def shown_fit(fit: Fit, task: Task) -> Fit:
+    """How a picture is shown in evaluation where ``fit`` was asked for: whole, if every pixel has a class."""
+    return "pad" if task == "segmentation" and fit == "crop" else fit
 
 
 def shown_box(width: int, height: int, size: tuple[int, int], reading: Reading) -> Box:

@@ -11,7 +11,7 @@ from ..runs.reading import SPLITS, Run
 from .figures.chart import Figure, colours
 from .parts import Cell, Table, render, text_table
 from .tables import adaptive as adaptive_table
-from .tables import readout_table, sweep_table, table
+from .tables import each_class, readout_table, sweep_table, table
 from .tables.comparison import Comparison, Entry
 from .tables.differences import shortly
 from .tables.found import found_lines
@@ -53,6 +53,8 @@ def comparison_page(
         readout_caption=readout_table.readout_caption(c),
         figures=figures,
         pictures=pictures,
+        classes=_rows(each_class.comparison_rows(c, runs)),
+        class_caption=f"{each_class.CAPTION} Mean ± sample standard deviation over seeds, {c.split} split.",
         metric=c.metric,
         split=c.split,
         seeds=_seeds(c, drawn),
@@ -77,6 +79,8 @@ def run_page(run: Run, figures: Sequence[Figure], pictures: Figure | None = None
         progress=progress,
         figures=figures,
         pictures=pictures,
+        classes=_rows(each_class.run_rows(run)),
+        class_caption=each_class.CAPTION,
         notes=list(_augmentation([run])),
         adaptive=None if run.adaptive is None else _rows(adaptive_table.adaptive_rows(run.adaptive)),
         adaptive_caption="" if run.adaptive is None else adaptive_table.title(run.adaptive),

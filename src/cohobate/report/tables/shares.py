@@ -53,9 +53,12 @@ def _files(of: Shares) -> dict[str, str]:
 
 
 def legend(classes: Sequence[str], colours: Sequence[Colour]) -> str:
-    """Lines of CSV: number of a class in the masks, its name, and its colour, ``#rrggbb``."""
+    """Lines of CSV: number of a class in the masks, its name, and its colour, ``#rrggbb``.
+
+    A data set of images and masks may have such a file.
+    """
     rows = zip(range(len(classes)), classes, map(_hex, colours), strict=True)
-    return csv_text([["id", "class", "colour"], *rows])
+    return csv_text([["id", "name", "colour"], *rows])
 
 
 def _hex(colour: Colour) -> str:
