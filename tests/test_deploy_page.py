@@ -19,14 +19,14 @@ def test_the_blocks_are_those_that_are_run() -> None:
     languages = [block.language for block in BLOCKS]
     assert set(languages) == RUN | SHOWN
     assert len(BLOCKS) == PAGE.read_text(encoding="utf-8").count("```") // 2
-    assert (languages.count("sh"), languages.count("python"), languages.count("text")) == (6, 10, 9)
+    assert (languages.count("sh"), languages.count("python"), languages.count("text")) == (8, 14, 11)
     marks = {name for block in BLOCKS for name in block.marks}
     assert marks <= {"file", "without", "libraries"}
     assert sum("torch" in block.marks.get("without", "").split() for block in BLOCKS) >= 2
 
 
 def test_the_page_runs(tmp_path: Path) -> None:
-    assert run_in_order(PLAIN, tmp_path) == 14
+    assert run_in_order(PLAIN, tmp_path) == 20
     export = tmp_path / "runs" / "digits" / "export"
     assert {path.name for path in export.iterdir()} >= {"model.onnx", "model.pt2", "README.md"}
 

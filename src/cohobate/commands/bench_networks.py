@@ -97,8 +97,8 @@ def _of_file(path: Path, device: str | None) -> list[Measurable]:
         form = "ONNX" if about.int8 is None else "ONNX int8"
     spent = (about.parameters, about.macs) if network is None else _cost(network, about.shape)
     size = path.stat().st_size
-    row = Measurable(ready.name, form, *spent, size, str(ready.device), about.shape, about.task, ready.logits)
-    return [row]
+    place = str(ready.device)
+    return [Measurable(ready.name, form, *spent, size, place, about.shape, ready.logits, about.task)]
 
 
 def _of_run(path: Path, device: str | None, on: On, say: Say) -> tuple[list[Measurable], Images | None]:
