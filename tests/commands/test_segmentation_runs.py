@@ -173,8 +173,15 @@ def test_a_run_that_was_killed_before_its_end_has_the_same_pictures(
         assert read_result(files).facts["last"] == run.facts["last"]
 
 
+class Noisy(nn.Module):
+    """Draws at random in evaluation too."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + 0 * torch.rand_like(x)
+
+
 def test_no_random_state_moves_and_modes_stay(data: Dataset) -> None:
-    method = Supervised(nn.Sequential(nn.Dropout(), network())).train()
+    method = Supervised(nn.Sequential(nn.Dropout(), Noisy(), network())).train()
     before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
     assert pictured(method, data, CPU, "fp32") is not None
     after = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
