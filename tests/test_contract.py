@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from dense_zoo import DENSE, data, trainer_of
 from filelock import FileLock
 from torch import Tensor, fx, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch._inductor import config as inductor
 from two_processes import COMPILED
-from zoo import CLASSES, ZOO, Case, StopAfter, batch, seeded, trainer
+from zoo import CLASSES, SIZE, ZOO, Case, StopAfter, batch, seeded
 
 from cohobate.core import Frozen, Group, Method
 from cohobate.data.augment.labels import smooth
@@ -26,31 +27,37 @@ from cohobate.engine.errors import Stopped
 from cohobate.engine.evaluate import evaluating
 from cohobate.models.backbones.resnet import ResNet
 from cohobate.models.backbones.wrn import WideResNet
-from cohobate.models.dense.bifpn import SelfTeacher
+from cohobate.models.dense.network import DenseNetwork
+from cohobate.models.dense.self_teacher import DenseSelfTeacher, SelfTeacher
 from cohobate.models.surgery.adapt import Adapted
 
-NETWORKS = ResNet | WideResNet | Adapted | Group | fx.GraphModule | SelfTeacher
+NETWORKS = (
+    ResNet | WideResNet | Adapted | Group | fx.GraphModule | SelfTeacher | DenseNetwork | DenseSelfTeacher
+)
 
-cases = pytest.mark.parametrize("case", ZOO.values(), ids=ZOO.keys())
+EVERY = {**ZOO, **DENSE}
+cases = pytest.mark.parametrize("case", EVERY.values(), ids=EVERY.keys())
 State = dict[str, Tensor]
 
 
 def test_the_whole_zoo_is_here() -> None:
-    assert len(ZOO) >= 80
+    assert len(ZOO) >= 82
+    assert len(DENSE) >= 24
+    assert len(EVERY) == len(ZOO) + len(DENSE)
 
 
-def losses(method: Method, seed: int = 1, **how: object) -> dict[str, Tensor]:
+def losses(case: Case, method: Method, seed: int = 1) -> dict[str, Tensor]:
     """Every term of every turn, after one seed."""
     torch.manual_seed(seed)
-    device = str(next(method.parameters()).device)
-    data = batch(dtype=next(method.parameters()).dtype, device=device)
-    return {name: value for turn in range(method.turns) for name, value in method(data, turn).items()}
+    like = next(method.parameters())
+    given = data(case, dtype=like.dtype, device=str(like.device))
+    return {name: value for turn in range(method.turns) for name, value in method(given, turn).items()}
 
 
-def step(method: Method, seed: int = 1) -> None:
+def step(case: Case, method: Method, seed: int = 1) -> None:
     parameters = [p for group in method.groups().values() for p in group]
     optimizer = torch.optim.SGD(parameters, lr=0.1, weight_decay=0.1)
-    sum(losses(method, seed).values()).backward()  # type: ignore[union-attr]
+    sum(losses(case, method, seed).values()).backward()  # type: ignore[union-attr]
     optimizer.step()
     method.zero_grad()
     method.after_step()
@@ -70,7 +77,7 @@ def teachers(method: Method) -> list[State]:
 
 @cases
 def test_terms_are_finite_named_scalars(case: Case, device: str) -> None:
-    terms = losses(seeded(case.make).to(device))
+    terms = losses(case, seeded(case.make).to(device))
     assert terms
     for name, value in terms.items():
         assert isinstance(name, str)
@@ -82,7 +89,7 @@ def test_terms_are_finite_named_scalars(case: Case, device: str) -> None:
 def test_what_should_move_moves_and_the_teacher_never(case: Case, device: str) -> None:
     method = seeded(case.make).to(device).train()
     before, taught = copied(dict(method.named_parameters())), teachers(method)
-    step(method)
+    step(case, method)
     for name, parameter in method.named_parameters():
         assert torch.equal(before[name], parameter) == (name in case.idle), name
     for one, two in zip(taught, teachers(method), strict=True):
@@ -92,28 +99,28 @@ def test_what_should_move_moves_and_the_teacher_never(case: Case, device: str) -
 @cases
 def test_state_dict_round_trip(case: Case) -> None:
     method, other = seeded(case.make, 0), seeded(case.make, 0)
-    step(method)
+    step(case, method)
     other.load_state_dict(method.state_dict())
     assert same(method.state_dict(), other.state_dict())
-    assert losses(method) == losses(other)
+    assert losses(case, method) == losses(case, other)
 
 
 # In the middle of an epoch for all; at its end and in another one for those with a state of their own.
-STOPS = [(name, 7) for name in ZOO] + [(name, n) for name in ("kd", "self_guidance", "crd") for n in (3, 5)]
+STOPS = [(name, 7) for name in EVERY] + [(name, n) for name in ("kd", "self_guidance", "crd") for n in (3, 5)]
 
 
 @pytest.mark.parametrize(("name", "steps"), STOPS)
 def test_resume_is_bit_equal(name: str, steps: int, tmp_path: Path) -> None:
-    case = ZOO[name]
-    whole = trainer(seeded(case.make), tmp_path / "whole")
+    case = EVERY[name]
+    whole = trainer_of(case, seeded(case.make), tmp_path / "whole")
     whole.run()
-    first = trainer(seeded(case.make), tmp_path / "cut", StopAfter(steps))
+    first = trainer_of(case, seeded(case.make), tmp_path / "cut", StopAfter(steps))
     with pytest.raises(Stopped, match="run the same command again"):
         first.run()
     # Another seed: everything that matters must come from the checkpoint. The frozen teacher must not.
     fresh = seeded(case.make)
     torch.manual_seed(99)
-    second = trainer(fresh, tmp_path / "cut")
+    second = trainer_of(case, fresh, tmp_path / "cut")
     assert second.done == steps
     second.run()
     assert same(whole.method.state_dict(), second.method.state_dict())
@@ -129,17 +136,17 @@ def test_resume_is_bit_equal(name: str, steps: int, tmp_path: Path) -> None:
     [
         {"optimizer": "adamw", "lr": 1e-3, "schedule": "cosine", "warmup": 0.2},
         {"schedule": "power", "clip": 1.0, "label_smoothing": 0.1, "accumulate": 2},
-        {"precision": "bf16", "ema": 0.9},
+        {"precision": "bf16", "ema": 0.9, "clip_value": 0.01},
         {"layout": "contiguous"},
     ],
 )
 def test_resume_is_bit_equal_under_every_setting(settings: dict[str, object], tmp_path: Path) -> None:
     case = ZOO["self_guidance"]
-    whole = trainer(seeded(case.make), tmp_path / "whole", **settings)
+    whole = trainer_of(case, seeded(case.make), tmp_path / "whole", **settings)
     whole.run()
     with pytest.raises(Stopped):
-        trainer(seeded(case.make), tmp_path / "cut", StopAfter(7), **settings).run()
-    second = trainer(seeded(case.make), tmp_path / "cut", **settings)
+        trainer_of(case, seeded(case.make), tmp_path / "cut", StopAfter(7), **settings).run()
+    second = trainer_of(case, seeded(case.make), tmp_path / "cut", **settings)
     second.run()
     assert same(whole.method.state_dict(), second.method.state_dict())
     assert [r["losses"] for r in whole.standing.history] == [r["losses"] for r in second.standing.history]
@@ -152,7 +159,7 @@ def test_predictors_are_plain_networks(case: Case) -> None:
     predictors = method.predictors()
     assert predictors
     for name, predictor in predictors.items():
-        assert predictor(batch().x).shape == (16, CLASSES)
+        assert predictor(batch().x).shape == ((16, CLASSES, SIZE, SIZE) if case.masks else (16, CLASSES))
         assert not any(isinstance(m, Frozen | Method) for m in predictor.modules())
         if name in case.ensembles:
             continue
@@ -166,7 +173,7 @@ def test_predictors_are_plain_networks(case: Case) -> None:
 def test_readouts_equal_the_predictors(case: Case, device: str) -> None:
     method = seeded(case.make).to(device).double()
     for seed in range(3):
-        step(method, seed)
+        step(case, method, seed)
     x = batch(dtype=torch.float64, device=device).x
     with evaluating(method):
         answers = method.readouts(x)
@@ -198,7 +205,7 @@ def check_compiled(case: Case, make_backend: Callable[[], object], device: str) 
     counter = CompileCounterWithBackend(make_backend())  # type: ignore[no-untyped-call]
     compiled.compile(fullgraph=True, dynamic=False, backend=counter)
     for seed in range(2):
-        one, two = losses(eager, seed), losses(compiled, seed)
+        one, two = losses(case, eager, seed), losses(case, compiled, seed)
         for name in one:
             torch.testing.assert_close(one[name], two[name], rtol=1e-9, atol=1e-9)
         for terms in (one, two):
@@ -217,12 +224,12 @@ def test_compiled_equals_eager_in_one_graph_a_turn(case: Case, device: str) -> N
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler")
-@pytest.mark.parametrize("name", ["kd", "self_guidance"])
+@pytest.mark.parametrize("name", ["kd", "self_guidance", "cwd of masks"])
 def test_inductor_equals_eager(name: str, device: str) -> None:
     # Inductor draws other random numbers than eager unless it is told to fall back. Kernels without vectors
     # build in two thirds of the time.
     with inductor.patch({"fallback_random": True, "cpp.simdlen": 1}):
-        check_compiled(ZOO[name], lambda: "inductor", device)
+        check_compiled(EVERY[name], lambda: "inductor", device)
 
 
 @cases
@@ -239,15 +246,15 @@ def test_autocast_rounds_the_networks_only(case: Case, device: str) -> None:
         forward = network.forward
         network.forward = torch.autocast(device, torch.bfloat16)(forward)  # type: ignore[method-assign]
     with torch.autocast(device, torch.bfloat16):
-        one = losses(whole)
-    two = losses(apart)
-    full = losses(seeded(case.make).to(device))
+        one = losses(case, whole)
+    two = losses(case, apart)
+    full = losses(case, seeded(case.make).to(device))
     for name in one:
         torch.testing.assert_close(one[name], two[name], rtol=1e-6, atol=1e-7)
         torch.testing.assert_close(one[name], full[name], rtol=0.1, atol=0.02)
 
 
-@cases
+@pytest.mark.parametrize("case", ZOO.values(), ids=ZOO.keys())
 def test_soft_labels_are_taken_or_refused_by_name(case: Case) -> None:
     method = seeded(case.make)
     soft = smooth(batch(), 0.1, CLASSES)
@@ -283,7 +290,7 @@ def _run_two_processes(folder: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-BOTH = [(name, "eager") for name in ZOO] + [(name, "compiled") for name in COMPILED]
+BOTH = [(name, "eager") for name in EVERY] + [(name, "compiled") for name in COMPILED]
 
 
 @pytest.mark.parametrize(("name", "how"), BOTH)

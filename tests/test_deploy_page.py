@@ -19,14 +19,14 @@ def test_the_blocks_are_those_that_are_run() -> None:
     languages = [block.language for block in BLOCKS]
     assert set(languages) == RUN | SHOWN
     assert len(BLOCKS) == PAGE.read_text(encoding="utf-8").count("```") // 2
-    assert (languages.count("sh"), languages.count("python"), languages.count("text")) == (6, 10, 9)
+    assert (languages.count("sh"), languages.count("python"), languages.count("text")) == (8, 14, 11)
     marks = {name for block in BLOCKS for name in block.marks}
     assert marks <= {"file", "without", "libraries"}
     assert sum("torch" in block.marks.get("without", "").split() for block in BLOCKS) >= 2
 
 
 def test_the_page_runs(tmp_path: Path) -> None:
-    assert run_in_order(PLAIN, tmp_path) == 14
+    assert run_in_order(PLAIN, tmp_path) == 20
     export = tmp_path / "runs" / "digits" / "export"
     assert {path.name for path in export.iterdir()} >= {"model.onnx", "model.pt2", "README.md"}
 
@@ -75,11 +75,22 @@ def saved(image: Image.Image, path: Path, orientation: int = 1) -> Path:
     return path
 
 
-@pytest.mark.parametrize("fit", ["crop", "pad", "squash"])
+READINGS = [
+    *((fit, None) for fit in ("crop", "pad", "squash")),
+    *(("crop", eval_resize) for eval_resize in (96, 131)),
+]
+
+
+@pytest.mark.parametrize(("fit", "eval_resize"), READINGS)
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (96, 96), (65, 31)])
 @pytest.mark.parametrize("background", ["white", "grey", "#0a6414"])
 def test_the_pages_pixels_are_those_of_the_training(
-    fit: Any, size: tuple[int, int], background: str, reading: ModuleType, tmp_path: Path
+    fit: Any,
+    eval_resize: int | None,
+    size: tuple[int, int],
+    background: str,
+    reading: ModuleType,
+    tmp_path: Path,
 ) -> None:
     """Byte for byte, in colour and grey."""
     pictures = [
@@ -90,11 +101,23 @@ def test_the_pages_pixels_are_those_of_the_training(
     pictures += [saved(picture("RGB", 90, 61), tmp_path / f"{n}.jpg", n) for n in range(2, 9)]
     assert len(pictures) == 22
     for channels in (1, 3):
-        how = Reading(fit, background, channels)
-        about = {"shape": (channels, *size), "fit": fit, "background": background}
+        how = Reading(fit, background, channels, eval_resize)
+        about = {"shape": (channels, *size), "fit": fit, "background": background, "eval_resize": eval_resize}
         for path in pictures:
             expected = np.asarray(whole(decode(path, how), size, how)).reshape(*size, channels)
             np.testing.assert_array_equal(reading.pixels(path, about).transpose(1, 2, 0), expected)
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "squash"])
+def test_the_pages_pixels_are_averaged_as_those_of_the_training(
+    fit: Any, reading: ModuleType, tmp_path: Path
+) -> None:
+    for channels, extent in ((3, (48, 40)), (1, (31, 75)), (3, (20, 20))):
+        path = saved(picture("RGB", *extent), tmp_path / "picture.png")
+        how = Reading(fit, "grey", channels, averaged_from=(48, 40))
+        about = {"shape": (channels, 32, 16), "fit": fit, "background": "grey", "averaged_from": (48, 40)}
+        expected = np.asarray(whole(decode(path, how), (32, 16), how)).reshape(32, 16, channels)
+        np.testing.assert_array_equal(reading.pixels(path, about).transpose(1, 2, 0), expected)
 
 
 def test_the_page_refuses_pictures_of_16_bits(reading: ModuleType, tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from dense_zoo import DENSE, trainer_of
 from threads import group_threads
-from zoo import ZOO, Case, seeded, trainer
+from zoo import ZOO, Case, seeded
 
 from cohobate.engine.distributed import process_group
 
@@ -20,7 +21,7 @@ def check(case: Case, compiled: bool, folder: Path) -> dict[str, object]:
     if compiled:
         torch._dynamo.reset()
         method.compile(fullgraph=True, dynamic=False, backend="aot_eager")
-    running = trainer(method, folder, epochs=1, weight_decay=0.1)
+    running = trainer_of(case, method, folder, epochs=1, weight_decay=0.1)
     before = {k: v.detach().clone() for k, v in method.named_parameters()}
     running.run()
     differing = []
@@ -46,6 +47,8 @@ COMPILED = (
     "kd+at+crd",  # several terms, parameters in a term, a memory that the processes share
     "ffm_cd",  # a shared trunk, and a weight that all take from the first process
     "cs_kd",  # one network passed twice, the second time without gradient, both moving the statistics
+    "kd of masks",  # sums over the pixels that each process keeps
+    "cwd of masks",  # a softmax over them
     "frskd adapted",  # a traced network, a teacher on its stages that learns in the same step
 )
 """Cases that are compiled too: one of each way in which gradients, buffers and ranks may meet."""
@@ -56,7 +59,7 @@ def main(folder: Path) -> None:
     with process_group(torch.device("cpu")):
         found = {
             f"{name} {how}": check(case, how == "compiled", folder / f"{number}-{how}")
-            for number, (name, case) in enumerate(ZOO.items())
+            for number, (name, case) in enumerate({**ZOO, **DENSE}.items())
             for how in (("eager", "compiled") if name in COMPILED else ("eager",))
         }
         rank, inside = dist.get_rank(), group_threads()

@@ -38,6 +38,7 @@ from cohobate.methods.byot_exits import exits_of
 from cohobate.methods.cl_ilr import CLILR
 from cohobate.methods.crd import CRD
 from cohobate.methods.cs_kd import CSKD
+from cohobate.methods.cwd import CWD
 from cohobate.methods.ddgsd import DDGSD
 from cohobate.methods.deit import DeiT
 from cohobate.methods.dgkd import DGKD
@@ -69,7 +70,7 @@ from cohobate.methods.stochastic_depth import StochasticDepth
 from cohobate.methods.supervised import Supervised
 from cohobate.models.backbones.resnet import Basic, Bottleneck, ResNet
 from cohobate.models.backbones.wrn import WideResNet
-from cohobate.models.dense.bifpn import SelfTeacher
+from cohobate.models.dense.self_teacher import SelfTeacher
 from cohobate.models.surgery.adapt import adapt
 from cohobate.models.surgery.branch import Branched, branch
 from cohobate.models.surgery.probe import look
@@ -204,6 +205,7 @@ class Case:
         refuses: by which name it refuses them; by default that of its class.
         idle: parameters that no step moves.
         ensembles: predictors that hold more than the network that is deployed.
+        masks: whether it learns from masks, a label for every pixel.
     """
 
     make: Callable[[], Method]
@@ -212,6 +214,7 @@ class Case:
     refuses: str | None = None
     idle: tuple[str, ...] = ()
     ensembles: tuple[str, ...] = ()
+    masks: bool = False
 
 
 def taught(make: Callable[[], Term], **how: Any) -> Case:
@@ -318,6 +321,7 @@ ZOO: dict[str, Case] = {
     "overhaul": taught(lambda: OFD((8, 8, 8), (16, 32, 64), [torch.full((c,), -0.4) for c in (16, 32, 64)])),
     "crd": taught(toy_crd),
     "reviewkd": taught(lambda: ReviewKD((8, 8, 8, 8), (16, 32, 64, 64), mid_channels=4)),
+    "cwd": taught(lambda: CWD([(8, 16), (8, 32), (8, 64)])),
     "kd+at+crd": Case(
         lambda: Distillation(toy(), Frozen(toy_wide()), {"kd": KD(), "at": AT(), "crd": toy_crd()})
     ),
@@ -438,15 +442,17 @@ def toy_data(images: int = 80) -> Any:
     return arrays(x, y, val=toy_images(40, 1), test=toy_images(40, 2), crop=1)
 
 
-def trainer(method: Method, folder: Path, stopper: Stopper | None = None, **settings: Any) -> Trainer:
-    """The engine's trainer of one phase on the toy data."""
+def trainer(
+    method: Method, folder: Path, stopper: Stopper | None = None, data: Any = None, **settings: Any
+) -> Trainer:
+    """The engine's trainer of one phase on the toy data, or other data."""
     chosen = Settings.model_validate(
         {"epochs": 2, "batch_size": 16, "device": "cpu", "compile": "off", "seed": 3, **settings}
     )
     device = torch.device(chosen.device)
     return Trainer(
         Phase("train", method),
-        make_feeds(toy_data(), device, 0),
+        make_feeds(toy_data() if data is None else data, device, 0),
         chosen,
         device,
         Store(folder / "train"),

@@ -7,6 +7,7 @@ from .analysis.diversity import interrater_agreement as interrater_agreement
 from .analysis.diversity import q_statistic as q_statistic
 from .commands.compare import compare as compare
 from .commands.export import export as export
+from .commands.masks import PredictedMasks as PredictedMasks
 from .commands.predict_python import Predictions as Predictions
 from .commands.predict_python import predict as predict
 from .commands.result import Result as Result
@@ -42,6 +43,7 @@ from .methods.byot_exits import exits_of as exits_of
 from .methods.cl_ilr import CLILR as CLILR
 from .methods.crd import CRD as CRD
 from .methods.cs_kd import CSKD as CSKD
+from .methods.cwd import CWD as CWD
 from .methods.ddgsd import DDGSD as DDGSD
 from .methods.deit import DeiT as DeiT
 from .methods.dgkd import DGKD as DGKD
@@ -86,7 +88,9 @@ from .methods.stochastic_depth import StochasticDepth as StochasticDepth
 from .methods.supervised import Supervised as Supervised
 from .models.build import build as build
 from .models.checkpoints import load_weights as load_weights
-from .models.dense.bifpn import SelfTeacher as SelfTeacher
+from .models.dense.network import DenseNetwork as DenseNetwork
+from .models.dense.self_teacher import DenseSelfTeacher as DenseSelfTeacher
+from .models.dense.self_teacher import SelfTeacher as SelfTeacher
 from .models.surgery.adapt import adapt as adapt
 from .models.surgery.branch import branch as branch
 from .models.surgery.normalised import teacher as teacher

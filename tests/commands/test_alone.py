@@ -93,7 +93,7 @@ def test_who_reads_labels_is_refused_by_name(capsys: pytest.CaptureFixture[str])
     assert "ce_weight 0.1" in refused(
         capsys, "train", "fitnet_stages", *ALONE, "--epochs", "2", "--out", "run"
     )
-    assert "log_train measures the error on the training images" in refused(
+    assert "log_train measures on the training images" in refused(
         capsys, "train", "kd", *LABEL_FREE, "--log-train", "--out", "run"
     )
     assert "give --unlabelled" in refused(capsys, "train", "kd", "--unlabelled-alone", *QUICK, "--out", "run")
@@ -244,7 +244,7 @@ def test_each_phase_and_each_method_stops_for_itself_and_the_page_says_so() -> N
 
 def test_without_a_validation_split_it_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     said = refused(capsys, "train", "baseline", *STILL, "--val-fraction", "0", "--out", "run")
-    assert "patience 2 stops a run by its validation error, and digits has no validation split" in said
+    assert "patience 2 stops a run by what it measures on the validation split, and digits has none" in said
     assert not Path("run").exists()
     trained = ["train", "kd", "--teacher", "resnet8", *STILL, "--val-fraction", "0", "--out", "run"]
     assert "patience 2" in refused(capsys, *trained)

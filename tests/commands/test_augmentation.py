@@ -105,7 +105,8 @@ def test_every_source_has_the_options_and_keeps_its_defaults(capsys: pytest.Capt
     ("arguments", "message"),
     [
         (("--crop", "8"), "crop 8 must be 0 or more and less than the shorter side of the images, 8 x 8"),
-        (("--crop", "-1"), "crop: Input should be greater than or equal to 0"),
+        (("--crop", "-1"), "crop: give pixels, 0 or more, or resized; got -1"),
+        (("--crop", "resized"), "crop resized is for pictures in files; digits is read as it is"),
         (("--flip", "--augmentations", "0"), "augmentations 0 shows the images as they are; leave out flip"),
         (("--flip=maybe",), "flip: Input should be a valid boolean"),
         (("--channels", "2"), "images of digits have 3 channels and cannot be turned into 2"),

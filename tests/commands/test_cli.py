@@ -84,7 +84,7 @@ def test_a_run_from_before_an_option_was_there(capsys: pytest.CaptureFixture[str
     main(["train", "baseline", *QUICK, "--out", "run"])
     before = Path("run/deployed.safetensors").stat().st_mtime_ns
     recorded = yaml.safe_load(Path("run/run.yaml").read_text())
-    del recorded["mixing"], recorded["milestones"]
+    del recorded["mixing"], recorded["milestones"], recorded["clip_value"]
     Path("run/run.yaml").write_text(yaml.safe_dump(recorded))
     main(["train", "baseline", *QUICK, "--out", "run"])
     assert Path("run/deployed.safetensors").stat().st_mtime_ns == before
@@ -263,6 +263,21 @@ def test_list(what: str, expected: list[str], capsys: pytest.CaptureFixture[str]
     main(["list", what])
     printed = capsys.readouterr().out
     assert all(word in printed for word in expected)
+
+
+def test_list_says_which_data_sets_are_there(capsys: pytest.CaptureFixture[str]) -> None:
+    from cohobate.data.sets import SETS
+
+    Path("sets/fer2013/train").mkdir(parents=True)
+    main(["list", "data", "--data-root", "sets"])
+    printed = capsys.readouterr().out
+    assert "here: fer2013; without test" in printed
+    assert f"here: not in {Path('sets').absolute()}"[:40] in printed
+    for entry in SETS.values():
+        assert f"licence: {entry.licence}" in printed
+    with pytest.raises(SystemExit):
+        main(["list", "methods", "--data-root", "sets"])
+    assert "--data-root is for `cohobate list data`, got `list methods`" in capsys.readouterr().err
 
 
 def test_a_folder_of_images(capsys: pytest.CaptureFixture[str]) -> None:

@@ -140,7 +140,7 @@ def test_calibration_sees_validation_images_only(
         read.append("test")
         return tested
 
-    def recorded(model: bytes, shown: Tensor, what: str) -> bytes:
+    def recorded(model: bytes, shown: Tensor, what: str, batch: int) -> bytes:
         assert not read, "the test split is read before calibration has ended"
         assert dataset.val is not None
         rows = spread(len(dataset.val), expected or len(dataset.val))
@@ -181,7 +181,7 @@ def without(dataset: Dataset, *splits: str) -> Dataset:
 @pytest.fixture
 def as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is quantised, where what is tested is the images."""
-    monkeypatch.setattr(export_int8, "quantised", lambda model, images, what: model)
+    monkeypatch.setattr(export_int8, "quantised", lambda model, images, what, batch: model)
 
 
 @pytest.mark.usefixtures("as_it_is")
@@ -240,7 +240,7 @@ def test_a_loss_is_a_warning_with_the_numbers(
         always = Forms(source, None).written("onnx")
     finally:
         head.bias.data = bias
-    monkeypatch.setattr(export_int8, "quantised", lambda model, images, what: always)
+    monkeypatch.setattr(export_int8, "quantised", lambda model, images, what, batch: always)
     said: list[str] = []
     record = export_int8.integers(source, floats, dataset, None, said.append).record
     (line,) = said
@@ -286,7 +286,7 @@ def test_the_extra_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
 def test_logits_that_are_not_finite_are_refused(
     capsys: pytest.CaptureFixture[str], source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(model: bytes, images: Tensor, what: str) -> bytes:
+    def broken(model: bytes, images: Tensor, what: str, batch: int) -> bytes:
         worse = source._replace(network=Classifier(Broken(source.network)).eval())
         return Forms(worse, None).written("onnx")
 

@@ -171,3 +171,27 @@ def test_inspect_shows_stages_branch_points_and_gates(capsys: pytest.CaptureFixt
     printed = capsys.readouterr().out
     assert "images 3 x 16 x 16" in printed
     assert "2 gates (blocks that can be dropped), 1.bn2.gate to 3.bn2.gate" in printed
+
+
+def test_list_models_names_dense_networks(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["list", "models"])
+    said = " ".join(capsys.readouterr().out.split())
+    own = "levels width layers extra convs upsampling head"
+    assert (
+        f"dense:MODEL a class for every pixel, on any of these; options of its pyramid and head: {own}"
+        in said
+    )
+    for number in (0, 1):
+        assert f"efficientdet_d{number} dense:timm:efficientnet_b{number}, Tan et al., CVPR 2020" in said
+
+
+def test_inspect_shows_the_levels_of_a_dense_network(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["inspect", "dense:resnet8:width=8:extra=1"])
+    said = capsys.readouterr().out
+    assert "pyramid level 4" in said
+    assert "a class for every pixel, at the size of the images" in said
+    assert (
+        "3 gates (blocks that can be dropped), backbone.stages.0.0.gate to backbone.stages.2.0.gate" in said
+    )
+    assert "classifier" not in said
+    assert "no branch" not in said

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from awkward import KINDS, awkward_folder, fill, picture
 
 from cohobate.cli import main
 from cohobate.commands.evaluate import evaluate_run
+from cohobate.commands.ready_opened import ready_network
 from cohobate.commands.rebuild import prepared_of
 from cohobate.data.loaders import eval_loader
+from cohobate.data.pictures import Reading
 from cohobate.data.sources import load_data
 from cohobate.engine.checkpoint import read_state
 
@@ -185,8 +188,8 @@ def test_an_option_that_is_not_utf_8_is_refused_by_name(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--fit", "pad"], "fit pad is for folders of images; digits is read as it is"),
-        (["--skip-unreadable"], "skip_unreadable is for folders of images"),
+        (["--fit", "pad"], "fit pad is for pictures in files; digits is read as it is"),
+        (["--skip-unreadable"], "skip_unreadable is for pictures in files"),
         (["--background", "blue"], "background: a colour is white, black, grey or #rrggbb, got 'blue'"),
     ],
 )
@@ -206,3 +209,28 @@ def test_bad_pictures_of_another_folder_are_left_out_of_an_evaluation(
     assert "others/train/dark/1.png" in refused(capsys, "evaluate", "run", "--data", "others")
     main(["evaluate", "run", "--data", "others", "--skip-unreadable"])
     assert "1 unreadable file skipped: others/train/dark/1.png" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_resized_picture_is_one_in_training_evaluation_and_prediction(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root = plain(Path("frogs"))
+    options = ["--image-size", "32", "--eval-resize", "40"]
+    main(["train", "baseline", "--data", str(root), *options, *QUICK])
+    (about,) = [read_state(path)[1] for path in Path("run").glob("deployed.safetensors")]
+    assert about["eval_resize"] == 40
+    for opened in ("run", "run/deployed.safetensors"):
+        assert ready_network(Path(opened)).reading == Reading(eval_resize=40)
+    assert prepared_of(Path("run")).dataset.train.x.shape == (24, 32, 32, 3)
+
+
+def test_random_parts_of_small_pictures_in_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+    root = plain(Path("frogs"))
+    options = ["--image-size", "32", "--crop", "resized", "--workers", "0"]
+    main(["train", "baseline", "--data", str(root), *options, *QUICK])
+    said = json.loads(Path("run/provenance.json").read_text())["augmentation"]
+    assert said == "random crops, resized, mirrored at random"
+    # Arrays can be evaluated by its network, though its own crops are not for them.
+    np.savez("mine.npz", x=np.zeros((2, 32, 32, 3), np.uint8), y=np.array([0, 1]))
+    main(["evaluate", "run", "--data", "mine.npz", "--split", "train"])
+    assert "mine.npz" in capsys.readouterr().out

@@ -19,7 +19,7 @@ from handed_over import NAMES, hand_over, save_picture
 
 import cohobate
 from cohobate.cli import main
-from cohobate.commands import predict as command_line
+from cohobate.commands import predict_options as command_line
 from cohobate.data import decoded
 from cohobate.data.raw import image
 from cohobate.engine import checkpoint

@@ -273,7 +273,7 @@ REFUSED: list[tuple[Any, Any, dict[str, Any], str]] = [
     (Gives(2), F(2, 3, 4, 4), {"device": "cpu"}, "device is for a run or a file, not for a network in hand"),
     (Gives(2), F(2, 3, 4, 4), {"weights": "best"}, "weights is for a run or a file"),
     (Gives(2), F(2, 3, 4, 4), {"adaptive": True}, "adaptive is for a run or a file"),
-    (Gives(2, 5, 5), F(2, 3, 4, 4), {}, r"Gives gives logits of shape \(2, 2, 5, 5\) for 2 images"),
+    (Gives(2, 5, 5), F(2, 3, 4, 4), {}, r"Gives gives logits of shape \(1, 2, 5, 5\) for 1 image of 4 x 4"),
 ]
 
 

@@ -22,7 +22,7 @@ def test_the_extras_are_those_of_the_package() -> None:
     for extra in package.keys() - FOR_DEVELOPERS:
         names = [re.split(r"[<>=!~ \[]", requirement)[0] for requirement in package[extra]]
         declared[extra] = tuple(OF_ANOTHER_NAME.get(name, name) for name in names)
-    assert len(declared) == 6
+    assert len(declared) == 7
     assert declared == {name: extra.modules for name, extra in EXTRAS.items()}
 
 

@@ -24,16 +24,18 @@ def test_the_batches_are_those_of_the_readable_pictures() -> None:
         rows = range(first, min(first + 5, 19))
         good = [row for row in rows if row not in bad]
         x = torch.tensor(good, dtype=torch.uint8).view(-1, 1, 1, 1)
-        pieces.append(Chunk(good, x, [(row, f"why {row}") for row in rows if row in bad]))
+        why = [(row, f"why {row}") for row in rows if row in bad]
+        pieces.append(Chunk(good, x, [(row, 2 * row) for row in good], why))
     met: list[tuple[int, str]] = []
     found = list(batches(pieces, size, lambda row, why: met.append((row, why))))
     assert met == [(row, f"why {row}") for row in sorted(bad)]
-    assert [rows for rows, _ in found] == [[1, 2, 3, 4], [10, 11, 12, 14], [15, 16, 17, 18]]
-    for rows, x in found:
+    assert [each.rows for each in found] == [[1, 2, 3, 4], [10, 11, 12, 14], [15, 16, 17, 18]]
+    for rows, x, sizes in found:
         assert x.flatten().tolist() == rows
-    assert [len(rows) for rows, _ in batches(pieces, 2, lambda row, why: None)] == [2] * 6
-    assert [len(rows) for rows, _ in batches(pieces, 5, lambda row, why: None)] == [5, 5, 2]
-    assert [len(rows) for rows, _ in batches(pieces, 100, lambda row, why: None)] == [12]
+        assert sizes == [(row, 2 * row) for row in rows]
+    assert [len(each.rows) for each in batches(pieces, 2, lambda row, why: None)] == [2] * 6
+    assert [len(each.rows) for each in batches(pieces, 5, lambda row, why: None)] == [5, 5, 2]
+    assert [len(each.rows) for each in batches(pieces, 100, lambda row, why: None)] == [12]
     assert list(batches([], 3, lambda row, why: None)) == []
 
 
@@ -42,7 +44,7 @@ def test_a_bad_picture_may_stop_it() -> None:
         raise KeyError(row)
 
     with pytest.raises(KeyError, match="2"):
-        list(batches([Chunk([], torch.empty(0), [(2, "")])], 3, stop))
+        list(batches([Chunk([], torch.empty(0), [], [(2, "")])], 3, stop))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -59,6 +61,7 @@ def test_they_are_the_pixels_of_evaluation(
     assert [chunk.rows for chunk in found] == [[0, 1], [3], [4]]
     assert [row for chunk in found for row, _ in chunk.bad] == [2]
     assert done == [2, 4, 5]
+    assert [size for chunk in found for size in chunk.sizes] == [(70, 90 + i) for i in (0, 1, 3, 4)]
     files = Files(tuple(paths), torch.zeros(5, dtype=torch.int64), (72, 80), reading)
     expected = pixels(files, [0, 1, 3, 4]).permute(0, 2, 3, 1)
     assert torch.equal(torch.cat([chunk.pixels for chunk in found if chunk.rows]), expected)

@@ -109,7 +109,7 @@ def test_a_size_that_is_guessed_from_the_first_images_is_said(folder: Path) -> N
         paint(folder / "train" / "cat" / f"a{i}.png")
     paint(folder / "train" / "dog" / "z.png", size=30)
     (note,) = load_data(str(folder), Path()).notes
-    assert note.startswith("1 of 47 images are not 12 x 12 pixels as the first ones are")
+    assert note.startswith("1 of 47 images are not 12 x 12 pixels as the others are")
     assert load_data(str(folder), Path(), 12).notes == ()
 
 
@@ -226,7 +226,7 @@ def test_a_folder_that_may_not_be_read_is_named(folder: Path, monkeypatch: pytes
 
 
 def test_without_the_check_only_the_test_split_of_files_is_read_late(folder: Path) -> None:
-    from cohobate.data.folder import Care
+    from cohobate.data.reader import Care
 
     dataset = load_data(str(damaged(folder)), Path(), 12, care=Care(check=False))
     assert dataset.notes[-1] == "the images were not checked before the training (--no-check)"
@@ -236,7 +236,7 @@ def test_without_the_check_only_the_test_split_of_files_is_read_late(folder: Pat
 
 @pytest.mark.parametrize("size", [12, 72])
 def test_files_that_cannot_be_decoded_are_skipped_on_request_and_said(size: int, folder: Path) -> None:
-    from cohobate.data.folder import Care
+    from cohobate.data.reader import Care
 
     (damaged(folder) / "train" / "cat" / "x.png").symlink_to("gone.png")
     dataset = load_data(str(folder), Path(), size, care=Care(skip=True))
@@ -248,7 +248,7 @@ def test_files_that_cannot_be_decoded_are_skipped_on_request_and_said(size: int,
 
 
 def test_a_class_of_which_nothing_can_be_read_is_refused(folder: Path) -> None:
-    from cohobate.data.folder import Care
+    from cohobate.data.reader import Care
 
     for i in range(3):
         (folder / "train" / "cat" / f"{i}.png").write_bytes(b"")
@@ -259,7 +259,7 @@ def test_a_class_of_which_nothing_can_be_read_is_refused(folder: Path) -> None:
 
 
 def test_the_check_says_how_far_it_is(folder: Path) -> None:
-    from cohobate.data.folder import Care
+    from cohobate.data.reader import Care
 
     for i in range(100):
         paint(folder / "train" / "cat" / f"a{i}.png")

@@ -113,8 +113,13 @@ def test_files_that_are_no_archives(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:1500])
     with pytest.raises(ValueError, match=r"bad\.npz is no archive of arrays, or cut short"):
         load_data(str(file), tmp_path)
-    with pytest.raises(ValueError, match=r"image_size 8 is for folders of images; .*npz has a size"):
-        load_data(str(file), tmp_path, image_size=8)
+    saved(file, x=images(40, 8, 8), y=np.arange(40))
+    with pytest.raises(ValueError, match=r"bad are 8 x 8 pixels and only made smaller, got image_size 8 x 9"):
+        load_data(str(file), tmp_path, image_size=(8, 9))
+    halved = load_data(str(file), tmp_path, image_size=(4, 8))
+    means = images(40, 8, 8).reshape(40, 4, 2, 8, -1).mean(2)
+    assert halved.shape == (3, 4, 8)
+    assert np.abs(halved.train.x.numpy() - means).max() <= 0.5
 
 
 def test_a_file_is_trained_on_measured_and_loaded(
@@ -214,7 +219,7 @@ def test_crops_mirror_images_and_normalisation_of_any_number_of_channels(channel
 
 def test_a_data_set_of_files_says_how_it_is_read_in_grey(tmp_path: Path) -> None:
     from cohobate.data.channels import with_channels
-    from cohobate.data.folder import imagenet
+    from cohobate.data.reader import imagenet
 
     for name in "ab":
         (tmp_path / "train" / name).mkdir(parents=True)

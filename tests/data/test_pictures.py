@@ -248,7 +248,7 @@ def test_fit_and_background_are_checked() -> None:
         Reading("stretch")
     with pytest.raises(ValueError, match="a colour is white, black, grey or #rrggbb, got 'blue'"):
         Reading(background="blue")
-    with pytest.raises(ValueError, match="fit pad is for folders of images; digits is read as it is"):
+    with pytest.raises(ValueError, match="fit pad is for pictures in files; digits is read as it is"):
         load_data("digits", Path(), reading=Reading("pad"))
 
 

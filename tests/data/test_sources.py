@@ -22,6 +22,7 @@ from cohobate.data.pickles import unpickle
 from cohobate.data.sets import SETS, Entry, source
 from cohobate.data.sets import cifar100 as cifar100_file
 from cohobate.data.sources import load_data
+from cohobate.data.wanted import Wanted
 
 # ---------------------------------------------------------------- names
 
@@ -273,6 +274,10 @@ def test_nothing_found_says_where_it_looked_and_for_what(tmp_path: Path) -> None
     forms = "cifar-100-python/, cifar-100-python.tar.gz, cifar-100-binary/, cifar-100-binary.tar.gz"
     with pytest.raises(FileNotFoundError, match=f"no cifar100 in {tmp_path}: looked there for {forms}"):
         load_data("cifar100", tmp_path)
+    with pytest.raises(
+        FileNotFoundError, match=r"get it from https://www\.cs\.toronto\.edu/~kriz/cifar\.html"
+    ):
+        load_data("cifar10", tmp_path)
 
 
 def test_no_training_file_or_no_names_is_an_error(cifar10: Path, cifar100: Path) -> None:
@@ -282,7 +287,7 @@ def test_no_training_file_or_no_names_is_an_error(cifar10: Path, cifar100: Path)
         load_data("cifar10", cifar10)
     (cifar100 / "cifar-100-python" / "meta").unlink()
     with pytest.raises(FileNotFoundError, match="does not hold meta, the names of the classes"):
-        cifar100_file.load(cifar100)
+        cifar100_file.load(cifar100, Wanted())
 
 
 def test_the_test_split_is_read_only_when_asked_for(cifar10: Path) -> None:

@@ -57,6 +57,8 @@ def test_warmup_rises_then_the_schedule_begins() -> None:
         ({"mixing_alpha": 0.2}, "mixing_alpha 0.2 needs mixing mixup or cutmix, got mixing none"),
         ({"mixing_share": 0.5}, "mixing_share 0.5 needs mixing mixup or cutmix, got mixing none"),
         ({"mixing": "mixup", "mixing_alpha": 0.0}, "greater than 0"),
+        ({"clip_value": 0.0}, "greater than 0"),
+        ({"clip": 1.0, "clip_value": 2.0}, "clip 1 limits .* clip_value 2 each .* give one of the two"),
         ({"precision": "fp16"}, "'auto', 'fp32' or 'bf16'"),
     ],
 )

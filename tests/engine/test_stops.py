@@ -362,15 +362,28 @@ def test_accumulated_micro_batches_are_one_batch(tmp_path: Path) -> None:
         torch.testing.assert_close(weights[0][key], weights[1][key], rtol=1e-4, atol=1e-5)
 
 
-def test_clipping_bounds_the_step(tmp_path: Path) -> None:
+def one_step(folder: Path, **settings: Any) -> Tensor:
+    """What one step of plain gradient descent at a rate of 1 adds to each weight."""
     method = seeded(baseline)
     before = {k: v.detach().clone() for k, v in method.named_parameters()}
     plain = {"momentum": 0.0, "nesterov": False, "weight_decay": 0.0, "schedule": "constant", "lr": 1.0}
-    running = trainer(method, tmp_path, StopAfter(1), clip=0.01, **plain)
+    running = trainer(method, folder, StopAfter(1), **plain, **settings)
     with pytest.raises(Stopped):
         running.run()
-    moved = torch.cat([(v - before[k]).flatten() for k, v in method.named_parameters()])
+    return torch.cat([(v - before[k]).flatten() for k, v in method.named_parameters()]).detach()
+
+
+def test_clipping_bounds_the_step(tmp_path: Path) -> None:
+    moved = one_step(tmp_path, clip=0.01)
     assert moved.norm().item() == pytest.approx(0.01, rel=1e-3)
+
+
+def test_clipping_by_value_bounds_each_number_of_the_step(tmp_path: Path) -> None:
+    free = one_step(tmp_path / "free")
+    bound = free.abs().median().item()
+    moved = one_step(tmp_path / "clipped", clip_value=bound)
+    torch.testing.assert_close(moved, free.clamp(-bound, bound), rtol=1e-4, atol=1e-6)
+    assert 0.4 < (free.abs() > bound).float().mean() < 0.6
 
 
 def test_the_student_trains_in_every_epoch(tmp_path: Path) -> None:

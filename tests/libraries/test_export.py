@@ -222,7 +222,8 @@ def photo(width: int, height: int) -> Image.Image:
 @pytest.mark.parametrize("fit", ["crop", "squash", "pad"])
 def test_timms_transform_shows_what_the_run_was_shown(size: tuple[int, int], fit: Any) -> None:
     """Within the rounding of a pixel's place; padded, beside a background of another colour."""
-    about: Any = type("About", (), {"fit": fit, "shape": (3, *size), "mean": [0.5] * 3, "std": [0.5] * 3})
+    said = {"fit": fit, "shape": (3, *size), "mean": [0.5] * 3, "std": [0.5] * 3, "eval_resize": None}
+    about: Any = type("About", (), said)
     shown = export_library._images(about)
     transform = create_transform(input_size=(3, *size), **shown, normalize=False)
     for width, height in ((300, 200), (131, 257), (400, 400)):
@@ -241,6 +242,8 @@ def test_crop_share_covers_as_many_pixels_at_every_size() -> None:
     for side in range(8, 600):
         covered = int(side / crop_share((side, side)) // 1)
         assert covered == round(side * margin_of((side, side)))
+        for eval_resize in (side, side + 7, 2 * side):
+            assert int(side / crop_share((side, side), eval_resize) // 1) == eval_resize
     assert crop_share((224, 224)) == 0.875 == 1 / MARGIN
     assert crop_share((64, 64)) == 1
 

@@ -11,7 +11,7 @@ from zoo import CLASSES, toy_images
 
 from cohobate.core import Batch, Method
 from cohobate.data.arrays import arrays
-from cohobate.models.dense.bifpn import SelfTeacher
+from cohobate.models.dense.self_teacher import SelfTeacher
 from cohobate.recipes.job import Job
 from cohobate.recipes.options import options
 

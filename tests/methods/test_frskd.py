@@ -17,7 +17,7 @@ from cohobate.methods.at import AT, attention_map
 from cohobate.methods.fitnet import Hints
 from cohobate.methods.frskd import FRSKD, AttentionNorm, Refined, attention_distance, printed_kl
 from cohobate.methods.ofd import OFD
-from cohobate.models.dense.bifpn import SelfTeacher
+from cohobate.models.dense.self_teacher import SelfTeacher
 
 K = 4.0
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from zoo import batch, seeded, toy
 
-from cohobate.core import Frozen, Output
+from cohobate.core import Batch, Frozen, Output
 from cohobate.methods.distillation import Distillation
 from cohobate.methods.kd import KD, softened_kl
 
@@ -114,3 +114,60 @@ def test_the_teacher_stays_in_evaluation_mode() -> None:
     method(batch())
     assert not any(m.training for m in method.teacher.network.modules())
     assert all(torch.equal(before[k], v) for k, v in method.teacher.network.state_dict().items())
+
+
+def dense(*kept: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits of student and teacher, (1, 3, 2, 2), and which of the four positions are kept."""
+    student, teacher = torch.randn(2, 1, 3, 2, 2, dtype=torch.float64)
+    mask = torch.zeros(4, dtype=torch.bool)
+    mask[list(kept)] = True
+    return student.requires_grad_(), teacher, mask.view(1, 2, 2)
+
+
+def test_the_mean_is_over_the_kept_positions() -> None:
+    student, teacher, kept = dense(0, 3)
+    rows = [logits.movedim(1, -1).reshape(4, 3)[[0, 3]] for logits in (student.detach(), teacher)]
+    value = softened_kl(student, teacher, 3.0, kept)
+    assert value.item() == pytest.approx(naive(*rows, 3.0), rel=1e-12)
+    assert torch.autograd.gradcheck(lambda s: softened_kl(s, teacher, 3.0, kept), (student,))
+
+
+@pytest.mark.parametrize("size", [1.0, 1e30, math.inf, math.nan])
+def test_a_position_that_is_not_kept_has_a_gradient_of_exactly_zero(size: float) -> None:
+    student, teacher, kept = dense(0, 3)
+    wild = torch.where(kept.unsqueeze(1), student.detach(), size * torch.randn_like(teacher)).requires_grad_()
+    value = softened_kl(wild, torch.where(kept.unsqueeze(1), teacher, size), 3.0, kept)
+    value.backward()
+    softened_kl(student, teacher, 3.0, kept).backward()
+    assert wild.grad is not None
+    assert student.grad is not None
+    assert torch.equal(wild.grad, student.grad)
+    assert not torch.where(kept.unsqueeze(1), 0, wild.grad).any()
+    assert torch.where(kept.unsqueeze(1), wild.grad, 1).all()
+
+
+def test_no_position_kept_gives_zero() -> None:
+    student, teacher, kept = dense()
+    value = softened_kl(student, teacher, 3.0, kept)
+    value.backward()
+    assert value.item() == 0
+    assert student.grad is not None
+    assert not student.grad.any()
+
+
+def test_all_kept_is_the_plain_mean() -> None:
+    student, teacher, kept = dense(0, 1, 2, 3)
+    assert torch.equal(softened_kl(student, teacher, 3.0, kept), softened_kl(student, teacher, 3.0))
+
+
+def test_kd_leaves_out_ignored_pixels_and_no_unlabelled_image() -> None:
+    student, teacher, kept = dense(1, 2)
+    images = torch.zeros(1, 3, 2, 2)
+    term = KD(temperature=3.0)
+    masks = Batch((images,), torch.where(kept, 2, -100))
+    value = term(Output(student), Output(teacher), masks)
+    assert torch.equal(value, softened_kl(student, teacher, 3.0, kept))
+
+    unlabelled = Batch((images.expand(2, -1, -1, -1),), torch.tensor([1, -100]))
+    s, t = torch.randn(2, 2, 5)
+    assert torch.equal(term(Output(s), Output(t), unlabelled), softened_kl(s, t, 3.0))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cohobate.core import Batch, Between, Frozen, Output, Taps, Term
 from cohobate.methods.at import AT
 from cohobate.methods.crd import CRD
+from cohobate.methods.cwd import CWD
 from cohobate.methods.dist import DIST
 from cohobate.methods.dkd import DKD
 from cohobate.methods.fitnet import FitNet
@@ -78,6 +79,7 @@ TERMS: dict[str, Callable[[Between], Term]] = {
     "ofd": OFD.between,
     "crd": lambda networks: CRD.between(networks, negatives=16),
     "reviewkd": ReviewKD.between,
+    "cwd": CWD.between,
 }
 
 
@@ -120,8 +122,8 @@ def passed(request: pytest.FixtureRequest) -> Passed:
 
 def test_the_tables_are_whole() -> None:
     assert len(set(PAIRS)) == 11
-    # All that the library has: 143 steps.
-    assert len(TERMS) == len(terms.TERMS) == 13
+    # All that the library has: 154 steps.
+    assert len(TERMS) == len(terms.TERMS) == 14
 
 
 @pytest.mark.parametrize("name", TERMS)
@@ -171,7 +173,7 @@ def test_options_reach_the_terms() -> None:
 
 def test_the_share_of_the_cross_entropy() -> None:
     """0.1 beside the softened KL, 1 beside every other term."""
-    kinds = (KD, Standardised, DKD, DIST, FitNet, AT, SP, RKD, OFD, CRD, ReviewKD)
+    kinds = (KD, Standardised, DKD, DIST, FitNet, AT, SP, RKD, OFD, CRD, ReviewKD, CWD)
     assert {kind.__name__: kind.ce_weight for kind in kinds if kind.ce_weight != 1} == {
         "KD": 0.1,
         "Standardised": 0.1,

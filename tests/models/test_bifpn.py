@@ -20,7 +20,8 @@ from cohobate.core import Output, Separate
 from cohobate.data.arrays import arrays
 from cohobate.methods.dml import DML
 from cohobate.models.build import build
-from cohobate.models.dense.bifpn import BiFPN, Projection, SelfTeacher, enlarged, normalised, reduced
+from cohobate.models.dense.bifpn import BiFPN, Projection, enlarged, normalised, reduced
+from cohobate.models.dense.self_teacher import SelfTeacher
 from cohobate.recipes.options import options as checked_options
 from cohobate.report.tables.beside import Beside
 

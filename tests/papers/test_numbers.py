@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,16 @@ from cohobate.core import Method
 from cohobate.data.arrays import arrays
 from cohobate.data.augment.mixing import ALPHA
 from cohobate.data.dataset import Dataset
+from cohobate.data.sets import SETS
 from cohobate.engine.measures.classification import PEER_MEAN
 from cohobate.engine.schedule import factor
 from cohobate.methods.ffm_cd import FeatureFusion, matched_gamma
 from cohobate.methods.slkd import eta
 from cohobate.models.build import build
 from cohobate.papers.setups import find_setup, setups
-from cohobate.recipes.frskd import BETA
+from cohobate.recipes.frskd import BETA, BETA_MASKS
 from cohobate.recipes.job import Job
-from cohobate.recipes.options import for_method
+from cohobate.recipes.options import for_method, for_task
 
 PRINTED: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("printed.yaml").read_text())
 PAIRS: list[dict[str, Any]] = PRINTED["slkd_pairs"]["rows"]
@@ -61,7 +63,7 @@ def falls(config: Training) -> list[int]:
 def test_every_set_up_is_checked() -> None:
     assert {name for _, name, _ in CASES} == setups().keys()
     assert len(PAIRS) == 11
-    assert len(setups()) == 26
+    assert len(setups()) == 27
 
 
 @pytest.mark.parametrize(("section", "name", "method"), CASES, ids=["-".join(case[1:]) for case in CASES])
@@ -69,22 +71,47 @@ def test_the_training_is_as_printed(section: str, name: str, method: str) -> Non
     paper = PRINTED["training"][section]
     decided = paper.get("decided", {})
     want = {key: decided.get(key, value) if value is None else value for key, value in paper.items()}
-    config = resolved(name, method)
+    config = for_task(method, resolved(name, method), paper.get("task", "classification"))
     assert (config.optimizer, config.momentum, config.nesterov) == (
         *(want["optimizer"], want["momentum"], want["nesterov"]),
     )
-    assert (config.batch_size, config.epochs, config.accumulate) == (want["batch_size"], want["epochs"], 1)
+    assert (config.batch_size, config.epochs) == (want["batch_size"], want["epochs"])
+    assert config.accumulate == decided.get("accumulate", 1)
     assert config.weight_decay == want["weight_decay"]
     assert (config.schedule, config.step_factor) == ("step", want["gamma"])
     assert falls(config) == want["milestones_epoch"]
     # The whole training set learns, and nothing that is not printed is added.
     assert config.val_fraction == 0
     assert (config.mixing, config.label_smoothing, config.ema, config.warmup) == ("none", 0, 0, 0)
-    assert config.clip is None
+    assert (config.clip, config.clip_value) == (None, decided.get("clip_value"))
     if want["lr"] is not None:
         assert config.lr == want["lr"]
     own = {**paper["of_method"].get(method, {}), **decided.get("of_method", {}).get(method, {})}
     assert {option: getattr(config, option) for option in own} == own
+
+
+@pytest.mark.parametrize("name", PRINTED["data"])
+def test_the_images_are_the_printed_ones(name: str) -> None:
+    """By name, in the published numbers, and shown as the paper or its authors' code shows them."""
+    want, config = PRINTED["data"][name], resolved(name, "baseline")
+    assert config.data == want["names"][0]
+    for data, train, test, classes in zip(
+        *(want[key] for key in ("names", "train", "test", "classes")), strict=True
+    ):
+        assert SETS[data].classes == classes
+        said = re.findall(r"([\d,]+) (train|test)", SETS[data].images)
+        assert {part: int(number.replace(",", "")) for number, part in said} == {"train": train, "test": test}
+    shown = {"crop": None, "eval_resize": None, "fit": "crop"}
+    assert {key: getattr(config, key) for key in shown} == {key: want.get(key, shown[key]) for key in shown}
+    own = {"cifar10": 32, "cifar100": 32, "cinic10": 32}.get(config.data)
+    assert (config.image_size or own) == want["side"]
+    # Mirror images are those of the data set, and nothing else is added.
+    assert (config.flip, config.autoaugment, config.cutout) == (None, "none", 0)
+
+
+def test_the_images_of_every_set_up_are_checked() -> None:
+    others = {name for name in setups() if name not in PRINTED["data"]}
+    assert others == {pair_name(row) for row in PAIRS}
 
 
 @pytest.mark.parametrize("row", PAIRS, ids=pair_name)
@@ -131,7 +158,9 @@ def test_eta() -> None:
 
 
 FRSKD = [
-    section for section in PRINTED["training"] if section.startswith("frskd_") and "table" not in section
+    section
+    for section, paper in PRINTED["training"].items()
+    if section.startswith("frskd_") and "table" not in section and "task" not in paper
 ]
 
 
@@ -156,6 +185,17 @@ def test_the_mixing_of_table_8(section: str, method: str) -> None:
         assert (ALPHA[kind] if config.mixing_alpha is None else config.mixing_alpha) == alpha
         given = resolved(*paper["setups"], method, mixing=kind, mixing_alpha=0.5)
         assert given.mixing_alpha == 0.5
+
+
+def test_frskd_on_masks() -> None:
+    """Sections 4.2 and 6: silent for 40 of 60 epochs, then rising to alpha and beta."""
+    paper = PRINTED["training"]["frskd_voc"]
+    config = for_task("frskd", resolved("frskd/voc", "frskd"), "segmentation")
+    assert (config.data, config.image_size) == ("voc_seg", paper["decided"]["image_size"])
+    assert config.start * config.epochs == pytest.approx(paper["start_epoch"])
+    assert (config.start + config.ramp) * config.epochs == pytest.approx(config.epochs)
+    assert (config.beta, BETA_MASKS) == (None, paper["beta"])
+    assert resolved("frskd/voc", "frskd", model="efficientdet_d1").model == "efficientdet_d1"
 
 
 # ---------------------------------------------------------------- networks of branches

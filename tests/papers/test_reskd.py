@@ -38,6 +38,8 @@ def test_networks_and_images_of_a_set_up(name: str) -> None:
     # CIFAR's images have their size; its crop of 4 pixels and its mirror images are those of the data set.
     assert (config.image_size, config.crop, config.flip) == (None if small else want["side"], None, None)
     assert (config.autoaugment, config.cutout) == ("none", 0)
+    # "The short side 224" of a test image of ImageNet.
+    assert config.eval_resize == want.get("eval_resize")
     # "We resize the original images to 224 x 224 and evaluate them": the whole image, of Tiny-ImageNet alone.
     assert config.fit == ("squash" if "tiny" in name else "crop")
     assert source.startswith("ResKD, table")

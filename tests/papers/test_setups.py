@@ -60,12 +60,24 @@ def test_the_source_of_a_set_up_says_what_the_paper_does_not_print(name: str) ->
     assert "momentum 0.9 without Nesterov's form is of the authors' code" in source
 
 
-@pytest.mark.parametrize(
-    "name", ["frskd/tiny_imagenet", "frskd/fgvr", "frskd/imagenet", "reskd/tiny_imagenet", "reskd/imagenet"]
-)
-def test_a_set_up_asks_for_the_folder_of_its_images(name: str) -> None:
-    config = options("baseline", for_method("baseline", find_setup(name).of("baseline")))
-    with pytest.raises(FileNotFoundError, match=rf"no folder \S+/{name.partition('/')[2]}$"):
+BY_NAME = {
+    "self_guidance/fer2013": "fer2013",
+    "self_guidance/raf_db": "raf_db",
+    "diversity/cinic10": "cinic10",
+    "frskd/tiny_imagenet": "tiny_imagenet",
+    "frskd/fgvr": "cub200",
+    "frskd/imagenet": "imagenet",
+    "reskd/tiny_imagenet": "tiny_imagenet",
+    "reskd/imagenet": "imagenet",
+}
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_a_set_up_says_where_to_get_its_images(name: str, tmp_path: Path) -> None:
+    values = {**find_setup(name).of("baseline"), "data_root": tmp_path}
+    config = options("baseline", for_method("baseline", values))
+    message = rf"no {BY_NAME[name]} in {tmp_path}: put .* there, from http.*--data-root"
+    with pytest.raises(FileNotFoundError, match=message):
         read_data(config)
 
 

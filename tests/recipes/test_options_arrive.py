@@ -73,6 +73,7 @@ CHOSEN: dict[str, dict[str, Any]] = {
     "fitnet_stages": {"hint_share": 0.43},
     "fitnet": {"stage": 1},
     "reviewkd": {"mid_channels": 12},
+    "cwd": {"maps": "stages", "stage": 1},
 }
 """Values that are not chosen by their type: they must fit one another, or this network."""
 
@@ -208,10 +209,12 @@ ELSEWHERE: dict[tuple[str, str], Callable[[Found], Any]] = {
     ("frskd", "levels"): lambda f: len(inner(f, "SelfTeacher").channels),
     ("frskd", "pyramid"): lambda f: {1: "bifpn"}[len(set(inner(f, "SelfTeacher").widths))],
     ("frskd", "width"): lambda f: inner(f, "SelfTeacher").widths[-1] / inner(f, "SelfTeacher").channels[-1],
+    ("frskd", "layers"): lambda f: 1 + len(inner(f, "SelfTeacher").more),
     ("frskd", "upsampling"): lambda f: inner(f, "BiFPN").upsampling,
     ("frskd", "depth"): lambda f: sum(isinstance(m, nn.BatchNorm2d) for m in inner(f, "Node").convs),
     ("crd", "dim"): lambda f: inner(f, "CRD").student_bank.shape[1],
     ("reviewkd", "mid_channels"): lambda f: inner(f, "ReviewKD").fusions[0].enter[0].out_channels,
+    ("cwd", "maps"): lambda f: "logits" if inner(f, "CWD").widths is None else "stages",
     ("standardised_kd", "temperature"): lambda f: inner(f, "KD").temperature,
     ("standardised_kd", "weight"): lambda f: {inner(f, "Standardised").weight, inner(f, "KD").weight}.pop(),
     ("byot", "bottleneck"): lambda f: {8: "separable"}[most_groups(inner(f, "Exit").bottleneck)],

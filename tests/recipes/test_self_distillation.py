@@ -29,7 +29,7 @@ from cohobate.methods.ofd import OFD, margin
 from cohobate.methods.sad import SAD
 from cohobate.methods.sla import SLASD
 from cohobate.models.build import build
-from cohobate.models.dense.bifpn import SelfTeacher
+from cohobate.models.dense.self_teacher import SelfTeacher
 from cohobate.models.surgery.probe import look
 from cohobate.recipes.catalogue import METHODS
 from cohobate.recipes.job import Job

@@ -47,6 +47,8 @@ REFERENCE: dict[str, dict[str, Any]] = {
         "ce_weight": 1.0,
     },
     "reviewkd": {"weight": 5.0, "mid_channels": None, "ramp": RISE, "ce_weight": 1.0},
+    # Not of the benchmark: the paper's, which is about masks; 50 for stages, 3 for logits.
+    "cwd": {"maps": None, "stage": None, "temperature": 4.0, "weight": None, "ce_weight": 1.0},
 }
 
 # Option -> attribute of the term, where the term holds it in one of its parts; None: in its weights only.
@@ -54,6 +56,7 @@ CALLED: dict[str, dict[str, str | None]] = {
     "crd": {"dim": "student_embedding.out_features"},
     "l2": {"reduction": None},
     "reviewkd": {"mid_channels": None},
+    "cwd": {"maps": None, "weight": None},
     "standardised_kd": {"temperature": "term.temperature"},
 }
 
@@ -72,6 +75,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "overhaul": {"weight": 0.01},
     "crd": {"weight": 0.5, "dim": 16, "negatives": 32, "temperature": 0.1, "memory_momentum": 0.25},
     "reviewkd": {"weight": 1.0, "mid_channels": 8, "ramp": 0.5},
+    "cwd": {"stage": -1, "temperature": 2.0},
 }
 
 

@@ -11,7 +11,7 @@ import yaml
 from marked import Seen, Table, seen
 from run_folders import MakeRun
 
-from cohobate.core.metrics import Metric
+from cohobate.core.metrics import MIOU, Metric
 from cohobate.report.card import File, Subject, card, is_untouched
 from cohobate.report.facts import Explained
 from cohobate.report.markdown import block, code
@@ -83,6 +83,27 @@ def test_errors_over_seeds_and_the_baseline(make_run: MakeRun) -> None:
     assert gain.endswith("test split, paired by seed ± standard error [95 % interval], positive is better: "
                          "+2.50 ± 0.50 [-3.85, +8.85].")  # fmt: skip
     assert not any("one seed" in item for item in page.items)
+
+
+def test_of_segmentation_the_numbers_are_measures_and_the_larger_is_the_better(make_run: MakeRun) -> None:
+    run = make_run("kd/seed-0", method="kd", seed=0, last=62.0, headline=MIOU)
+    make_run("kd/seed-1", method="kd", seed=1, last=64.0, headline=MIOU)
+    make_run("baseline/seed-0", method="baseline", seed=0, last=60.0, headline=MIOU)
+    make_run("baseline/seed-1", method="baseline", seed=1, last=61.0, headline=MIOU)
+    measured = {"miou": 62.0, "miou_original": 61.5, "pixel_accuracy": 88.0, "images": 7}
+    text = card_of(run, about_of(run, task="segmentation", fit="pad", errors={"test": measured}))
+    assert "## Measures" in text
+    page = seen(text)
+    assert table_of(page, "weights")[:2] == [
+        ["weights", "split", "mIoU, %", "mIoU original size, %", "pixel accuracy, %", "images"],
+        ["last epoch (4)", "test", "62.000", "61.500", "88.000", "7"],
+    ]
+    (gain,) = [item for item in page.items if item.startswith("Gain")]
+    assert "positive is better: +2.50 ± 0.50" in gain
+    assert any("highest mIoU on the validation split" in item for item in page.items)
+    for word in ("NLL", "ECE", "top-1", "## Errors"):
+        assert word not in text
+    assert "error" not in text.replace("standard error", "")
 
 
 def test_one_seed_has_no_deviation(make_run: MakeRun) -> None:
@@ -338,7 +359,7 @@ def test_teachers_with_their_errors(make_run: MakeRun, tmp_path: Any) -> None:
         "trained in 60.0 s (40 epochs).",
         f"Teacher, given as {given.folder}: a run of resnet20, test top-1 error 7.50 % after 40 epochs, as "
         "its folder says when this is written.",
-        "Teacher, given as vgg19:weights=gone.pth: its error is not recorded with this run.",
+        "Teacher, given as vgg19:weights=gone.pth: what it measured is not recorded with this run.",
     ]
 
 

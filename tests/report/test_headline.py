@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 from run_folders import MakeRun
 
+from cohobate.core.metrics import MIOU as OURS
 from cohobate.core.metrics import TOP1_ERROR, Metric
 from cohobate.report.figures.curves import metric_curves, predictor_curves
 from cohobate.report.files import comparison_files, run_files, sweep_files
@@ -18,7 +19,9 @@ from cohobate.report.tables.comparison import compare
 from cohobate.report.tables.sweep import Trial, gather
 from cohobate.report.tables.sweep_table import table_rows
 from cohobate.report.tables.table import caption, row, to_csv, to_json
+from cohobate.report.tables.teachers import teacher_lines, teacher_rows
 from cohobate.report.tables.terminal import measures_table, result_table
+from cohobate.report.tables.text import known_columns, sentence
 from cohobate.runs.reading import Run
 
 from .test_pages import check
@@ -122,7 +125,7 @@ def test_tables_of_the_terminal(make_run: MakeRun) -> None:
     console.print(result_table(run.outcome, run.headline))
     console.print(measures_table("run", {"miou": 61.5, "images": 7}, ["a"], run.headline))
     text = console.export_text()
-    assert "mean IoU %" in text
+    assert "mIoU % (size of the network)" in text
     assert "61.50" in text
     assert "61.500" in text
     assert "top-1" not in text
@@ -137,6 +140,60 @@ def test_runs_of_two_metrics_are_not_compared(make_run: MakeRun) -> None:
     ):
         with pytest.raises(ValueError, match=r"top-1 error \(top1_error, .*/a\), mean IoU \(miou, .*/b\)"):
             refused()
+
+
+def test_measures_of_segmentation_have_headings_in_one_order() -> None:
+    measured = {"pixel_accuracy": 88.0, "images": 7, "miou": 61.0, "miou_original": 60.0, "class_iou": [1.0]}
+    headings = {
+        "miou": "mIoU, %",
+        "miou_original": "mIoU original size, %",
+        "pixel_accuracy": "pixel accuracy, %",
+    }
+    found = known_columns(measured, OURS)
+    assert list(found.items()) == list(headings.items())
+
+
+def test_each_class_has_its_iou(make_run: MakeRun) -> None:
+    console = Console(width=120, file=io.StringIO(), record=True)
+    measured = {"miou": 61.5, "images": 7, "class_iou": [70.0, None]}
+    console.print(measures_table("run", measured, ["sky", "car"], OURS))
+    lines = [" ".join(line.replace("│", " ").split()) for line in console.export_text().splitlines()]
+    assert "IoU % of sky 70.00" in lines
+    assert "IoU % of car does not occur" in lines
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("mIoU on the split", "mIoU on the split"), ("top-1 error", "Top-1 error"), ("", ""), ("NLL", "NLL")],
+)
+def test_a_sentence_begins_with_a_capital_letter_or_with_a_name(text: str, expected: str) -> None:
+    assert sentence(text) == expected
+
+
+TEACHER = {"model": "t", "folder": "f", "epochs": 3, "train_seconds": 60.0, "parameters": 5, "split": "test"}
+
+
+@pytest.mark.parametrize(
+    ("metric", "key", "said"),
+    [(OURS, "miou", "test mIoU 61.50 %"), (TOP1_ERROR, "error", "test top-1 error 61.50 %")],
+)
+def test_a_teacher_is_measured_by_the_metric_of_its_students(
+    metric: Metric, key: str, said: str, make_run: MakeRun
+) -> None:
+    teacher = {**TEACHER, key: 61.5}
+    runs = [make_run(m, method=m, headline=metric, teachers=[teacher]) for m in ("base", "kd")]
+    comparison = compare(runs, "base")
+    (line,) = teacher_lines(comparison.teachers, metric)
+    assert said in line
+    assert "61.50 (test)" in teacher_rows(comparison.teachers, metric)[0].values()
+    (told,) = json.loads(to_json(comparison))["teachers"]
+    assert told == {**teacher, "taught": ["base", "kd"]}
+
+
+def test_files_of_segmentation_have_no_top5(runs: list[Run]) -> None:
+    comparison = compare(runs, "base")
+    files = comparison_files(comparison, runs)
+    assert not any("top5" in text or "top1" in text for text in files.values())
 
 
 def test_folders_of_before_mean_top1_error(make_run: MakeRun) -> None:

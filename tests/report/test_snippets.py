@@ -70,24 +70,46 @@ def pixels_of(about: About, data: bytes, folder: Path, monkeypatch: pytest.Monke
     (folder / "photo.jpg").write_bytes(data)
     monkeypatch.chdir(folder)
     names: dict[str, Any] = {}
-    exec(snippets.reading(about, margin_of(about.shape[1:])), names)
+    exec(snippets.reading(about, margin_of(about.shape[1:], about.eval_resize)), names)
     return names["pixels"]
 
 
 @pytest.mark.parametrize("name", PICTURES)
-@pytest.mark.parametrize("fit", ["crop", "pad", "squash"])
+@pytest.mark.parametrize(
+    ("fit", "eval_resize"), [("crop", None), ("pad", None), ("squash", None), ("crop", 80), ("crop", 97)]
+)
 @pytest.mark.parametrize("size", [(32, 32), (24, 40), (72, 72), (80, 65)])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_pixels_are_those_of_the_training(
-    name: str, fit: Any, size: tuple[int, int], channels: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    fit: Any,
+    eval_resize: int | None,
+    size: tuple[int, int],
+    channels: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    data, reading = PICTURES[name], Reading(fit, "#102030", channels)
-    pixels = pixels_of(about_of(channels, size, fit=fit, background="#102030"), data, tmp_path, monkeypatch)
+    data, reading = PICTURES[name], Reading(fit, "#102030", channels, eval_resize)
+    about = about_of(channels, size, fit=fit, background="#102030", eval_resize=eval_resize)
+    pixels = pixels_of(about, data, tmp_path, monkeypatch)
     shown = whole(decode(tmp_path / "photo.jpg", reading), size, reading)
     expected = np.asarray(shown).reshape(*size, channels)
     assert pixels.dtype == np.uint8
     assert pixels.shape == (1, channels, *size)
     np.testing.assert_array_equal(pixels[0].transpose(1, 2, 0), expected)
+
+
+@pytest.mark.parametrize("name", ["wide", "grey", "alpha"])
+@pytest.mark.parametrize("fit", ["crop", "pad", "squash"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pixels_are_averaged_as_those_of_the_training(
+    name: str, fit: Any, channels: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading = Reading(fit, "#102030", channels, averaged_from=(48, 40))
+    about = about_of(channels, (32, 16), fit=fit, background="#102030", averaged_from=(48, 40))
+    pixels = pixels_of(about, PICTURES[name], tmp_path, monkeypatch)
+    shown = whole(decode(tmp_path / "photo.jpg", reading), (32, 16), reading)
+    np.testing.assert_array_equal(pixels[0].transpose(1, 2, 0), np.asarray(shown).reshape(32, 16, channels))
 
 
 def test_a_picture_of_16_bits_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,6 +75,8 @@ def test_other_entries_are_left_alone_and_missing_ones_are_unknown() -> None:
         ({"errors": '{"val": {"top1_error": Infinity}}'}, "errors.val.top1_error: .*finite"),
         ({"seed": "1" * 5000}, "seed: "),
         ({"fit": "stretch"}, "fit: "),
+        ({"eval_resize": "0"}, "eval_resize: "),
+        ({"eval_resize": "5"}, r"says eval_resize 5 of images of shape \(3, 8, "),
     ],
 )
 def test_what_was_changed_is_refused_in_one_line(changed: dict[str, str], said: str) -> None:
@@ -82,6 +84,13 @@ def test_what_was_changed_is_refused_in_one_line(changed: dict[str, str], said: 
         About.from_metadata({**about().to_metadata(), **changed}, "x.onnx")
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 400
+
+
+def test_the_shorter_side_is_kept_and_older_files_have_none() -> None:
+    metadata = about().model_copy(update={"eval_resize": 12}).to_metadata()
+    assert About.from_metadata(metadata, "x").eval_resize == 12
+    del metadata["eval_resize"]
+    assert About.from_metadata(metadata, "x").eval_resize is None
 
 
 @pytest.mark.parametrize("gone", ["classes", "shape", "mean", "std", "values"])

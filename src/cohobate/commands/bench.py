@@ -17,7 +17,7 @@ from .subject import On
 
 ABOUT = """\
 Measure networks side by side: parameters, multiply-accumulates, size of the file, latency of one image,
-throughput in batches of 64.
+throughput in batches of 64, or fewer where every pixel of large images gets a class.
 
 A RUN is measured as PyTorch computes it, in its precision and in fp32, as ONNX and as ONNX in int8, beside
 its teacher; a file of the export in RUN/export is taken, and what is not there is made for the measurement

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..analysis.cost import cost
 from ..config.text import shown
-from ..core import Shape
+from ..core import Shape, Task
 from ..data.dataset import Dataset
 from ..data.raw import pixels, spread
 from ..engine.checkpoint import State, state_bytes, weights_digest
@@ -48,6 +48,7 @@ class Measurable(NamedTuple):
         device: that computes.
         shape: (C, H, W) of its images.
         predict: images as bytes, uint8 (B, C, H, W) -> logits, or what else has them.
+        task: what it predicts.
     """
 
     network: str
@@ -58,6 +59,7 @@ class Measurable(NamedTuple):
     device: str
     shape: Shape
     predict: Callable[[Tensor], object]
+    task: Task = "classification"
 
 
 class Images(NamedTuple):
@@ -95,7 +97,8 @@ def _of_file(path: Path, device: str | None) -> list[Measurable]:
         form = "ONNX" if about.int8 is None else "ONNX int8"
     spent = (about.parameters, about.macs) if network is None else _cost(network, about.shape)
     size = path.stat().st_size
-    return [Measurable(ready.name, form, *spent, size, str(ready.device), about.shape, ready.logits)]
+    place = str(ready.device)
+    return [Measurable(ready.name, form, *spent, size, place, about.shape, ready.logits, about.task)]
 
 
 def _of_run(path: Path, device: str | None, on: On, say: Say) -> tuple[list[Measurable], Images | None]:
@@ -106,7 +109,7 @@ def _of_run(path: Path, device: str | None, on: On, say: Say) -> tuple[list[Meas
         raise RunError(f"{path} is no run")
     dataset = images_to_check(of, on, say)
     spent, size = _cost(network, shape), of.deployed.path.stat().st_size
-    row = Measurable(ready.name, "", *spent, size, str(ready.device), shape, ready.logits)
+    row = Measurable(ready.name, "", *spent, size, str(ready.device), shape, ready.logits, ready.about.task)
     found = [row._replace(form=f"PyTorch {ready.precision}")]
     if ready.precision != "fp32":
         single = in_torch(network, ready.about, ready.device, "fp32")
@@ -211,6 +214,7 @@ def _teacher(ready: ReadyNetwork, dataset: Dataset, say: Say) -> Iterator[Measur
         str(ready.device),
         about.shape,
         in_torch(network, about, ready.device, ready.precision),
+        about.task,
     )
     yield row
     normalisation = Normalisation(about.mean, about.std)

@@ -18,11 +18,12 @@ from ..inference.deployable import noise
 from ..runs.bench import Bench, Row, Spread
 from .bench_networks import Images, Measurable, opened
 from .console import doing
+from .feeds import measured_at_once
 from .subject import On
 from .timing import Times, times
 
 BATCH = 64
-"""Images of a batch, where throughput is measured."""
+"""Images of a batch, where throughput is measured; fewer where every pixel of large images gets a class."""
 SINGLE = 16
 """Images that are computed one at a time in a round of the latency."""
 
@@ -57,18 +58,19 @@ def bench(
         torch.set_num_threads(threads)
     try:
         found, images = _all_opened(paths, device, on, say)
+        batch = min(BATCH, *(measured_at_once(each.task, each.shape) for each in found))
         for shape in dict.fromkeys(each.shape for each in found):
             if shape not in images:
-                images[shape] = Images(noise(BATCH, shape), "noise")
+                images[shape] = Images(noise(batch, shape), "noise")
         with doing("measuring the latency"):
             single = measured(found, images, [1] * SINGLE, seconds / 2)
         with doing("measuring the throughput"):
-            large = measured(found, images, [BATCH], seconds / 2)
+            large = measured(found, images, [batch], seconds / 2)
         return Bench(
             rows=tuple(_row(str(i), each, single, large) for i, each in enumerate(found)),
             processor=processor().name,
             threads=torch.get_num_threads(),
-            batch=BATCH,
+            batch=batch,
             rounds=(single.rounds, large.rounds),
             images={" x ".join(map(str, shape)): shown.where for shape, shown in images.items()},
             torch=torch.__version__,
@@ -120,7 +122,7 @@ def measured(
     batches = torch.arange(sum(sizes)).split(list(sizes))
 
     def on_rows(each: Measurable) -> Callable[[Tensor], object]:
-        shown = _enough(images[each.shape].pixels)
+        shown = _enough(images[each.shape].pixels, sum(sizes))
         # A slice is no copy: what is measured is the network.
         return lambda rows: each.predict(shown[rows[0] : rows[-1] + 1])
 
@@ -128,10 +130,10 @@ def measured(
     return times(named, batches, nullcontext, seconds=seconds)
 
 
-def _enough(pixels: Tensor) -> Tensor:
-    """A whole batch, where a split has fewer images: they are repeated."""
-    again = -(-BATCH // len(pixels))
-    return pixels.repeat(again, 1, 1, 1)[:BATCH].contiguous(memory_format=torch.channels_last)
+def _enough(pixels: Tensor, wanted: int) -> Tensor:
+    """So many images, where a split has fewer: they are repeated."""
+    again = -(-wanted // len(pixels))
+    return pixels.repeat(again, 1, 1, 1)[:wanted].contiguous(memory_format=torch.channels_last)
 
 
 def _row(name: str, each: Measurable, single: Times, large: Times) -> Row:

@@ -14,12 +14,12 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from ..config.words import count
-from ..data.sets import SETS, source
+from ..data.sets import SETS
 from ..engine.machine import ROOT, commit, cores, processor
 from .doctor_advice import ISA_LIMITS, Facts, advice
 from .doctor_hardware import Rows, amount, core_rows, device_rows, gpus, load, memory_rows, processor_rows
 from .doctor_libraries import dependencies, extras
+from .found import found_or_looked_for
 
 VARIABLES = (
     "OMP_NUM_THREADS",
@@ -150,21 +150,7 @@ def _variables() -> dict[str, str]:
 def _data(root: Path) -> Rows:
     where = root.absolute()
     rows = {"--data-root": f"{where}{'' if where.is_dir() else ', which is not there'}"}
-    return {**rows, **{name: _found(name, where) for name in SETS}}
-
-
-def _found(name: str, root: Path) -> str:
-    look = source(name).whereabouts
-    try:
-        data = look(root)
-    except OSError as error:
-        return f"cannot be looked for in {root}: {error.strerror}"
-    if data.place is None:
-        return f"not found; looked for {data.looked_for}"
-    size = f"{count(len(data.files), 'file')}, {amount(sum(data.files.values()))}"
-    lacking = f"; without {', '.join(data.lacking)}" if data.lacking else ""
-    place = data.place.absolute()
-    return f"{place.relative_to(root) if place.is_relative_to(root) else place}: {size}{lacking}"
+    return {**rows, **{name: found_or_looked_for(name, where) for name in SETS}}
 
 
 def _disk(data_root: Path) -> Rows:

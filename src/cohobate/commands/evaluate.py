@@ -71,7 +71,8 @@ def evaluate_run(
 # ---------------------------------------------------------------- command line
 
 ABOUT = """\
-Measure a finished run's deployed network: top-1, top-5, NLL, calibration, each class.
+Measure a finished run's deployed network: top-1, top-5, NLL, calibration, the error of each class; of a
+network of segmentation mIoU at its own size and at that of the pictures, pixel accuracy, IoU of each class.
 
 --data takes other images: a folder or a data set with the same classes, matched by name. Images that
 have moved are recognised, and divided as they were in the run; others are normalised as the run's were.
@@ -92,7 +93,7 @@ class Command(Group):
         "if it has neither.",
     )
     weights: Weights = Field(
-        "last", description="Weights of the last epoch, or of the epoch with the best validation error."
+        "last", description="Weights of the last epoch, or of the best one on the validation split."
     )
     data: str | None = Field(
         None, description="Images to measure on, as --data of `cohobate train`; by default those of the run."
@@ -156,7 +157,7 @@ class Command(Group):
 
 
 def main(arguments: list[str]) -> None:
-    """Measure the finished run RUN: top-1, top-5, NLL, calibration, each class."""
+    """Measure the finished run RUN: errors, NLL, calibration, or mIoU; and each class."""
     command = parsed_alone("cohobate evaluate", arguments, Command, ABOUT)
     from ..report.tables.adaptive import adaptive_notes, to_rich
     from ..report.tables.terminal import measures_table

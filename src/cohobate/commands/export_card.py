@@ -49,7 +49,7 @@ def model_card(export: Export) -> dict[str, Made]:
         baseline=baselines(run),
         method=explained(run.method),
         commands=list(dict.fromkeys([*(entry.command for entry in before.values()), command])),
-        larger=margin_of(about.shape[1:]),
+        larger=margin_of(about.shape[1:], about.eval_resize),
     )
     name = next(path for path in folder.cards if not os.path.lexists(path) or _is_ours(path)).name
     if name != folder.card.name:

@@ -5,30 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
-
 from ..config.words import count
 from ..core import match_classes
-from ..data.dataset import Dataset, Split, labelled
+from ..data.dataset import Dataset, Split
 from ..data.raw import pixels, spread
-from ..engine.errors import RunError
 from ..inference.deployable import Normalisation
-from ..inference.int8 import CHOICES, described, quantised
-from ..inference.onnx_network import OnnxNetwork
+from ..inference.int8 import CALIBRATION_BATCH, choices, described, quantised
 from ..runs.exported import About, Int8
-from .bar import Bar
 from .console import doing
 from .export_files import Export, Made
+from .export_int8_measures import Measured, errors, mious
 from .export_source import Source
-from .ready_onnx import on_bytes
+from .feeds import measured_at_once
 
 CALIBRATED_ON = 500
 """Images that set the ranges of the activations, where nothing else is asked for."""
-BATCH = 50
-"""Images of a batch that is measured."""
 WORSE = 1.0
-"""Points of top-1 error above which a warning says what 8 bits cost."""
+"""Points of top-1 error, or of mIoU, above which a warning says what 8 bits cost."""
 
 
 class Integers(NamedTuple):
@@ -46,8 +39,9 @@ class Integers(NamedTuple):
 
     def __str__(self) -> str:
         found = self.record
+        own, in_floats = found.values
         return (
-            f"top-1 error {found.error:.2f} %, in floats {found.float_error:.2f} % ({found.measured_on}, "
+            f"{found.measure} {own:.2f} %, in floats {in_floats:.2f} % ({found.measured_on}, "
             f"{count(found.images, 'image')}; {count(found.other_labels, 'other label')}), "
             f"{self.share:.0%} of the size in floats, calibrated on {found.calibrated_on}, "
             f"{count(found.calibration_images, 'image')}"
@@ -103,23 +97,23 @@ def integers(
     with doing("quantising the network"):
         made = calibrated(floats, about, held_out, images, f"the network of {run}")
     name, split = error_split(dataset)
-    predicted = _predicted({"int8": made, "floats": floats}, split, about)
+    measure = errors if about.task == "classification" else mious
+    files = {"int8": made, "floats": floats}
     record = Int8(
-        choices=CHOICES,
+        choices=choices(calibrated_at_once(about)),
         calibrated_on=f"{dataset.name}, {which} split",
         calibration_images=len(spread(len(held_out), images or CALIBRATED_ON)),
         measured_on=f"{dataset.name}, {name} split",
         images=len(split),
-        error=_error(predicted["int8"], split, order),
-        float_error=_error(predicted["floats"], split, order),
-        other_labels=int((predicted["int8"] != predicted["floats"]).sum()),
+        **measure(files, Measured(split, dataset, about, order)),
     )
     if name == which:
         say(f"note: images of the {name} split both calibrate the int8 file and measure it")
     if record.points > WORSE:
+        own, in_floats = record.values
         say(
-            f"warning: 8 bits cost {record.points:.2f} points of top-1 error: {record.error:.2f} %, in "
-            f"floats {record.float_error:.2f} % ({record.measured_on}, {count(record.images, 'image')})"
+            f"warning: 8 bits cost {record.points:.2f} points of {record.measure}: {own:.2f} %, in "
+            f"floats {in_floats:.2f} % ({record.measured_on}, {count(record.images, 'image')})"
         )
     data = described(made, about.model_copy(update={"int8": record}).to_metadata())
     return Integers(data, record, len(data) / len(floats))
@@ -139,7 +133,13 @@ def calibrated(floats: bytes, about: About, split: Split, images: int | None, wh
         ValueError: the network cannot be quantised, or has nothing to quantise.
     """
     shown = pixels(split, spread(len(split), images or CALIBRATED_ON))
-    return quantised(floats, Normalisation(about.mean, about.std).of_bytes(shown, about.values), what)
+    taken = Normalisation(about.mean, about.std).of_bytes(shown, about.values)
+    return quantised(floats, taken, what, calibrated_at_once(about))
+
+
+def calibrated_at_once(about: About) -> int:
+    """Images of a batch that sets the ranges of the activations."""
+    return min(CALIBRATION_BATCH, measured_at_once(about.task, about.shape))
 
 
 def calibration_split(dataset: Dataset) -> tuple[str, Split]:
@@ -150,30 +150,3 @@ def calibration_split(dataset: Dataset) -> tuple[str, Split]:
 def error_split(dataset: Dataset) -> tuple[str, Split]:
     """The test split, else the validation split, else the training split; and its name."""
     return ("test", dataset.test()) if dataset.test is not None else calibration_split(dataset)
-
-
-def _predicted(files: dict[str, bytes], split: Split, about: About) -> dict[str, Tensor]:
-    """Name -> the classes that a file predicts, (N,), as positions of its logits.
-
-    Raises:
-        RunError: a logit is not finite.
-    """
-    networks = {name: on_bytes(OnnxNetwork(data), about) for name, data in files.items()}
-    found: dict[str, list[Tensor]] = {name: [] for name in files}
-    with Bar("images of int8 beside floats", len(split)) as bar:
-        for batch in torch.arange(len(split)).split(BATCH):
-            images = pixels(split, batch.tolist())
-            for name, network in networks.items():
-                logits = network(images)
-                if not logits.isfinite().all():
-                    raise RunError(f"logits of the ONNX file in {name} are not finite; nothing was written")
-                found[name].append(logits.argmax(dim=1))
-            bar.reach(int(batch[-1]) + 1)
-    return {name: torch.cat(each) for name, each in found.items()}
-
-
-def _error(predicted: Tensor, split: Split, order: tuple[int, ...] | None) -> float:
-    """Top-1 error in percent; ``order``: for each class of the data, the position of its logit."""
-    y = labelled(split, "the error in 8 bits").y
-    y = y if order is None else torch.tensor(order)[y]
-    return 100 * int((predicted != y).sum()) / len(y)

@@ -98,17 +98,18 @@ def _images(about: About) -> dict[str, Any]:
     """How timm shows a picture as it is shown here, as far as it can."""
     kept = {"mean": list(about.mean), "std": list(about.std), "interpolation": "bilinear"}
     if about.fit == "crop":
-        return {**kept, "crop_pct": crop_share(about.shape[1:]), "crop_mode": "center"}
+        return {**kept, "crop_pct": crop_share(about.shape[1:], about.eval_resize), "crop_mode": "center"}
     return {**kept, "crop_pct": 1.0, "crop_mode": "squash" if about.fit == "squash" else "border"}
 
 
-def crop_share(size: Sequence[int]) -> float:
+def crop_share(size: Sequence[int], eval_resize: int | None = None) -> float:
     """timm's crop_pct: it resizes a picture to cover ``floor(side / crop_pct)``.
 
     Args:
         size: (height, width) of the images.
+        eval_resize: as the run has it (:func:`cohobate.data.views.margin_of`).
     """
-    side, margin = max(size), margin_of(size)
+    side, margin = max(size), margin_of(size, eval_resize)
     covered = round(side * margin)
     shares = (round(1 / margin, 4), round(side / covered, 4), side / (covered + 0.5))
     return next(share for share in shares if math.floor(side / share) == covered)

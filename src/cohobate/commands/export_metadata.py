@@ -14,9 +14,7 @@ from ..engine.errors import RunError
 from ..inference.exporting import METADATA
 from ..inference.onnx_network import OnnxNetwork
 from ..runs.exported import About
-
-LONGEST = 2**24
-"""Bytes of metadata that are read, at most."""
+from .task_at import LONGEST, facts_in
 
 
 def about_in(name: str, data: bytes) -> About:
@@ -72,11 +70,8 @@ def _pt2(name: str, file: BinaryIO) -> About:
 
 
 def _safetensors(name: str, file: BinaryIO) -> About:
-    length = int.from_bytes(file.read(8), "little")
     try:
-        if length > LONGEST:
-            raise ValueError(f"{name} has a header of {length:,} bytes")
-        facts = json.loads(json.loads(file.read(length))["__metadata__"]["facts"])
+        facts = facts_in(file)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(f"{name} has no metadata of cohobate") from error
     return About.of(_mapping(facts, name), name)

@@ -35,7 +35,7 @@ class Command(Group):
     )
     out: Path | None = Field(None, description="Folder of the files; by default RUN/export.")
     weights: Weights = Field(
-        "last", description="Weights of the last epoch, or of the epoch with the best validation error."
+        "last", description="Weights of the last epoch, or of the best one on the validation split."
     )
     readout: str | None = Field(
         None,

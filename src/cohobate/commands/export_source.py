@@ -14,23 +14,28 @@ from ..config.words import count
 from ..core import Classifier
 from ..data.dataset import Dataset, Split
 from ..data.raw import pixels, spread
+from ..data.views import shown_fit
 from ..engine.checkpoint import weights_digest
 from ..inference.deployable import noise
 from ..recipes.networks import rebuilt
 from ..runs.exported import About
+from ..runs.names import data_words
 from .export_options import Asked
 from .readouts import named, of_method, of_user
 from .subject import On, Opened, images_to_check, opened, opened_for
 
 CHECKED = 256
 """Images on which a file is compared with its original, at most."""
+PIXELS = 2**21
+"""The same of pixels, where each has a class: their logits are all in memory at once."""
 
 
 class Source(NamedTuple):
     """What is exported.
 
     Attributes:
-        network: normalised images (B, C, H, W) -> logits (B, K); in evaluation mode, on the CPU.
+        network: normalised images (B, C, H, W) -> logits, (B, K) or (B, K, H, W); in evaluation mode, on the
+            CPU.
         about: the metadata of its files.
         of: the run.
         found: what the plan of the run found out of this network, such as the threshold of a cascade.
@@ -100,11 +105,14 @@ def _about(asked: Asked, of: Opened, network: nn.Module, members: tuple[str, ...
     return About(
         classes=tuple(of.deployed.classes),
         shape=of.deployed.shape,
+        task=of.deployed.task,
         mean=tuple(of.deployed.statistics[0]),
         std=tuple(of.deployed.statistics[1]),
         values=asked.command.values,
-        fit=facts.get("fit", "crop"),
+        fit=shown_fit(facts.get("fit", "crop"), of.deployed.task),
         background=facts.get("background", "white"),
+        eval_resize=facts.get("eval_resize"),
+        averaged_from=facts.get("averaged_from"),
         model=members[0] if members else None,
         members=members if len(members) > 1 else (),
         readout=readout,
@@ -113,7 +121,7 @@ def _about(asked: Asked, of: Opened, network: nn.Module, members: tuple[str, ...
         seed=of.config.seed,
         weights=asked.command.weights,
         epoch=epoch["epoch"],
-        data=of.config.data,
+        data=data_words(of.config.data, of.config.image_size),
         data_fingerprint=of.run.provenance.get("data_fingerprint", ""),
         errors=_errors(epoch, readout),
         parameters=spent.parameters,
@@ -136,14 +144,19 @@ def _errors(epoch: dict[str, Any], readout: str) -> dict[str, dict[str, float]]:
     }
 
 
-def images_of(source: Source, on: On, say: Callable[[str], None], limit: int = CHECKED) -> Seen | None:
+def checked_at_most(about: About) -> int:
+    """Images on which a file of this network is compared with its original."""
+    _, height, width = about.shape
+    return CHECKED if about.task == "classification" else min(CHECKED, max(2, PIXELS // (height * width)))
+
+
+def images_of(source: Source, on: On, say: Callable[[str], None]) -> Seen | None:
     """Images of the run's data, evenly spaced in a split that it was measured on; None if they are not there.
 
     Args:
         source: the network.
         on: where they are now, or others.
         say: prints notes on the data.
-        limit: how many at most.
 
     Raises:
         FileNotFoundError, ValueError: images that ``on`` names are not there, or of another size.
@@ -152,20 +165,21 @@ def images_of(source: Source, on: On, say: Callable[[str], None], limit: int = C
     if dataset is None:
         return None
     name, split = checking_split(dataset)
-    return Seen(pixels(split, spread(len(split), limit)), f"{dataset.name}, {name} split", dataset=dataset)
+    shown = pixels(split, spread(len(split), checked_at_most(source.about)))
+    return Seen(shown, f"{dataset.name}, {name} split", dataset=dataset)
 
 
 def seen_by(source: Source, on: On, say: Callable[[str], None]) -> Seen:
     """The images on which files are checked: real ones; noise, and a note, where there are none."""
-    about = source.about
+    about, number = source.about, checked_at_most(source.about)
     seen = images_of(source, on, say)
     if seen is not None:
         return seen
     say(
         f"note: the images of the run ({about.data}) are not there, or are others by now, so the files are "
-        f"checked on {count(CHECKED, 'image')} of noise; --data-root and --data say where there are images"
+        f"checked on {count(number, 'image')} of noise; --data-root and --data say where there are images"
     )
-    return Seen(noise(CHECKED, about.shape), "noise")
+    return Seen(noise(number, about.shape), "noise")
 
 
 def checking_split(dataset: Dataset) -> tuple[str, Split]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config.groups import Settings
-from ..core import Frozen, Loader, Method, Task, Term, as_output
+from ..core import Frozen, Loader, Method, Shape, Task, Term, as_output
 from ..data.augment.autoaugment import PolicyName
 from ..data.augment.labels import Smoothed, Weighted, class_weights
 from ..data.augment.mixing import Mixed
@@ -96,7 +96,10 @@ def make_feeds(
         loader: Loader = own
         if any(isinstance(module, Frozen) for module in method.modules()):
             shape = len(shown.train), len(dataset.classes)
-            why_not = obstacle(method, augmentations, shape, beside is not None, settings.mixing)
+            of_pixels = dataset.task == "segmentation"
+            why_not = obstacle(
+                method, augmentations, shape, beside is not None, settings.mixing, of_pixels=of_pixels
+            )
             teacher = chosen_teacher(method, cache_teacher, why_not)
             if teacher is not None:
                 loader = Taught(
@@ -217,10 +220,15 @@ def unlabelled_batch(images: int, share: float, settings: Settings) -> int:
     return count * world
 
 
-def measured_at_once(dataset: Dataset) -> int:
-    """Images of a batch of evaluation: 500; of those with masks as many as have a million pixels."""
-    _, height, width = dataset.shape
-    return 500 if dataset.task == "classification" else max(1, 2**20 // (height * width))
+def measured_at_once(task: Task, shape: Shape) -> int:
+    """Images of a batch of evaluation: 500; where every pixel has a class as many as have a million pixels.
+
+    Args:
+        task: of the network.
+        shape: (C, H, W) of an image.
+    """
+    _, height, width = shape
+    return 500 if task == "classification" else max(1, 2**20 // (height * width))
 
 
 def split_loader(split: Split, dataset: Dataset, device: torch.device, workers: int) -> Loader:
@@ -229,7 +237,7 @@ def split_loader(split: Split, dataset: Dataset, device: torch.device, workers: 
     return eval_loader(
         split,
         dataset,
-        batch_size=min(measured_at_once(dataset), math.ceil(len(split) / world)),
+        batch_size=min(measured_at_once(dataset.task, dataset.shape), math.ceil(len(split) / world)),
         device=device,
         rank=distributed.rank(),
         world=world,
@@ -257,8 +265,10 @@ def with_labels(loader: Loader, settings: Settings, dataset: Dataset, device: to
     """The labels as the settings have them: smoothed first, then mixed, then weighted, if any of these."""
     classes = len(dataset.classes)
     if settings.label_smoothing:
+        labelled(dataset.train, f"label_smoothing {settings.label_smoothing}")
         loader = Smoothed(loader, settings.label_smoothing, classes)
     if settings.mixing != "none":
+        labelled(dataset.train, f"mixing {settings.mixing}")
         loader = Mixed(
             loader,
             settings.mixing,

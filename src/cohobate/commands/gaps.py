@@ -26,6 +26,7 @@ from ..data.raw import spread
 from ..engine.checkpoint import write_bytes
 from ..report.figures.residuals_picture import Cloud, Panel, draw
 from ..report.tables.residuals import ALL, NAMED, Gap, ImageSet, Line, Residuals, to_csv
+from ..runs.names import data_words
 from .feeds import split_loader
 from .looking import check_picture
 from .summed import Say, Summed, summed
@@ -181,7 +182,7 @@ def _size(networks: Sequence[nn.Module], found: Summed) -> tuple[int, int]:
 
 def _about(found: Summed) -> str:
     config = found.prepared.config
-    data = Path(config.data).name
+    data = data_words(Path(config.data).name, config.image_size)
     if len(found.subjects) > 1:
         return f"{count(len(found.subjects), 'run')} on {data}, S_0 {found.students[0].made_of}"
     return f"{found.prepared.label} on {data}, {config.model}, seed {config.seed}"

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 
 from ..config.groups import Training
-from ..data.augment.crops import with_crops
+from ..data.augment.crops import RESIZED, with_crops, with_scale
 from ..data.dataset import Dataset, Split, hold_out, limit
-from ..data.folder import Care
 from ..data.pictures import Reading
+from ..data.reader import Care
 from ..data.sets import SETS
 from ..data.sources import load_data
 from ..data.unlabelled import fitting
@@ -27,7 +27,8 @@ def read_data(config: Training, say: Callable[[str], None] = lambda message: Non
         say: prints a line now and then if a check of many files takes long.
     """
     # Where the images have a name, these options can be meant for unlabelled ones in a folder only.
-    folder = config.data not in SETS or config.unlabelled is None
+    named = SETS.get(config.data)
+    folder = named is None or named.pictures or config.unlabelled is None
     dataset = load_data(
         config.data,
         config.data_root,
@@ -35,13 +36,14 @@ def read_data(config: Training, say: Callable[[str], None] = lambda message: Non
         config.channels,
         reading=reading_of(config) if folder else None,
         care=care_of(config, say) if folder else None,
+        in_memory=config.crop != RESIZED,
     )
     return divide(dataset, config)
 
 
 def reading_of(config: Training) -> Reading:
     """How the pictures of a folder are read in a run."""
-    return Reading(config.fit, config.background)
+    return Reading(config.fit, config.background, eval_resize=config.eval_resize)
 
 
 def care_of(config: Training, say: Callable[[str], None]) -> Care:
@@ -67,7 +69,7 @@ def divide(dataset: Dataset, config: Training) -> Dataset:
     dataset = hold_out(dataset, config.val_fraction, config.split_seed)
     if config.train_images is not None:
         dataset = limit(dataset, config.train_images, config.split_seed)
-    return with_crops(dataset, config.crop, config.flip)
+    return with_scale(with_crops(dataset, config.crop, config.flip), config.random_scale)
 
 
 def extra_images(dataset: Dataset, config: Training) -> tuple[Split | None, tuple[str, ...]]:
@@ -78,4 +80,7 @@ def extra_images(dataset: Dataset, config: Training) -> tuple[Split | None, tupl
     if config.unlabelled == config.data:
         again = without_check(config).model_copy(update={"train_images": None, "unlabelled": None})
         return fitting(read_data(again).train, dataset), ()
-    return unlabelled_images(config.unlabelled, config.data_root, dataset, reading=reading, care=care)
+    in_memory = config.crop != RESIZED
+    return unlabelled_images(
+        config.unlabelled, config.data_root, dataset, reading=reading, care=care, in_memory=in_memory
+    )

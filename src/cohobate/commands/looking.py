@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..analysis.attention import concentration, pooled
 from ..config.groups import Training
 from ..core import Batch, Classifier, Frozen, Method, Output, as_output
-from ..data.dataset import Dataset, Split, strata
+from ..data.dataset import Dataset, Split, labelled
 from ..data.raw import spread
 from ..engine import distributed
 from ..engine.checkpoint import write_bytes
@@ -25,6 +25,7 @@ from ..engine.evaluate import evaluating
 from ..report.figures.attention_picture import draw
 from ..report.tables.attention import Attention, Look, to_csv, to_npz
 from ..runs.kept import load_kept, wanted_states
+from ..runs.names import data_words
 from .feeds import split_loader
 from .rebuild import prepared_of, rebuild
 
@@ -66,11 +67,11 @@ def attention_of_run(
         raise ValueError("give --images or --rows, not both: rows says which images, images only how many")
     prepared = prepared_of(folder)
     dataset, config = prepared.dataset, prepared.config
-    pictures = split_of(dataset, split, config)
+    pictures = labelled(split_of(dataset, split, config), "`cohobate attention`")
     if rows:
         wanted = _checked_rows(rows, pictures, split)
     else:
-        wanted = chosen_rows(strata(pictures), min(IMAGES, len(pictures)) if images is None else images)
+        wanted = chosen_rows(pictures.y, min(IMAGES, len(pictures)) if images is None else images)
     rebuilt = rebuild(folder, prepared)
     states = wanted_states(folder, rebuilt.states, epochs, say)
     device = distributed.pick_device("auto")
@@ -83,7 +84,8 @@ def attention_of_run(
         loader = split_loader(pictures.subset(even), dataset, device, config.workers)
         with evaluating(rebuilt.method):
             looks += _looks(rebuilt.method, epoch, shown, loader.epoch(0), dataset.classes)
-    about = f"{prepared.label} on {Path(config.data).name}, {config.model}, seed {config.seed}"
+    data = data_words(Path(config.data).name, config.image_size)
+    about = f"{prepared.label} on {data}, {config.model}, seed {config.seed}"
     if rebuilt.phases > 1:
         about += f", phase {rebuilt.name}"
     return Attention(

@@ -13,8 +13,8 @@ from ..config.extras import install_command
 from ..config.grammar import without
 from ..core import Shape, gate_names
 from ..models.build import build
-from ..models.registry import LIBRARIES, NETWORKS, is_known, parse
-from ..models.surgery.adapt import made_for
+from ..models.registry import LIBRARIES, NETWORKS, dense_parts, is_known, parse
+from ..models.surgery.adapt import Adapted, made_for
 from ..models.surgery.branch import branch_points
 from ..models.surgery.probe import look
 from ..recipes.networks import make_network
@@ -64,7 +64,9 @@ def inspect_network(
     """
     network, shape = _made(without(spec, "weights", "pretrained")[0], classes, image_size, channels)
     output = look(network, shape).output
-    points = {point.at: point for point in branch_points(network, shape)} if output.stages else {}
+    dense = output.logits.dim() == 4
+    cut = bool(output.stages) and not dense
+    points = {point.at: point for point in branch_points(network, shape)} if cut else {}
     names = getattr(network, "stage_names", None) or [f"stages.{i}" for i in range(len(output.stages))]
     lines = []
     for number, (name, stage) in enumerate(zip(names, output.stages, strict=True), 1):
@@ -75,16 +77,16 @@ def inspect_network(
     spent = cost(network, shape)
     pooled = None if output.pooled is None else output.pooled.shape[1]
     gateless = getattr(network, "gateless", None)
-    return NetworkMap(
-        spec, shape, classes, spent.parameters, spent.macs, lines, pooled, _gates(network), gateless
-    )
+    total = spent.parameters, spent.macs
+    return NetworkMap(spec, shape, classes, *total, lines, pooled, _gates(network), gateless, dense)
 
 
 def _made(spec: str, classes: int, image_size: int | None, channels: int) -> tuple[nn.Module, Shape]:
-    name, _ = parse(spec)
-    if image_size is None and is_known(name) and ":" in name:
+    name, options = parse(spec)
+    inner, _ = dense_parts(name, options) or (name, options)
+    if image_size is None and is_known(inner) and ":" in inner:
         network = build(spec, classes)
-        shape = made_for(network.get_submodule("network"))
+        shape = made_for(next(m for m in network.modules() if isinstance(m, Adapted)).network)
         if channels == shape[0]:
             return network, shape
         image_size = shape[1]

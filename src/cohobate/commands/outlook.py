@@ -20,6 +20,7 @@ from ..engine.probe import step_seconds
 from ..methods.supervised import Supervised
 from ..report.tables.beside import Beside, beside_table
 from ..report.tables.terminal import Outlook, plan_table
+from ..runs.names import data_words
 from .console import show
 from .feeds import make_feeds
 from .prepare import Prepared, prepare
@@ -108,7 +109,7 @@ def show_plan(method: str, config: Training, own: Sequence[str]) -> None:
     """Print the plan of a run and its cost."""
     prepared = prepare(method, config)
     outlooks = dry_run(prepared)
-    show(plan_table(f"{method} on {config.data}: the plan", outlooks))
+    show(plan_table(f"{method} on {data_words(config.data, config.image_size)}: the plan", outlooks))
     if outlooks[-1].beside:
         show(beside_table(outlooks[-1].beside))
     dataset = prepared.dataset

@@ -126,7 +126,7 @@ def _typed(name: str, info: FieldInfo) -> Any:
     if info.annotation == SWITCH:
         return Annotated[(info.annotation, help_, switch(name), *marks)]
     if any(isinstance(mark, Changing) for mark in info.metadata):
-        return Annotated[(float | str, help_, NUMBER_OR_COURSE, *marks)]
+        return Annotated[(float | str | None, help_, NUMBER_OR_COURSE, *marks)]
     if type(None) in get_args(info.annotation) and info.default is not None and not info.is_required():
         return Annotated[(float | str | None, help_, NUMBER_OR_NONE, *marks)]
     if not takes_several(info.annotation):
@@ -165,11 +165,11 @@ def several(annotation: Any, *, split: bool) -> PrimitiveConstructorSpec[Any]:
 NUMBER_OR_COURSE: PrimitiveConstructorSpec[Any] = PrimitiveConstructorSpec(
     nargs=1,
     metavar="FLOAT|A..B",
-    instance_from_str=lambda texts: texts[0],
-    is_instance=lambda value: isinstance(value, float | int | str),
+    instance_from_str=lambda texts: None if texts[0].lower() == "none" else texts[0],
+    is_instance=lambda value: value is None or isinstance(value, float | int | str),
     str_from_instance=lambda value: [str(value)],
 )
-"""How an option that may change over the run is typed: ``4``, or ``8..2``."""
+"""How an option that may change over the run is typed: ``4``, or ``8..2``; ``none`` where it may be None."""
 
 NUMBER_OR_NONE: PrimitiveConstructorSpec[Any] = PrimitiveConstructorSpec(
     nargs=1,

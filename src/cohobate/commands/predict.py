@@ -1,29 +1,19 @@
-"""``cohobate predict``: what a network says of images, as a table, CSV, or lines of JSON."""
+"""``cohobate predict``: what a network says of images, as a table, CSV, lines of JSON, or masks."""
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING
 
-import tyro
-from pydantic import Field
-
-from ..config.groups import Group
-from ..config.groups.group import ANY_NAME
 from ..config.text import shown
 from ..config.words import count
-from ..engine.errors import RunError
-from ..runs.layout import RunFolder
-from .parsing import WHOLE, parsed_alone
-from .subject import Weights
+from .parsing import parsed_alone
+from .predict_options import Command, Counts, destination, keep_inputs
+from .task_at import segments
 
-Format = Literal["table", "csv", "jsonl"]
-ENDINGS: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl"}
+if TYPE_CHECKING:
+    from ..data.given import Given
 
-IMAGES = tyro.conf.arg(metavar="[IMAGES ...]")
 ABOUT = """\
 Predict the classes of images: cohobate predict RUN photos/ --top-k 3 --out photos.csv
 
@@ -36,122 +26,58 @@ A line an image: path, label and probability; with --top-k also label_2, probabi
 also stage, the network after which the image left, from 0. What cannot be read is named on stderr and left
 out. Lines of csv and jsonl appear as batches are done, a table at the end; a file of --out appears whole at
 the end, or not at all.
+
+A network that gives every pixel a class writes into the folder --out, which it needs: masks/NAME.png, a
+number for each pixel of the picture, at its own size; overlays/NAME.png, the picture under the colours of
+the classes; shares.csv, the share of each class in each picture; classes.csv, the number and the colour of
+each class. Nothing that is there already is replaced.
 """
-
-
-class Command(Group):
-    """The network, the images and the output."""
-
-    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = Field(
-        description="Folder of a run; or a file: deployed.safetensors, model.safetensors, model.onnx."
-    )
-    images: Annotated[tuple[str, ...], tyro.conf.Positional, WHOLE, ANY_NAME, IMAGES] = Field(
-        (), description="Files of images, and folders of them."
-    )
-    format: Format | None = Field(
-        None,
-        description="csv; jsonl, a JSON object a line; table, for people. By default as --out ends (.csv, "
-        ".jsonl), else a table on a terminal and csv anywhere else.",
-    )
-    out: Path | None = Field(None, description="File to write; by default stdout.")
-    top_k: int = Field(1, ge=1, description="The likeliest classes of each image, so many.")
-    strict: bool = Field(
-        False, description="Stop at the first image that cannot be read; by default it is left out."
-    )
-    weights: Weights = Field(
-        "last", description="Of a run: weights of the last epoch, or of the best one on the validation split."
-    )
-    adaptive: bool = Field(
-        False,
-        description="Let images leave a deployed sum of networks (reskd, ensemble, trained_together) early, "
-        "by its stored threshold; `cohobate evaluate RUN --adaptive` chooses one.",
-    )
-    batch_size: int | None = Field(
-        None,
-        ge=1,
-        description="Images that are computed at a time; by default 500 as `cohobate evaluate` has, fewer of "
-        "more than 299 x 299 pixels.",
-    )
-    workers: int = Field(2, ge=0, description="Processes that decode the files; 0: the main process.")
-    device: str | None = Field(
-        None,
-        description="Device: cpu, cuda, cuda:1 ...; by default that of the run, and of a file a GPU if there "
-        "is one.",
-    )
-    threads: int | None = Field(
-        None,
-        ge=1,
-        description="Threads that compute on the CPU; by default as many as torch has.",
-    )
-
-
-class Destination(NamedTuple):
-    """Where predictions go: the format, and the file or None for stdout."""
-
-    format: Format
-    out: Path | None
-
-
-def destination(command: Command) -> Destination:
-    """Where the predictions go.
-
-    Raises:
-        ValueError: a name that tells no format, or that of a folder.
-        RunError: a file that cannot be written there.
-    """
-    out = command.out
-    if out is None:
-        return Destination(command.format or ("table" if sys.stdout.isatty() else "csv"), None)
-    if out.is_dir():
-        raise ValueError(f"--out {shown(out)} is a folder; name a file")
-    kind = command.format or ENDINGS.get(out.suffix.lower())
-    if kind is None:
-        raise ValueError(
-            f"--out {shown(out)} does not tell the format: give a name that ends in "
-            f"{' or '.join(ENDINGS)}, or --format"
-        )
-    above = next(folder for folder in out.absolute().parents if folder.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        raise RunError(f"cannot write {shown(out)}: {shown(above)} is no folder that can be written")
-    return Destination(kind, out)
-
-
-def keep_inputs(out: Path, network: Path, images: Iterable[Path]) -> None:
-    """Raise a ValueError if the output would replace what is read: an image, the network, a file of a run."""
-    if not out.exists():
-        return
-    if any(out.samefile(path) for path in (network, *own_files(network)) if path.exists()):
-        raise ValueError(f"--out {shown(out)} would replace a file of the network; give another name")
-    if any(out.samefile(path) for path in images if path.exists()):
-        raise ValueError(f"--out {shown(out)} would replace one of the images; give another name")
-
-
-def own_files(network: Path) -> list[Path]:
-    """Files that a run has written, but not predictions that somebody has put beside them."""
-    folder = RunFolder(network)
-    if not folder.config.is_file():
-        return []
-    named = [folder.config, folder.provenance, folder.metrics, folder.result, folder.failure, folder.adaptive]
-    named += [folder.deployed, folder.deployed_best, folder.report]
-    return [path for path in [*named, *folder.export.rglob("*")] if path.is_file()]
 
 
 def main(arguments: list[str]) -> None:
     """Predict the classes of IMAGES by a run, or by a file of `cohobate export`."""
     command = parsed_alone("cohobate predict", arguments, Command, ABOUT)
+    written, skipped = masks(command) if segments(command.run) else classes(command)
+    if skipped:
+        images = count(written + skipped, "image")
+        print(f"{skipped:,} of {images} cannot be read and are left out", file=sys.stderr)
+    if command.out is not None:
+        print(f"{shown(command.out)}  {count(written, 'image')}")
+
+
+def classes(command: Command) -> Counts:
+    """Predict the class of each image."""
+    if command.overlay is not None:
+        raise ValueError(
+            f"--overlay is for networks that give every pixel a class, and {shown(command.run)} gives each "
+            "image one; leave it out"
+        )
     to = destination(command)
+    named = named_files(command)
+    if to.out is not None:
+        keep_inputs(to.out, command.run, [file.path for file in named.files])
+    from .predict_files import predict_files
+
+    return predict_files(command, to, named)
+
+
+def masks(command: Command) -> Counts:
+    """Predict the class of each pixel."""
+    from .predict_folder import folder_of
+
+    folder = folder_of(command)
+    named = named_files(command)
+    places = folder.places([file.path for file in named.files])
+    from .predict_masks import predict_masks
+
+    return predict_masks(command, folder, named, places)
+
+
+def named_files(command: Command) -> Given:
+    """The images that are named; notes on them are printed."""
     from ..data.given import given
 
     named = given(command.images)
     for note in named.notes:
         print(f"note: {note}", file=sys.stderr)
-    if to.out is not None:
-        keep_inputs(to.out, command.run, [file.path for file in named.files])
-    from .predict_files import predict_files
-
-    written, skipped = predict_files(command, to, named)
-    if skipped:
-        images = count(written + skipped, "image")
-        print(f"{skipped:,} of {images} cannot be read and are left out", file=sys.stderr)
-    if to.out is not None:
-        print(f"{shown(to.out)}  {count(written, 'image')}")
+    return named

@@ -8,8 +8,10 @@ from typing import NamedTuple
 from torch import Tensor
 
 from ..config.words import count
-from ..core import Shape
+from ..core import Shape, Task
+from ..data.decoded import Portion, Size
 from ..engine.errors import RunError
+from .feeds import measured_at_once
 from .ready import Answers, ReadyNetwork
 
 BATCH = 500
@@ -17,8 +19,8 @@ BATCH = 500
 MEMORY = 2**29
 """Bytes that the images of a batch take as float32, at most: 500 of 299 x 299 pixels in RGB."""
 
-Batches = Iterable[tuple[list[int], Tensor]]
-"""Numbers of images, and their pixels, uint8 (B, H, W, C)."""
+Batches = Iterable[Portion]
+"""Images, their pixels uint8 (B, H, W, C)."""
 
 
 class Answered(NamedTuple):
@@ -26,13 +28,15 @@ class Answered(NamedTuple):
 
     Attributes:
         rows: numbers of the images.
-        logits: (B, K), float32, on the CPU.
+        logits: (B, K) or (B, K, H, W), float32, on the CPU.
         stages: as :class:`cohobate.commands.ready.Answers` has them.
+        sizes: (height, width) of the pictures themselves.
     """
 
     rows: list[int]
     logits: Tensor
     stages: Tensor | None
+    sizes: list[Size]
 
 
 class Ranked(NamedTuple):
@@ -47,10 +51,11 @@ class Ranked(NamedTuple):
     probabilities: Tensor
 
 
-def batch_size_for(shape: Shape) -> int:
-    """Images of a batch."""
+def batch_size_for(shape: Shape, task: Task = "classification") -> int:
+    """Images of a batch of this shape; where every pixel has a class, as many as in evaluation."""
     channels, height, width = shape
-    return max(1, min(BATCH, MEMORY // (4 * channels * height * width)))
+    most = BATCH if task == "classification" else measured_at_once(task, shape)
+    return max(1, min(most, MEMORY // (4 * channels * height * width)))
 
 
 def answered(
@@ -66,16 +71,16 @@ def answered(
     Raises:
         RunError: logits that are not finite.
     """
-    for rows, pixels in batches:
+    for rows, pixels, sizes in batches:
         logits, stages = answers(pixels)
-        finite = logits.isfinite().all(dim=1)
+        finite = logits.isfinite().flatten(1).all(dim=1)
         if not finite.all():
             first = rows[int((~finite).nonzero()[0])]
             raise RunError(
                 f"the logits of {name(first)} are not finite: the network has diverged; train the run again "
                 "with a lower lr, or with clip"
             )
-        yield Answered(rows, logits, stages)
+        yield Answered(rows, logits, stages, sizes)
 
 
 def ranked(logits: Tensor, top_k: int) -> Ranked:

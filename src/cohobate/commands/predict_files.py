@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -16,19 +16,21 @@ from ..engine.checkpoint import write_bytes
 from ..report.tables.predictions import Prediction, columns, csv_row, csv_text, json_line, to_rich
 from .bar import Bar
 from .console import show, text_of
-from .predict_batches import answered, batch_size_for, check_top_k, nothing_readable, ranked, refuse_stage
+from .predict_batches import (
+    Answered,
+    answered,
+    batch_size_for,
+    check_top_k,
+    nothing_readable,
+    ranked,
+    refuse_stage,
+)
+from .predict_options import Counts
 from .ready import ReadyNetwork
 from .ready_opened import ready_network
 
 if TYPE_CHECKING:
-    from .predict import Command, Destination
-
-
-class Counts(NamedTuple):
-    """How many images were predicted, and how many could not be read."""
-
-    predicted: int
-    skipped: int
+    from .predict_options import Command, Destination
 
 
 def predict_files(command: Command, to: Destination, named: Given) -> Counts:
@@ -37,6 +39,31 @@ def predict_files(command: Command, to: Destination, named: Given) -> Counts:
     Raises:
         ValueError: the options do not go with the network, or, with ``strict``, a file cannot be read.
         RunError: no file can be read, the network predicts nothing finite, or the output cannot be written.
+    """
+    ready = opened_for(command)
+    top_k = command.top_k or 1
+    check_top_k(top_k, ready.about.classes, ready.name)
+    # Lines that appear on the terminal meanwhile would run into a bar.
+    streams = to.out is None and to.format != "table"
+    with Bar("images", len(named.files), shown=not (streams and sys.stdout.isatty())) as bar:
+        skipped = Skipping(command.strict, bar.say)
+        for name, why in named.broken:
+            skipped(name, why)
+        output = Output(to, top_k, streams)
+        for batch in answered_files(command, ready, named, skipped, bar.reach):
+            output.take(predictions(batch, ready, named, top_k))
+    if not output.count:
+        raise nothing_readable(skipped.count, skipped.first)
+    output.end(f"{ready.name}, {count(output.count, 'image')}")
+    return Counts(output.count, skipped.count)
+
+
+def opened_for(command: Command) -> ReadyNetwork:
+    """The network that is asked for, on as many threads.
+
+    Raises:
+        ValueError, FileNotFoundError, ImportError, RunError: as
+            :func:`cohobate.commands.ready_opened.ready_network`; or it is one of a cascade.
     """
     if command.threads is not None:
         torch.set_num_threads(command.threads)
@@ -48,20 +75,7 @@ def predict_files(command: Command, to: Destination, named: Given) -> Counts:
         adaptive=command.adaptive,
     )
     refuse_stage(ready)
-    check_top_k(command.top_k, ready.about.classes, ready.name)
-    # Lines that appear on the terminal meanwhile would run into a bar.
-    streams = to.out is None and to.format != "table"
-    with Bar("images", len(named.files), shown=not (streams and sys.stdout.isatty())) as bar:
-        skipped = Skipping(command.strict, bar.say)
-        for name, why in named.broken:
-            skipped(name, why)
-        output = Output(to, command.top_k, streams)
-        for batch in predicted(command, ready, named, skipped, bar.reach):
-            output.take(batch)
-    if not output.count:
-        raise nothing_readable(skipped.count, skipped.first)
-    output.end(f"{ready.name}, {count(output.count, 'image')}")
-    return Counts(output.count, skipped.count)
+    return ready
 
 
 class Skipping:
@@ -90,28 +104,31 @@ class Skipping:
         self.say(f"skipped {line}")
 
 
-def predicted(
+def answered_files(
     command: Command, ready: ReadyNetwork, named: Given, skipped: Skipping, reach: Callable[[int], None]
-) -> Iterator[list[Prediction]]:
-    """The predictions of each batch; ``reach`` is told how many files are decoded."""
+) -> Iterator[Answered]:
+    """What the network says of each batch; ``reach`` is told how many files are decoded."""
     files, about = named.files, ready.about
     decoder = Decoder([file.path for file in files], about.shape[1:], ready.reading)
     pieces = batches(
         chunks(decoder, command.workers, reach),
-        command.batch_size or batch_size_for(about.shape),
+        command.batch_size or batch_size_for(about.shape, about.task),
         lambda row, why: skipped(files[row].name, why),
     )
-    each = answered(
+    return answered(
         lambda pixels: ready.answers(pixels.permute(0, 3, 1, 2)), pieces, lambda row: shown(files[row].name)
     )
-    for rows, logits, stages in each:
-        best = ranked(logits, command.top_k)
-        left = [None] * len(rows) if stages is None else stages.tolist()
-        found = zip(rows, best.classes.tolist(), best.probabilities.tolist(), left, strict=True)
-        yield [
-            Prediction(files[row].name, [about.classes[k] for k in classes], probabilities, stage)
-            for row, classes, probabilities, stage in found
-        ]
+
+
+def predictions(batch: Answered, ready: ReadyNetwork, named: Given, top_k: int) -> list[Prediction]:
+    """The predictions of a batch."""
+    best, names = ranked(batch.logits, top_k), ready.about.classes
+    left = [None] * len(batch.rows) if batch.stages is None else batch.stages.tolist()
+    found = zip(batch.rows, best.classes.tolist(), best.probabilities.tolist(), left, strict=True)
+    return [
+        Prediction(named.files[row].name, [names[k] for k in classes], probabilities, stage)
+        for row, classes, probabilities, stage in found
+    ]
 
 
 # ---------------------------------------------------------------- output

@@ -13,9 +13,11 @@ from torch import Tensor
 
 from ..config.text import shown
 from ..core import Shape
-from ..data.decoded import Decoder, Picture, batches, chunks
+from ..core import Task as Kind
+from ..data.decoded import Decoder, Picture, Portion, batches, chunks
 from ..data.given import given
 from ..data.pictures import PictureError, Reading
+from ..data.views import uncut
 from .predict_batches import Batches, batch_size_for
 from .ready import Answers, ReadyNetwork
 from .ready_module import Module
@@ -52,9 +54,9 @@ class How(NamedTuple):
     workers: int = 0
     strict: bool = False
 
-    def batch_of(self, shape: Shape) -> int:
-        """Images of this shape in a batch."""
-        return self.batch_size or batch_size_for(shape)
+    def batch_of(self, shape: Shape, kind: Kind) -> int:
+        """Images of this shape in a batch, for a network of this kind."""
+        return self.batch_size or batch_size_for(shape, kind)
 
 
 class Task(NamedTuple):
@@ -66,6 +68,7 @@ class Task(NamedTuple):
         names: of the images.
         skipped: is added to as the batches are read.
         notes: on the images.
+        reading: by which pictures became images; of arrays, which are images, it changes nothing.
     """
 
     answers: Callable[[Tensor], Answers]
@@ -73,6 +76,7 @@ class Task(NamedTuple):
     names: Sequence[Name]
     skipped: list[Skipped]
     notes: tuple[str, ...] = ()
+    reading: Reading = Reading("pad")
 
 
 def refuse(given_: dict[str, Any], whose: str, not_whose: str) -> None:
@@ -88,7 +92,7 @@ def task_of_ready(ready: ReadyNetwork, images: Shown, how: How) -> Task:
         ValueError: images of another kind or size.
         FileNotFoundError: one is not there.
     """
-    shape = ready.about.shape
+    shape, kind = ready.about.shape, ready.about.task
 
     def answers(pixels: Tensor) -> Answers:
         return ready.answers(pixels.permute(0, 3, 1, 2))
@@ -101,8 +105,8 @@ def task_of_ready(ready: ReadyNetwork, images: Shown, how: How) -> Task:
                 "floating images that are normalised already are for a network in hand: cohobate.load"
             )
         _check_bytes(pixels, shape[0], shape[1:])
-        return Task(answers, _slices(pixels, how.batch_of(shape)), range(len(pixels)), [])
-    return _pictures(images, answers, shape, ready.reading, how)
+        return Task(answers, _slices(pixels, how.batch_of(shape, kind), shape[1:]), range(len(pixels)), [])
+    return _pictures(images, answers, shape, ready.reading, how.batch_of(shape, kind), how)
 
 
 def task_of_module(module: Module, images: Shown, how: How) -> Task:
@@ -115,21 +119,25 @@ def task_of_module(module: Module, images: Shown, how: How) -> Task:
     if not isinstance(images, np.ndarray | Tensor):
         module.require("mean", "std", "size")
         shape = (module.channels, *module.size)
-        answer = module.answers_of_bytes(shape[2])
-        return _pictures(images, lambda x: answer(x.permute(0, 3, 1, 2)), shape, module.reading, how)
+        answer, kind = module.answers_of_bytes(shape[2]), module.kind_for(shape)
+        reading = uncut(module.reading) if kind == "segmentation" else module.reading
+        size = how.batch_of(shape, kind)
+        return _pictures(images, lambda x: answer(x.permute(0, 3, 1, 2)), shape, reading, size, how)
     x = _tensor(images)
     if x.is_floating_point():
         beside = module.known._replace(classes=None).given()
         refuse(dict.fromkeys(beside, True), "pictures and bytes", "images that are normalised already")
         if x.ndim != 4:
             raise ValueError(f"normalised images are (N, C, H, W), got {tuple(x.shape)}")
-        size = how.batch_of((x.shape[1], x.shape[2], x.shape[3]))
-        return Task(module.normalised, _slices(x, size), range(len(x)), [])
+        shape = x.shape[1], x.shape[2], x.shape[3]
+        size = how.batch_of(shape, module.kind_for(shape))
+        return Task(module.normalised, _slices(x, size, shape[1:]), range(len(x)), [])
     module.require("mean", "std")
     _check_bytes(x, module.channels, None if module.known.size is None else module.size)
     answer = module.answers_of_bytes(x.shape[2])
-    size = how.batch_of((x.shape[3], x.shape[1], x.shape[2]))
-    return Task(lambda x: answer(x.permute(0, 3, 1, 2)), _slices(x, size), range(len(x)), [])
+    shape = x.shape[3], x.shape[1], x.shape[2]
+    size = how.batch_of(shape, module.kind_for(shape))
+    return Task(lambda x: answer(x.permute(0, 3, 1, 2)), _slices(x, size, shape[1:]), range(len(x)), [])
 
 
 def _tensor(images: np.ndarray[Any, Any] | Tensor) -> Tensor:
@@ -153,14 +161,19 @@ def _check_bytes(pixels: Tensor, channels: int, size: tuple[int, int] | None) ->
         )
 
 
-def _slices(images: Tensor, size: int) -> Iterator[tuple[list[int], Tensor]]:
+def _slices(images: Tensor, size: int, extent: tuple[int, int]) -> Iterator[Portion]:
     for first in range(0, len(images), size):
         rows = range(first, min(first + size, len(images)))
-        yield list(rows), images[first : first + size]
+        yield Portion(list(rows), images[first : first + size], [extent] * len(rows))
 
 
 def _pictures(
-    images: Any, answers: Callable[[Tensor], Answers], shape: Shape, reading: Reading, how: How
+    images: Any,
+    answers: Callable[[Tensor], Answers],
+    shape: Shape,
+    reading: Reading,
+    batch_size: int,
+    how: How,
 ) -> Task:
     """Files, or pictures of Pillow."""
     each: list[Any] = [images] if isinstance(images, str | os.PathLike | Image.Image) else list(images)
@@ -186,10 +199,8 @@ def _pictures(
     for name, why in broken:
         skip(name, why)
     decoder = Decoder(pictures, shape[1:], reading)
-    pieces = batches(
-        chunks(decoder, how.workers), how.batch_of(shape), lambda row, why: skip(names[row], why)
-    )
-    return Task(answers, pieces, names, skipped, notes)
+    pieces = batches(chunks(decoder, how.workers), batch_size, lambda row, why: skip(names[row], why))
+    return Task(answers, pieces, names, skipped, notes, reading)
 
 
 def text_of(name: Name) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,9 @@ from torch import Tensor, nn
 from ..config.one_of import check_word
 from ..config.text import shown
 from ..config.words import count
+from ..core import Task as Kind
 from ..data.pictures import Reading
+from .masks import PredictedMasks, check_masks, masks_of
 from .predict_batches import Answered, answered, check_top_k, nothing_readable, ranked, refuse_stage
 from .predict_images import (
     How,
@@ -67,15 +70,15 @@ def predict(
     std: Sequence[float] | None = None,
     size: Size | None = None,
     reading: Reading | None = None,
-    top_k: int = 1,
+    top_k: int | None = None,
     batch_size: int | None = None,
     workers: int = 0,
     device: str | None = None,
     weights: Weights = "last",
     adaptive: bool = False,
     strict: bool = False,
-) -> Predictions:
-    """The classes of images, by a run, an exported file, or a network in hand.
+) -> Predictions | PredictedMasks:
+    """The classes of images, or of their pixels, by a run, an exported file, or a network in hand.
 
     Images are files, folders (with all below them) or pictures of Pillow, of any size, which are
     read as those of the training were; or bytes, uint8 (N, H, W, C), of the network's own size; or, for a
@@ -85,22 +88,29 @@ def predict(
     std for bytes, size too for pictures; nothing for images that are normalised. It computes where it is,
     and stays in the mode that it is in.
 
+    A network that gives every pixel a class sees the whole of each picture, padded where ``fit`` is crop or
+    pad, and answers with a mask of the picture's own size: the logits of the part of the image that shows the
+    picture are enlarged bilinearly, and the largest is taken, as mIoU at original resolution is measured.
+
     Args:
         network: the folder of a run, a file ``deployed.safetensors``, ``model.safetensors`` or
-            ``model.onnx``, or a module: images -> logits (B, K) or an Output.
+            ``model.onnx``, or a module: images -> logits, (B, K) or (B, K, H, W), or an Output.
         images: as above.
         classes: of a module, names in the order of its logits; by default its ``class_names``, else numbers.
         mean, std: of a module's images, for each channel, in units of 0 to 1.
         size: of a module's images in pixels: a side, or (height, width).
         reading: how pictures become images of a module; by default :class:`Reading`'s own.
-        top_k: classes of each image.
-        batch_size: images that are computed at a time; by default 500, as evaluation has, fewer of more than
-            299 x 299 pixels.
+        top_k: classes of each image, by default 1; not for masks.
+        batch_size: images that are computed at a time; by default as many as in evaluation: 500, fewer of
+            more than 299 x 299 pixels, and for masks as many as have a million pixels.
         workers: processes that decode pictures; 0: this one.
         device: of a run or file; by default that of the run, and of a file a GPU if there is one.
         weights: of a run, those of the last epoch, or of the best one on the validation split.
         adaptive: let images leave a run's deployed sum early, by its stored threshold.
         strict: raise an error at the first picture that cannot be read; else it is in ``skipped``.
+
+    Returns:
+        :class:`Predictions`; of a network that gives every pixel a class :class:`PredictedMasks`.
 
     Raises:
         FileNotFoundError: an image, a run or a file is not there.
@@ -124,25 +134,55 @@ def predict(
         refuse(known._asdict(), "a network in hand", f"{shown(Path(network))}, which says it itself")
         ready = ready_network(Path(network), weights=weights, device=device, adaptive=adaptive)
         refuse_stage(ready)
-        check_top_k(top_k, ready.about.classes, ready.name)
+        check_options(ready.about.task, top_k, ready.about.classes, ready.name)
         task = task_of_ready(ready, images, how)
         names, whose = ready.about.classes, ready.name
-    return _collected(task, names, whose, top_k)
-
-
-def _collected(task: Task, classes: Sequence[str] | None, whose: str, top_k: int) -> Predictions:
-    found: list[Answered] = []
-    for each in answered(task.answers, task.batches, lambda row: text_of(task.names[row])):
-        if not found:
-            predicted = each.logits.shape[1]
-            classes = [str(k) for k in range(predicted)] if classes is None else classes
-            if len(classes) != predicted:
-                raise ValueError(f"{whose} predicts {count(predicted, 'class')}, {len(classes)} are named")
-            check_top_k(top_k, classes, whose)
-        found.append(each)
-    if not found or classes is None:
+    answers = answered(task.answers, task.batches, lambda row: text_of(task.names[row]))
+    first = next(answers, None)
+    if first is None:
         name, why = task.skipped[0]
         raise nothing_readable(len(task.skipped), f"{text_of(name)}: {why}")
+    classes = _classes(names, first.logits.shape[1], whose)
+    kind: Kind = "classification" if first.logits.ndim == 2 else "segmentation"
+    check_options(kind, top_k, classes, whose)
+    collect = _classified if kind == "classification" else _segmented
+    return collect(task, chain([first], answers), classes, top_k or 1)
+
+
+def check_options(kind: Kind, top_k: int | None, classes: Sequence[str], whose: str) -> None:
+    """Raise a ValueError if the options do not go with what a network predicts."""
+    if kind == "classification":
+        check_top_k(1 if top_k is None else top_k, classes, whose)
+        return
+    check_masks(classes, whose)
+    if top_k is not None:
+        raise ValueError(
+            f"top_k is for networks that give each image a class, and {whose} gives every pixel one; leave "
+            "it out"
+        )
+
+
+def _classes(names: Sequence[str] | None, predicted: int, whose: str) -> Sequence[str]:
+    names = [str(k) for k in range(predicted)] if names is None else names
+    if len(names) != predicted:
+        raise ValueError(f"{whose} predicts {count(predicted, 'class')}, {len(names)} are named")
+    return names
+
+
+def _segmented(task: Task, answers: Iterable[Answered], classes: Sequence[str], _: int) -> PredictedMasks:
+    found = [mask for each in answers for mask in masks_of(each, task.reading)]
+    return PredictedMasks(
+        names=tuple(task.names[mask.row] for mask in found),
+        masks=tuple(mask.classes for mask in found),
+        classes=tuple(classes),
+        shares=torch.stack([mask.shares for mask in found]),
+        skipped=tuple(task.skipped),
+        notes=task.notes,
+    )
+
+
+def _classified(task: Task, answers: Iterable[Answered], classes: Sequence[str], top_k: int) -> Predictions:
+    found = list(answers)
     logits = torch.cat([each.logits for each in found])
     stages = [each.stages for each in found if each.stages is not None]
     best = ranked(logits, top_k)

@@ -24,14 +24,14 @@ from ..data.dataset import Dataset, Split, fingerprint
 from ..engine import distributed
 from ..engine.errors import RunError
 from ..engine.feeds import Feeds
-from ..engine.measures.classification import PEER_MEAN
+from ..engine.measures.peers import PEER_MEAN
 from ..engine.optim import make_optimizers
 from ..engine.phase import out_of_memory, phase_settings, place, smaller_batch
 from ..engine.plan import begin
 from ..engine.randomness import unchanged
 from ..recipes.catalogue import refuse_masks
 from ..recipes.job import Job
-from ..recipes.options import label, own_options
+from ..recipes.options import for_task, label, own_options
 from ..recipes.recipe import find
 from ..recipes.teachers import refuse_foreign
 from ..runs.folder import is_of, require_own, untrained
@@ -132,19 +132,19 @@ class Prepared:
             trial: for a single batch: no worker processes, and the teacher's logits are not stored.
 
         Raises:
-            ValueError: early stopping without a validation split, or the training error of images without
+            ValueError: early stopping without a validation split, or measures of training images without
                 labels.
         """
         config = self.config
         if config.log_train and config.unlabelled_alone:
             raise ValueError(
-                "log_train measures the error on the training images, and unlabelled_alone has no labels of "
-                "them; leave out one of the two"
+                "log_train measures on the training images, and unlabelled_alone has no labels of them; "
+                "leave out one of the two"
             )
         if config.patience is not None and self.dataset.val is None:
             raise ValueError(
-                f"patience {config.patience} stops a run by its validation error, and {config.data} has no "
-                "validation split; give --val-fraction a share above 0, or leave out --patience"
+                f"patience {config.patience} stops a run by what it measures on the validation split, and "
+                f"{config.data} has none; give --val-fraction a share above 0, or leave out --patience"
             )
         return make_feeds(
             self.dataset,
@@ -263,11 +263,12 @@ def prepare(method: str, config: Training, read: Read = read_data) -> Prepared:
     """
     recipe = find(method)
     require(config.track)
-    own = {name: getattr(config, name) for name in own_options(method)}
     device = distributed.pick_device(config.device)
     dataset = read(config)
     if dataset.task == "segmentation":
         refuse_masks(method)
+    config = for_task(method, config, dataset.task)
+    own = {name: getattr(config, name) for name in own_options(method)}
     return Prepared(
         method,
         lambda job: recipe.plan(job, own),
@@ -275,7 +276,7 @@ def prepare(method: str, config: Training, read: Read = read_data) -> Prepared:
         dataset,
         device,
         config.model,
-        label(method, config),
+        label(method, config, dataset.task),
         own,
     )
 

@@ -75,11 +75,13 @@ def named_folder(training: Training, setup: str, *before: str, swept: str | None
         before: words that the folder's name begins with.
         swept: option that differs between the runs, which is left out.
     """
+    from ..config.sizes import size_of
     from ..runs.names import joined_name
 
     published = {**Training.model_construct().model_dump(), **find_setup(setup).options}
     data, teacher = Path(training.data).name, "-".join(training.teacher)
-    values = {"data": data, "model": training.model, "teacher": teacher}
+    size = "x".join(map(str, size_of(training.image_size or 0)))
+    values = {"data": data, "image_size": size, "model": training.model, "teacher": teacher}
     # A method that takes no teacher left it out: its runs lie beside those of the methods that take one.
     changed = [key for key in values if getattr(training, key) not in (published[key], ())]
     names = (values[key] for key in changed if key != swept)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..config.text import shown
 from ..data.pictures import Reading
+from ..data.views import uncut
 from ..runs.exported import About
 from .subject import Opened
 
@@ -22,7 +23,7 @@ class Answers(NamedTuple):
     """What a network says of a batch of images.
 
     Attributes:
-        logits: (B, K), float32, on the CPU.
+        logits: (B, K), or of every pixel, (B, K, H, W); float32, on the CPU.
         stages: (B,), int64, on the CPU: the network of a cascade after which each image left, from 0; None
             where the network is no cascade.
     """
@@ -62,16 +63,25 @@ class ReadyNetwork:
 
     @property
     def reading(self) -> Reading:
-        """How a picture of any size becomes an image of this network.
+        """How a picture of any size becomes an image of this network; whole, where every pixel gets a class.
 
         Raises:
             ValueError: its images have another number of channels than 1 or 3, or its background is none.
         """
         try:
-            return Reading(self.about.fit, self.about.background, self.about.shape[0])
+            about = self.about
+            reading = Reading(
+                about.fit, about.background, about.shape[0], about.eval_resize, about.averaged_from
+            )
         except ValueError as error:
             raise ValueError(f"{self.name}: {error}") from error
+        return uncut(reading) if self.segments else reading
+
+    @property
+    def segments(self) -> bool:
+        """Whether it gives every pixel a class."""
+        return self.about.task == "segmentation"
 
     def logits(self, pixels: Tensor) -> Tensor:
-        """Images as bytes, uint8 (B, C, H, W) in channels_last memory -> (B, K), float32, on the CPU."""
+        """Images as bytes, uint8 (B, C, H, W) in channels_last memory -> the logits of :class:`Answers`."""
         return self.answers(pixels).logits

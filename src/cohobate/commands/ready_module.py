@@ -9,8 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..config.sizes import shown_size
 from ..config.words import count
-from ..core import names_of
+from ..core import Shape, Task, names_of
 from ..data.pictures import Reading
 from ..engine.evaluate import evaluating
 from .ready import Answers
@@ -44,7 +45,8 @@ class Module:
     """A module that answers to images, in evaluation mode and without a gradient, on its own device.
 
     Args:
-        network: images (B, C, H, W) -> logits (B, K) or an Output; it stays in the mode that it is in.
+        network: images (B, C, H, W) -> logits (B, K) or (B, K, H, W), or an Output; it stays in the mode
+            that it is in.
         known: what the caller knows of it.
 
     Raises:
@@ -135,9 +137,20 @@ class Module:
     def _answers(self, x: Tensor) -> Answers:
         with evaluating(self.network):
             found = answered(self.network, x)
-        if found.logits.ndim != 2:
+        shape = tuple(found.logits.shape)
+        if len(shape) != 2 and (len(shape) != 4 or shape[2:] != x.shape[2:]):
             raise ValueError(
-                f"{self.name} gives logits of shape {tuple(found.logits.shape)} for {len(x)} images: "
-                "classes of images, (B, K), can be predicted"
+                f"{self.name} gives logits of shape {shape} for {count(len(x), 'image')} of "
+                f"{shown_size((x.shape[2], x.shape[3]))} pixels: classes of images, (B, K), can be "
+                "predicted, or of their pixels, (B, K, H, W) at the size of the images"
             )
         return found
+
+    def kind_for(self, shape: Shape) -> Task:
+        """What it predicts: images of zeros, (C, H, W), are shown to it.
+
+        Raises:
+            ValueError: it gives neither classes of images nor of their pixels.
+        """
+        logits = self.normalised(torch.zeros(1, *shape)).logits
+        return "classification" if logits.ndim == 2 else "segmentation"

@@ -54,7 +54,7 @@ def ready_of_onnx(path: Path, device: str | None, threads: int | None, adaptive:
 
 
 def on_bytes(network: OnnxNetwork, about: About) -> Callable[[Tensor], Tensor]:
-    """Images as bytes, uint8 (B, C, H, W) -> logits (B, K) of a network that takes other values, perhaps."""
+    """Images as bytes, uint8 (B, C, H, W) -> the logits of a network that takes other values, perhaps."""
     normalisation = Normalisation(about.mean, about.std)
 
     def logits(pixels: Tensor) -> Tensor:
@@ -77,16 +77,22 @@ def _check(network: OnnxNetwork, about: About, answers: Callable[[Tensor], Answe
             "metadata is of another network; export it again"
         )
     try:
-        given = answers(torch.zeros(1, *about.shape, dtype=torch.uint8)).logits.shape[1]
+        given = tuple(answers(torch.zeros(1, *about.shape, dtype=torch.uint8)).logits.shape[1:])
     except Exception as error:  # onnxruntime has a class of error for each thing that may be wrong
         raise RunError(
             f"{network.name} does not take images of {_by(about.shape)} with values {about.values}, as it "
             f"says: {first_line(error)}"
         ) from error
-    if given != len(about.classes):
+    if given[0] != len(about.classes):
         raise RunError(
-            f"{network.name} names {count(len(about.classes), 'class')} and predicts {given}: its metadata "
-            "is of another network; export it again"
+            f"{network.name} names {count(len(about.classes), 'class')} and predicts {given[0]}: its "
+            "metadata is of another network; export it again"
+        )
+    pixels = () if about.task == "classification" else about.shape[1:]
+    if given[1:] != pixels:
+        raise RunError(
+            f"{network.name} says that it is for {about.task} and gives logits of {_by(given)} for an "
+            f"image of {_by(about.shape)}: its metadata is of another network; export it again"
         )
 
 

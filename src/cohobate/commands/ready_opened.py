@@ -85,6 +85,7 @@ def _of_run(path: Path, weights: Weights, device: str | None, adaptive: bool) ->
         update={
             "fit": config.fit,
             "background": config.background,
+            "eval_resize": config.eval_resize,
             "method": of.run.method,
             "label": of.run.name,
             "weights": weights,
@@ -124,6 +125,11 @@ def _in_torch(
     adaptive: bool,
     run: Opened | None = None,
 ) -> ReadyNetwork:
+    if adaptive and about.task == "segmentation":
+        raise ValueError(
+            f"{shown(path)} gives every pixel a class, and adaptive lets images leave early by what is said "
+            "of the whole image; leave it out"
+        )
     try:
         network: nn.Module = (
             cascade_of(deployed) if adaptive else Classifier(rebuilt(deployed), class_names=about.classes)

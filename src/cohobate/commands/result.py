@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from ..core import TOP1_ERROR
+from ..core import TOP1_ERROR, Metric
 from ..runs.layout import RunFolder
 
 
@@ -37,21 +37,48 @@ class Result:
         return str(self.folder)
 
     @property
-    def error(self) -> float:
-        """The headline metric of the last epoch (top-1 error in percent), see :func:`headline`."""
+    def metric(self) -> Metric:
+        """The headline metric: top-1 error of a classifier, mIoU of a network of segmentation."""
+        return metric_of(self.facts)
+
+    @property
+    def value(self) -> float:
+        """The headline metric of the last epoch, percent, see :func:`headline`."""
         return headline(self.facts)[1]
+
+    @property
+    def error(self) -> float:
+        """The top-1 error of the last epoch, percent, see :func:`headline`.
+
+        Raises:
+            AttributeError: the headline metric is another: a network of segmentation has none.
+        """
+        if self.metric.name != TOP1_ERROR.name:
+            raise AttributeError(
+                f"a run that is measured by its {self.metric.title} has no top-1 error; `value` is its "
+                f"{self.metric.title}"
+            )
+        return self.value
+
+
+def metric_of(facts: Mapping[str, Any]) -> Metric:
+    """The headline metric of a finished run.
+
+    Args:
+        facts: of ``result.json``; older files record none, which was the top-1 error.
+    """
+    return Metric(**facts.get("headline", TOP1_ERROR._asdict()))
 
 
 def headline(facts: Mapping[str, Any]) -> tuple[Literal["test", "val"], float]:
     """The split that a finished run is measured on, test where there is one, and its headline metric there.
 
     Args:
-        facts: of ``result.json``; older files record no headline metric, which was the top-1 error.
+        facts: of ``result.json``.
     """
     split: Literal["test", "val"] = "test" if facts["last"]["test"] else "val"
     measured = (facts["last"][split] or {}).get(facts["predictor"], {})
-    name = facts.get("headline", TOP1_ERROR._asdict())["name"]
-    return split, float(measured.get(name, math.nan))
+    return split, float(measured.get(metric_of(facts).name, math.nan))
 
 
 def read_result(folder: RunFolder) -> Result:

@@ -12,9 +12,10 @@ from torch import nn
 
 from ..analysis.cost import readout_costs
 from ..config.groups import Bookkeeping, Training
+from ..core import Method
 from ..data.dataset import fingerprint
 from ..engine import distributed
-from ..engine.checkpoint import write_json
+from ..engine.checkpoint import write_bytes, write_json
 from ..engine.errors import NonFiniteLoss, Stopped
 from ..engine.plan import Outcome, run_plan
 from ..engine.probe import choose_precision
@@ -24,9 +25,11 @@ from ..engine.signals import Stopper
 from ..recipes.networks import load
 from ..runs.folder import claim, in_use, recorded
 from ..runs.layout import RunFolder
+from ..runs.names import data_words
 from ..tracking.tracker import About
 from ..tracking.trackers import Trackers
 from .feeds import make_feeds
+from .pictured import pictured
 from .prepare import Prepared, prepare
 from .result import Result, read_result
 from .teachers import METHOD, teacher_facts, trained_teacher
@@ -159,7 +162,17 @@ def _about(prepared: Prepared) -> dict[str, Any]:
         "task": dataset.task,
         "fit": prepared.config.fit,
         "background": prepared.config.background,
+        "eval_resize": prepared.config.eval_resize,
+        "averaged_from": dataset.averaged_from,
     }
+
+
+def _write_pictures(prepared: Prepared, method: Method, folder: RunFolder) -> None:
+    """What the page shows of segmentation beside numbers."""
+    if prepared.dataset.task == "segmentation":
+        found = pictured(method, prepared.dataset, prepared.device, prepared.config.precision)
+        if found is not None:
+            write_bytes(folder.pictures, found.model_dump_json().encode())
 
 
 def _finished(
@@ -181,7 +194,7 @@ def _finished(
         "options": prepared.options,
         "seed": config.seed,
         "model": config.model,
-        "data": config.data,
+        "data": data_words(config.data, config.image_size),
         "predictor": predictor,
         "parameters_trained": outcome.parameters_trained,
         "parameters_deployed": spent[predictor].parameters,
@@ -201,6 +214,7 @@ def _finished(
     # Before the run has finished: one that has is told to nobody.
     trackers.end(facts, outcome.history)
     if distributed.rank() == 0:
+        _write_pictures(prepared, method, folder)
         write_json(folder.result, facts)
     distributed.barrier()
     return Result(folder.path, facts, outcome.history, network.eval())

@@ -196,8 +196,8 @@ def _dataset(
     config: Training, on: On, deployed: Deployed, trained_on: str | None, say: Callable[[str], None]
 ) -> tuple[Dataset, bool]:
     """Those of the run, divided as they were, and True; or others, whole, normalised as the run's were."""
-    from ..data.sets import SETS
-    from ..data.sources import sets_in
+    from ..data.averaged import if_larger
+    from ..data.sources import are_pictures
     from .images import read_data
 
     if on.dataset is not None:
@@ -209,13 +209,15 @@ def _dataset(
     dataset = _same(config, trained_on, say)
     own = dataset is not None
     if dataset is None:
-        path = Path(config.data).expanduser()
-        folder = config.data not in SETS and path.is_dir() and not sets_in(path)
-        as_pictures = {"image_size": deployed.shape[1]}
-        # What says how pictures of a folder are read is refused for other data.
-        side = as_pictures if folder else {"image_size": None, "fit": "crop", "background": "white"}
+        as_pictures = {"image_size": deployed.shape[1:]}
+        # What says how pictures in files are read is refused for other data.
+        read = {"fit": "crop", "background": "white", "eval_resize": None, "crop": None}
+        pictures = are_pictures(config.data)
+        side = as_pictures if pictures else {"image_size": None, **read}
         whole = {"val_fraction": 0.0, "train_images": None, **side}
         dataset = read_data(config.model_copy(update=whole))
+        if config.image_size is not None and not pictures:
+            dataset = if_larger(dataset, deployed.shape[1:])
         say(f"note: {config.data} does not hold the images that the run was trained on, or no longer")
         for note in dataset.notes:
             say(f"note: {note}")

@@ -1,4 +1,4 @@
-"""``cohobate sweep``: a method trained for each value of one option, and its error drawn over them."""
+"""``cohobate sweep``: a method trained for each value of one option, its error or mIoU drawn over them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .parsing import CONFIG, SETUP, WHOLE, named_run, parsed
 SWEEP = """\
 usage: cohobate sweep METHOD --OPTION V1,V2,... [--seeds 0,1] [--beside METHOD ...] [--mark V] ...
 
-Train a method once for each value of one option and draw its error over the option.
+Train a method once for each value of one option and draw its top-1 error, or its mIoU, over the option.
 
   cohobate sweep self_guidance --weight 0.01,0.1,1,10 --beside baseline
   cohobate sweep kd+at --kd-temperature 1,2,4,8 --teacher resnet20 --seeds 0,1
@@ -28,7 +28,7 @@ Train a method once for each value of one option and draw its error over the opt
 The option with several values, separated by commas, is the one that is swept: one of the method's own, or
 of every run. All other options are those of `cohobate train METHOD --help`. Finished runs are reused, so the
 same command goes on after Ctrl-C; a run that diverges is drawn as a cross and the sweep goes on.
-Choose a value by the validation error; the test error is drawn for reporting only.
+Choose a value by the validation split; what is drawn of the test split is for reporting only.
 `cohobate sweep METHOD --help` lists the options.
 """
 
@@ -50,7 +50,7 @@ class Command(Group):
 
 
 def main(arguments: list[str]) -> None:
-    """Train METHOD once for each value of --OPTION V1,V2,..., draw its error over them."""
+    """Train METHOD once for each value of --OPTION V1,V2,..., draw its error or mIoU."""
     wants_help = not {"-h", "--help"}.isdisjoint(arguments)
     if wants_help and arguments[0].startswith("-"):
         print(SWEEP, end="")

@@ -20,7 +20,7 @@ from ..report.files import sweep_files
 from ..report.tables.sweep import Sweep, Trial, gather, shown
 from ..runs.folder import seed_folder, write_files
 from ..runs.layout import RunFolder
-from ..runs.names import label_name, place_name
+from ..runs.names import data_name, label_name, place_name
 from ..runs.reading import read_run
 from .attempts import attempt
 from .compare import check, computed_in, configure, minutes_left, reader, require_different, with_computed
@@ -140,7 +140,7 @@ def sweep(
 
 def default_folder(method: str, option: str, training: Training) -> Path:
     """``runs/sweep-<method>-<option>-<data>-<model>``; a swept data set or model is left out."""
-    data, model = Path(training.data).name, training.model
+    data, model = data_name(training.data, training.image_size), training.model
     fixed = {"data": label_name(model), "model": label_name(data)}.get(option) or place_name(data, model)
     return Path("runs") / "-".join(["sweep", label_name(method), option, fixed])
 

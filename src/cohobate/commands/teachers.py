@@ -16,9 +16,10 @@ from ..config.groups import Bookkeeping, Images, Network, Numerics, Optimisation
 from ..config.words import count
 from ..engine import distributed
 from ..recipes.options import options, recorded_options
+from ..report.tables.text import stem, valued
 from ..runs.layout import RunFolder
-from ..runs.names import plain
-from .result import headline
+from ..runs.names import data_name, plain
+from .result import headline, metric_of
 
 METHOD = "baseline"
 """The method that trains teachers."""
@@ -45,7 +46,7 @@ def teacher_run(spec: str, training: Training, fingerprint: str) -> tuple[Traini
 
 def _kept(spec: str, config: Training, fingerprint: str) -> RunFolder:
     wanted = _identity(config)
-    name = plain(f"{Path(config.data).name}-{spec}")
+    name = plain(f"{data_name(config.data, config.image_size)}-{spec}")
     for path in sorted(config.teachers.glob(f"{name}-*")):
         folder = RunFolder(path)
         if folder.provenance.exists() and _of(folder) == (wanted, fingerprint):
@@ -81,7 +82,7 @@ def trained_teacher(
         training: the options of the run that asks for it.
         fingerprint: of its data.
         train: trains with these options in this folder.
-        say: prints a line on the training and on the error of the teacher.
+        say: prints a line on the training of the teacher, and on how good it is.
     """
     config, folder = teacher_run(spec, training, fingerprint)
     # The first process checks for all, as another run may finish this teacher in the meantime.
@@ -92,9 +93,9 @@ def trained_teacher(
         with alone(folder.path):
             train(config, folder)
     facts = json.loads(folder.result.read_text())
-    split, error = headline(facts)
+    split, value = headline(facts)
     length = count(facts["epochs"], "epoch")
-    say(f"teacher {spec}: {split} error {error:.2f} %, {length}, kept in {folder.path}")
+    say(f"teacher {spec}: {split} {valued(metric_of(facts), value)}, {length}, kept in {folder.path}")
     return folder.path
 
 
@@ -102,11 +103,11 @@ def teacher_facts(spec: str, folder: RunFolder) -> dict[str, Any]:
     """What the result of a run records of a teacher that was trained by the name of its model.
 
     Returns:
-        ``model``, ``folder``, ``epochs`` and ``train_seconds`` of its training, ``parameters``, and its
-        ``error``, the headline metric of its last epoch on ``split``.
+        ``model``, ``folder``, ``epochs`` and ``train_seconds`` of its training, ``parameters``, and
+        the headline metric of its last epoch on ``split``: ``error``, or ``miou``.
     """
     facts = json.loads(folder.result.read_text())
-    split, error = headline(facts)
+    split, value = headline(facts)
     return {
         "model": spec,
         "folder": str(folder.path),
@@ -114,7 +115,7 @@ def teacher_facts(spec: str, folder: RunFolder) -> dict[str, Any]:
         "train_seconds": facts["train_seconds"],
         "parameters": facts["parameters_deployed"],
         "split": split,
-        "error": error,
+        stem(metric_of(facts)): value,
     }
 
 

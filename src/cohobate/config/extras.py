@@ -35,6 +35,7 @@ EXTRAS: dict[str, Extra] = {
         "networks and pretrained weights of torchvision: --model torchvision:NAME",
         ONE_RELEASE,
     ),
+    "hf": Extra(("datasets",), "data sets of the Hugging Face hub, or saved by datasets: --data hf:NAME"),
     "export": Extra(("onnx", "onnxruntime", "onnxscript"), "ONNX files, also in int8: cohobate export"),
     "tensorboard": Extra(
         ("tensorboard",), "a run's curves in TensorBoard: --track tensorboard", tracker=True

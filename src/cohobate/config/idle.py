@@ -44,6 +44,7 @@ RULES = (
     _one_of(("milestones", "step_factor"), "schedule", "step"),
     _one_of(("power",), "schedule", "power"),
     _one_of(("final",), "schedule", "cosine", "power"),
+    _one_of(("eval_resize",), "fit", "crop"),
     _one_of(("momentum", "nesterov"), "optimizer", "sgd"),
     _one_of(("mixing_alpha", "mixing_share"), "mixing", "mixup", "cutmix"),
     Rule(("unlabelled_share",), "unlabelled", bool, "--unlabelled"),

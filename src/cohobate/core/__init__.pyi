@@ -42,4 +42,7 @@ from .networks import keep_keys as keep_keys
 from .networks import refuse_wrapped as refuse_wrapped
 from .numerics import cross_entropy as cross_entropy
 from .numerics import float32 as float32
+from .numerics import kept_positions as kept_positions
+from .numerics import only_kept as only_kept
+from .numerics import resized as resized
 from .tasks import Task as Task

@@ -47,6 +47,15 @@ class Batch(NamedTuple):
     def x(self) -> Tensor:
         return self.views[0]
 
+    @property
+    def kept(self) -> Tensor | None:
+        """(B, H, W), bool: the pixels of masks that are not ignored; None where an image has one label.
+
+        A loss between predictions leaves out the other pixels, for padding is no picture. An image without a
+        label is a picture all the same, and teaches.
+        """
+        return self.y != IGNORED if self.y.dim() == 3 else None
+
     def ids(self, method: str) -> Tensor:
         """The labels, for a method that needs integer ids and no probabilities.
 

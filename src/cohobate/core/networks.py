@@ -213,7 +213,7 @@ class Classifier(nn.Module):
         keep_keys(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, K)."""
+        """(B, C, H, W) -> (B, K), or (B, K, H, W) of a network that gives every pixel a class."""
         # A network that is read by hooks predicts without them: what exports it follows no hook.
         alone = getattr(self.network, "only_logits", self.network)
         return as_output(alone(x)).logits

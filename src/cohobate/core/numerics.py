@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -46,8 +46,45 @@ def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     Args:
         logits: (B, K) or (B, K, H, W).
         y: ids, (B,) or (B, H, W), where -100 is ignored; or probabilities of the logits' shape.
+
+    Raises:
+        ValueError: ids of another shape than the predictions.
     """
     if y.is_floating_point():
         return F.cross_entropy(logits, y)
+    if logits.shape[2:] != y.shape[1:]:
+        raise ValueError(
+            f"logits {tuple(logits.shape)} do not fit labels {tuple(y.shape)}: a network for images with one "
+            "label gives (B, K), one for masks (B, K, H, W) of the image's size (--model dense:BACKBONE)"
+        )
     total = F.cross_entropy(logits, y, ignore_index=IGNORED, reduction="sum")
     return total / (y != IGNORED).sum().clamp(min=1)
+
+
+def only_kept(logits: Tensor, kept: Tensor | None) -> Tensor:
+    """Logits (B, K, H, W), 0 where they are not kept, so that no value there counts and no gradient passes.
+
+    Args:
+        logits: of any shape where all positions are kept.
+        kept: (B, H, W), bool (:attr:`cohobate.core.Batch.kept`); None: all.
+    """
+    return logits if kept is None else torch.where(kept.unsqueeze(1), logits, 0)
+
+
+def kept_positions(logits: Tensor, kept: Tensor | None) -> float | Tensor:
+    """How many positions of logits (B, K) or (B, K, H, W) a mean is over, at least 1."""
+    if kept is None:
+        return logits.numel() / logits.shape[1]
+    return kept.sum().clamp(min=1).to(logits.dtype)
+
+
+def resized(logits: Tensor, size: Sequence[int]) -> Tensor:
+    """Logits of every pixel, (B, K, h, w), at another size (H, W), bilinearly; of this size as they are.
+
+    Args:
+        logits: or those of whole images, (B, K), which have no size.
+        size: (H, W); of whole images empty.
+    """
+    if all(side == wanted for side, wanted in zip(logits.shape[2:], size, strict=True)):
+        return logits
+    return F.interpolate(logits, size=tuple(size), mode="bilinear", align_corners=False)

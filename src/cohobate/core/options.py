@@ -90,7 +90,8 @@ def problem(value: object, hint: Any) -> str | None:
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Annotated:
         if (mark := next((each for each in parts[1:] if isinstance(each, Changing)), None)) is not None:
-            return _off_course(mark, value)
+            none = value is None and NoneType in get_args(parts[0])
+            return None if none else _off_course(mark, value)
         requirement = problem(value, parts[0])
         if requirement or value is None:
             return requirement

@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-import torch.nn.functional as F
 
 from ..config.sizes import Size, shown_size
+from .areas import PART, area_means
 from .dataset import Dataset, Images, channel_statistics
-
-PART = 4096
-"""Images that are averaged at a time."""
 
 
 def averaged(dataset: Dataset, size: Size | None) -> Dataset:
@@ -30,11 +27,12 @@ def averaged(dataset: Dataset, size: Size | None) -> Dataset:
         return dataset
     own = dataset.shape[1], dataset.shape[2]
     if size[0] > own[0] or size[1] > own[1]:
+        raise too_large(dataset.name, own, size)
+    if not isinstance(dataset.train, Images):
         raise ValueError(
-            f"images of {dataset.name} are {shown_size(own)} pixels and only made smaller, got image_size "
-            f"{shown_size(size)}"
+            f"images of {dataset.name} are made smaller in memory, from {shown_size(own)} to "
+            f"{shown_size(size)} pixels: leave out crop resized, which leaves them in their files"
         )
-    assert isinstance(dataset.train, Images)
     train, val, test = _smaller(dataset.train, size), dataset.val, dataset.test
     mean, std = channel_statistics(train.x)
     return replace(
@@ -44,14 +42,30 @@ def averaged(dataset: Dataset, size: Size | None) -> Dataset:
         test=None if test is None else lambda: _smaller(test(), size),  # type: ignore[arg-type]
         mean=mean,
         std=std,
-        crop=round(dataset.crop * min(size) / min(own)),
-        notes=(*dataset.notes, f"images are averaged from {shown_size(own)} to {shown_size(size)} pixels"),
+        crop=max(1, dataset.crop * min(size) // min(own)) if dataset.crop else 0,
+        notes=(*dataset.notes, *averaging(own, size)),
+        averaged_from=own,
     )
 
 
+def if_larger(dataset: Dataset, size: Size) -> Dataset:
+    """Images in memory at this size, if they are as large; else as they are."""
+    larger = dataset.shape[1] >= size[0] and dataset.shape[2] >= size[1]
+    return averaged(dataset, size) if larger else dataset
+
+
+def too_large(name: str, own: Size, size: Size) -> ValueError:
+    """That images are not made larger."""
+    return ValueError(
+        f"images of {name} are {shown_size(own)} pixels and only made smaller, got image_size "
+        f"{shown_size(size)}"
+    )
+
+
+def averaging(stored: Size, size: Size) -> tuple[str, ...]:
+    """A note that images are averaged, where they are."""
+    return (f"images are averaged from {shown_size(stored)} to {shown_size(size)} pixels",) * (stored != size)
+
+
 def _smaller(images: Images, size: Size) -> Images:
-    parts = [
-        F.adaptive_avg_pool2d(part.permute(0, 3, 1, 2).float(), size).round().to(torch.uint8)
-        for part in images.x.split(PART)
-    ]
-    return Images(torch.cat(parts).permute(0, 2, 3, 1).contiguous(), images.y)
+    return Images(torch.cat([area_means(part, size) for part in images.x.split(PART)]), images.y)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +14,7 @@ from torch import Tensor
 from ..core import Shape, Task
 from .pictures import Reading
 from .scenes import Scenes
+from .stored import Picture, described
 
 Channels = tuple[float, ...]
 """A number for each channel."""
@@ -70,7 +69,7 @@ class Files:
     """Large images, left on disk and decoded by workers.
 
     Attributes:
-        paths: N image files.
+        paths: N image files, or rows of a table.
         y: (N,), int64 class ids.
         size: (height, width) that the network sees, in pixels.
         reading: how a picture becomes an image of this size.
@@ -79,7 +78,7 @@ class Files:
         ValueError: labels of another type or number.
     """
 
-    paths: tuple[Path, ...]
+    paths: tuple[Picture, ...]
     y: Tensor
     size: tuple[int, int]
     reading: Reading = Reading()  # noqa: RUF009  it is frozen
@@ -116,7 +115,7 @@ def labelled(split: Split, wanted: str) -> Labelled:
         ValueError: its labels are masks.
     """
     if isinstance(split, Scenes):
-        raise ValueError(f"{wanted} is for images with one label each, and these have masks")
+        raise ValueError(f"{wanted} is for images with one label each, and these have masks; leave it out")
     return split
 
 
@@ -141,6 +140,7 @@ class Dataset:
         flip: whether a mirrored image keeps its label.
         notes: remarks on the data for readers of the results.
         resized_crop: whether a large image is shown as a random part of it, resized; else as its centre.
+        averaged_from: (height, width) of the images before they were averaged over areas; None if not.
     """
 
     name: str
@@ -154,6 +154,7 @@ class Dataset:
     flip: bool
     notes: tuple[str, ...] = ()
     resized_crop: bool = True
+    averaged_from: tuple[int, int] | None = None
 
     @property
     def shape(self) -> Shape:
@@ -284,14 +285,9 @@ def fingerprint(dataset: Dataset, unlabelled: Split | None = None) -> str:
             digest.update(split.x.contiguous().numpy().data)
         elif isinstance(split, Files):
             # Names need not be UTF-8.
-            digest.update(_describe_files(split.paths).encode("utf-8", "surrogateescape"))
+            digest.update(described(split.paths).encode("utf-8", "surrogateescape"))
         elif isinstance(split, Scenes):
             digest.update(repr(split.coding).encode())
             for files in (split.paths, split.masks):
-                digest.update(_describe_files(files).encode("utf-8", "surrogateescape"))
+                digest.update(described(files).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
-
-
-def _describe_files(paths: tuple[Path, ...]) -> str:
-    root = os.path.commonpath([path.parent for path in paths])
-    return "".join(f"{os.path.relpath(path, root)}\0{path.stat().st_size}\n" for path in paths)

@@ -20,6 +20,20 @@ CHUNK = 32
 """Pictures that a worker decodes at a time."""
 
 Picture = Path | Image.Image
+Size = tuple[int, int]
+"""(height, width), in pixels."""
+
+
+class Decoded(NamedTuple):
+    """A picture as an image.
+
+    Attributes:
+        pixels: of the image, uint8 (H, W, C).
+        size: (height, width) of the picture itself, upright.
+    """
+
+    pixels: Tensor
+    size: Size
 
 
 class Chunk(NamedTuple):
@@ -28,17 +42,33 @@ class Chunk(NamedTuple):
     Attributes:
         rows: numbers of those that could be read.
         pixels: of these, uint8 (B, H, W, C).
+        sizes: of these, the pictures' own.
         bad: numbers of the others, and why.
     """
 
     rows: list[int]
     pixels: Tensor
+    sizes: list[Size]
     bad: list[tuple[int, str]]
 
 
+class Portion(NamedTuple):
+    """A batch of images.
+
+    Attributes:
+        rows: their numbers.
+        pixels: uint8 (B, H, W, C), or what else answers are given to.
+        sizes: (height, width) of the pictures themselves.
+    """
+
+    rows: list[int]
+    pixels: Tensor
+    sizes: list[Size]
+
+
 @final
-class Decoder(TorchDataset[tuple[int, Tensor | str]]):
-    """Number of a picture -> the number, and its pixels, uint8 (H, W, C), or what is wrong with it.
+class Decoder(TorchDataset[tuple[int, Decoded | str]]):
+    """Number of a picture -> the number, and the image, or what is wrong with it.
 
     Args:
         pictures: files, or pictures of Pillow.
@@ -49,11 +79,12 @@ class Decoder(TorchDataset[tuple[int, Tensor | str]]):
     def __init__(self, pictures: Sequence[Picture], size: tuple[int, int], reading: Reading) -> None:
         self.pictures, self.size, self.reading = pictures, size, reading
 
-    def __getitem__(self, row: int) -> tuple[int, Tensor | str]:
-        picture = self.pictures[row]
+    def __getitem__(self, row: int) -> tuple[int, Decoded | str]:
+        given = self.pictures[row]
         try:
-            read = decode if isinstance(picture, Path) else as_read
-            return row, image(read(picture, self.reading), self.size, self.reading)  # type: ignore[arg-type]
+            picture = upright(given, self.reading)
+            pixels = image(picture, self.size, self.reading)
+            return row, Decoded(pixels, (picture.height, picture.width))
         except PictureError as error:
             return row, error.reason
         # A very long or large picture may be too large to be resized.
@@ -61,12 +92,21 @@ class Decoder(TorchDataset[tuple[int, Tensor | str]]):
             return row, f"it cannot be resized: {reason(error)}"
 
 
-def gathered(items: Sequence[tuple[int, Tensor | str]]) -> Chunk:
+def upright(picture: Picture, reading: Reading) -> Image.Image:
+    """A picture of its own size, as it is read.
+
+    Raises:
+        PictureError: it cannot be decoded, or its pixels are of a kind that is refused.
+    """
+    return decode(picture, reading) if isinstance(picture, Path) else as_read(picture, reading)
+
+
+def gathered(items: Sequence[tuple[int, Decoded | str]]) -> Chunk:
     """One tensor of all of them: each that crosses processes holds a file open."""
-    good = [(row, found) for row, found in items if isinstance(found, Tensor)]
+    good = [(row, found) for row, found in items if isinstance(found, Decoded)]
     bad = [(row, found) for row, found in items if isinstance(found, str)]
-    pixels = torch.stack([found for _, found in good]) if good else torch.empty(0, dtype=torch.uint8)
-    return Chunk([row for row, _ in good], pixels, bad)
+    pixels = torch.stack([each.pixels for _, each in good]) if good else torch.empty(0, dtype=torch.uint8)
+    return Chunk([row for row, _ in good], pixels, [each.size for _, each in good], bad)
 
 
 def chunks(
@@ -106,10 +146,8 @@ def chunks(
         raise error.with_traceback(None) from error.__cause__
 
 
-def batches(
-    pieces: Iterable[Chunk], size: int, bad: Callable[[int, str], None]
-) -> Iterator[tuple[list[int], Tensor]]:
-    """Numbers and pixels, uint8 (B, H, W, C), of so many readable pictures; the last batch may be short.
+def batches(pieces: Iterable[Chunk], size: int, bad: Callable[[int, str], None]) -> Iterator[Portion]:
+    """Portions of so many readable pictures; the last may be short.
 
     So the batches are those of a folder in which the others are not.
 
@@ -119,15 +157,17 @@ def batches(
         bad: is told the number of a picture that cannot be read, and why, as it is met; it may raise.
     """
     rows: list[int] = []
+    sizes: list[Size] = []
     held: list[Tensor] = []
     for piece in pieces:
         for row, why in piece.bad:
             bad(row, why)
         rows += piece.rows
+        sizes += piece.sizes
         held += [piece.pixels] if piece.rows else []
         while len(rows) >= size:
             pixels = torch.cat(held)
-            yield rows[:size], pixels[:size]
-            rows, held = rows[size:], [pixels[size:]]
+            yield Portion(rows[:size], pixels[:size], sizes[:size])
+            rows, sizes, held = rows[size:], sizes[size:], [pixels[size:]]
     if rows:
-        yield rows, torch.cat(held)
+        yield Portion(rows, torch.cat(held), sizes)

@@ -12,13 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from PIL import Image
 
 from ..config.text import shown
 from . import pictures
 from .pictures import PictureError, Reading, decode, reason
+from .stored import Picture, length, opened, stream
 
 Progress = Callable[[int, int], None]
 """Is told how many files of how many are checked."""
@@ -51,7 +51,7 @@ class Findings:
 
     images: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
-    bad: list[tuple[Path, str]] = field(default_factory=list)
+    bad: list[tuple[Picture, str]] = field(default_factory=list)
     long: int = 0
     longest: tuple[int, int] = (1, 1)
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
@@ -87,7 +87,7 @@ class Findings:
         others = count - self.sizes[side, side]
         if 0 < side <= pictures.SMALL and others:
             notes.append(
-                f"{others:,} of {count:,} images are not {side} x {side} pixels as the first ones are, "
+                f"{others:,} of {count:,} images are not {side} x {side} pixels as the others are, "
                 "and are resized to that; --image-size gives another size"
             )
         if reading.fit == "crop" and self.long:
@@ -101,7 +101,7 @@ class Findings:
 
 
 def check(
-    paths: Sequence[Path], reading: Reading, *, thorough: bool = False, progress: Progress | None = None
+    paths: Sequence[Picture], reading: Reading, *, thorough: bool = False, progress: Progress | None = None
 ) -> Findings:
     """Look at files, and decode those of which a look is not enough.
 
@@ -116,7 +116,7 @@ def check(
     findings = Findings()
     threads = min(16, 2 * (os.cpu_count() or 1))
 
-    def look(chunk: Sequence[Path]) -> Findings:
+    def look(chunk: Sequence[Picture]) -> Findings:
         found = Findings()
         for path in chunk:
             _look(path, reading, thorough, found)
@@ -130,18 +130,18 @@ def check(
     return findings
 
 
-def _chunks(paths: Sequence[Path]) -> Iterator[Sequence[Path]]:
+def _chunks(paths: Sequence[Picture]) -> Iterator[Sequence[Picture]]:
     for start in range(0, len(paths), CHUNK):
         yield paths[start : start + CHUNK]
 
 
-def _look(path: Path, reading: Reading, thorough: bool, found: Findings) -> None:
+def _look(path: Picture, reading: Reading, thorough: bool, found: Findings) -> None:
     """Add one file to the findings."""
     found.images += 1
     try:
-        if path.stat().st_size == 0:
+        if length(path) == 0:
             raise ValueError("it is empty")
-        with Image.open(path) as picture:
+        with opened(path) as picture:
             if why := pictures.refusal(picture):
                 raise ValueError(why)
             kinds, size, suspicious = _kinds(picture), picture.size, not _ends(picture, path)
@@ -174,14 +174,14 @@ def _kinds(picture: Image.Image) -> list[str]:
     return [kind for kind, applies in kinds.items() if applies]
 
 
-def _ends(picture: Image.Image, path: Path) -> bool:
+def _ends(picture: Image.Image, path: Picture) -> bool:
     """Whether a file has the end that its format prescribes, or the format prescribes none."""
-    with path.open("rb") as file:
+    with stream(path) as file:
         if picture.format == "WEBP":
-            return int.from_bytes(file.read(8)[4:], "little") + 8 <= path.stat().st_size
+            return int.from_bytes(file.read(8)[4:], "little") + 8 <= length(path)
         if picture.format not in ENDS:
             return True
-        file.seek(max(0, path.stat().st_size - TAIL))
+        file.seek(max(0, length(path) - TAIL))
         return ENDS[picture.format] in file.read()
 
 
@@ -189,7 +189,7 @@ def _ratio(size: tuple[int, int]) -> float:
     return max(size) / max(1, min(size))
 
 
-def listed(bad: Sequence[tuple[Path, str]]) -> str:
+def listed(bad: Sequence[tuple[Picture, str]]) -> str:
     """The first few of the files that cannot be read, and why, as a text of one line."""
-    names = "; ".join(f"{shown(path)}: {why}" for path, why in bad[:NAMED])
+    names = "; ".join(f"{shown(str(path))}: {why}" for path, why in bad[:NAMED])
     return names + (f"; and {len(bad) - NAMED:,} more" if len(bad) > NAMED else "")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..config.text import as_text, shown
 from .headers import listed
 from .pictures import EXTENSIONS, reason
+from .stored import Picture
 
 PARTS: dict[str, tuple[str, ...]] = {
     "train": ("train", "training"),
@@ -169,7 +170,7 @@ def _refuse_outside(link: Path, root: Path) -> None:
         raise ValueError(f"{shown(link)} is a link that leaves {shown(root)}: it leads to {shown(target)}")
 
 
-def refuse(bad: list[tuple[Path, str]], images: int) -> None:
+def refuse(bad: Sequence[tuple[Picture, str]], images: int) -> None:
     """Raise a ValueError that lists files that cannot be read, if there are any."""
     if bad:
         raise ValueError(

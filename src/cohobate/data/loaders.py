@@ -6,12 +6,14 @@ import torch
 
 from ..core import Loader
 from .augment.autoaugment import Distortion, PolicyName
-from .dataset import Dataset, Images, Split, labelled
+from .dataset import Dataset, Images, Split
 from .order import SECOND_VIEWS, EvalOrder, SecondView, TrainOrder
 from .resident import ResidentEval, ResidentTrain
+from .scene_loaders import ScenesEval, ScenesTrain
+from .scenes import Scenes
 from .workers import WorkersEval, WorkersTrain
 
-TrainLoader = ResidentTrain | WorkersTrain
+TrainLoader = ResidentTrain | WorkersTrain | ScenesTrain
 
 
 def train_loader(
@@ -84,7 +86,9 @@ def train_loader(
     if cutout > min(height, width):
         raise ValueError(f"cutout {cutout} is larger than the images, {height} x {width} pixels")
     order = TrainOrder(len(split), batch_size, accumulate, seed, rank, world, augmentations, balanced)
-    split = labelled(split, "this loader")
+    if isinstance(split, Scenes):
+        _refuse_with_masks(order, second_view, distortion)
+        return ScenesTrain(split, dataset, order, device, workers)
     if isinstance(split, Images):
         return ResidentTrain(split, dataset, order, device, second_view, distortion)
     return WorkersTrain(split, dataset, order, device, workers, second_view, distortion)
@@ -118,7 +122,25 @@ def eval_loader(
         ValueError: a batch size below 1, or a rank out of range.
     """
     order = EvalOrder(len(split), batch_size, rank, world)
-    split = labelled(split, "this loader")
+    if isinstance(split, Scenes):
+        return ScenesEval(split, dataset, order, device, workers)
     if isinstance(split, Images):
         return ResidentEval(split, dataset, order, device)
     return WorkersEval(split, dataset, order, device, workers)
+
+
+def _refuse_with_masks(order: TrainOrder, second_view: SecondView, distortion: Distortion) -> None:
+    """Raise a ValueError if an option of augmentation is for images with one label each."""
+    refusals = {
+        f"second_view {second_view!r} shows an image twice, and its mask fits one of the two": second_view,
+        f"autoaugment {distortion.policy} moves pixels, and masks are not moved with them; give none": (
+            distortion.policy != "none"
+        ),
+        f"cutout {distortion.side} hides pixels that masks give a class; give 0": distortion.side,
+        "balance sampling draws images by their class, and pictures with masks have many; give none": (
+            order.balanced
+        ),
+    }
+    for message, applies in refusals.items():
+        if applies:
+            raise ValueError(message)

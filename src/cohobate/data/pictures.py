@@ -14,8 +14,8 @@ CIELAB.
 
 from __future__ import annotations
 
+import io
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -23,6 +23,7 @@ from PIL import Image, UnidentifiedImageError
 
 from ..config.colours import colour
 from ..config.text import shown
+from .stored import Picture, opened
 
 EXTENSIONS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
@@ -85,14 +86,21 @@ class Reading:
         background: shown through transparent pixels and beside a padded picture: a name of
             :data:`cohobate.config.colours.NAMED`, or ``#rrggbb``.
         channels: 3 (RGB) or 1 (grey).
+        eval_resize: shorter side in pixels to which a picture is resized before its central crop; None:
+            256/224 of the size of images larger than 64 pixels, and the size itself of others.
+        averaged_from: (height, width) to which a picture is brought before it is averaged over areas to the
+            size, as the images of a data set in memory are (``--image-size``); None: it is resized at once.
 
     Raises:
-        ValueError: another fit, no colour, or another number of channels.
+        ValueError: another fit, no colour, another number of channels, or a shorter side that is below 1 or
+            of a picture that is not cropped.
     """
 
     fit: Fit = "crop"
     background: str = "white"
     channels: int = 3
+    eval_resize: int | None = None
+    averaged_from: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.fit not in ("crop", "pad", "squash"):
@@ -103,6 +111,15 @@ class Reading:
                 "the images of a folder are read in 3 channels (RGB) or 1 (grey), got channels "
                 f"{self.channels}; other numbers of channels are for arrays, in a file .npz"
             )
+        if self.eval_resize is not None and self.fit != "crop":
+            raise ValueError(
+                f"eval_resize {self.eval_resize} is for fit crop, which takes the middle of a picture of "
+                f"that size; fit {self.fit} shows all of it: leave one of the two out"
+            )
+        if self.eval_resize is not None and self.averaged_from is not None:
+            raise ValueError("eval_resize and averaged_from are two ways to resize a picture; leave one out")
+        if self.eval_resize is not None and self.eval_resize < 1:
+            raise ValueError(f"eval_resize must be at least 1 pixel, got {self.eval_resize}")
 
     @property
     def colour(self) -> tuple[int, int, int]:
@@ -110,24 +127,38 @@ class Reading:
         return colour(self.background)
 
 
-def changed(reading: Reading) -> dict[str, str]:
+def changed(reading: Reading) -> dict[str, object]:
     """Its options that are not at their default."""
     return {key: value for key, value in asdict(reading).items() if value != getattr(Reading, key)}
 
 
-def decode(path: Path, reading: Reading) -> Image.Image:
-    """The picture in a file, upright, in RGB or grey.
+def decode(path: Picture, reading: Reading) -> Image.Image:
+    """The picture in a file, or in a row of a table, upright, in RGB or grey.
 
     Raises:
         PictureError: it cannot be decoded, or its pixels are of a kind that is refused.
     """
     try:
-        with Image.open(path) as picture:
+        with opened(path) as picture:
             return _upright(picture, reading)
     # Pillow's readers raise all kinds of errors on damaged files.
     except Exception as error:
         why = reason(error)
-        raise PictureError(f"{shown(path)} cannot be decoded: {why}", why) from error
+        raise PictureError(f"{shown(str(path))} cannot be decoded: {why}", why) from error
+
+
+def decode_bytes(content: bytes, where: str, reading: Reading) -> Image.Image:
+    """The same of a file in memory, as one in an archive is; ``where`` names it in messages.
+
+    Raises:
+        PictureError: see :func:`decode`.
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            return _upright(picture, reading)
+    except Exception as error:
+        why = reason(error)
+        raise PictureError(f"{shown(where)} cannot be decoded: {why}", why) from error
 
 
 def as_read(picture: Image.Image, reading: Reading) -> Image.Image:

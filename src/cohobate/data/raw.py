@@ -11,7 +11,8 @@ from torch import Tensor
 
 from .dataset import Images, Split
 from .pictures import Reading, decode
-from .views import whole
+from .scenes import Scenes
+from .views import uncut, whole
 
 
 def spread(count: int, wanted: int) -> list[int]:
@@ -32,6 +33,7 @@ def pixels(split: Split, rows: Sequence[int]) -> Tensor:
     """
     if isinstance(split, Images):
         return split.x[torch.tensor(rows, dtype=torch.int64)].permute(0, 3, 1, 2)
-    size, reading = split.size, split.reading
+    size = split.size
+    reading = uncut(split.reading) if isinstance(split, Scenes) else split.reading
     each = [image(decode(split.paths[row], reading), size, reading) for row in rows]
     return torch.stack(each).permute(0, 3, 1, 2)

@@ -14,6 +14,9 @@ from .pictures import Reading
 VOID = 255
 """Value of a pixel in a mask that no loss and no measure counts."""
 
+SCALES = (0.5, 2.0)
+"""Smallest and largest factor of the random scale of training, as for DeepLab (Chen et al., 2018)."""
+
 Colour = tuple[int, int, int]
 
 
@@ -43,9 +46,11 @@ class Scenes:
         coding: what the pixels of the masks mean.
         reading: how a picture becomes an image of this size. A whole picture is evaluated, whatever ``fit``:
             ``crop`` and ``pad`` show it padded, ``squash`` stretched.
+        scale: smallest and largest factor of the random scale in training, of the size of the whole picture
+            in evaluation.
 
     Raises:
-        ValueError: another number of masks than pictures.
+        ValueError: another number of masks than pictures, or no such scales.
     """
 
     paths: tuple[Path, ...]
@@ -53,8 +58,14 @@ class Scenes:
     size: tuple[int, int]
     coding: Coding
     reading: Reading = Reading()  # noqa: RUF009  it is frozen
+    scale: tuple[float, float] = SCALES
 
     def __post_init__(self) -> None:
+        if not 0 < self.scale[0] <= self.scale[1]:
+            low, high = self.scale
+            raise ValueError(
+                f"the random scale is two factors above 0, the smaller one first, got {low:g} and {high:g}"
+            )
         if len(self.paths) != len(self.masks):
             raise ValueError(f"{len(self.paths)} pictures need as many masks, got {len(self.masks)}")
 

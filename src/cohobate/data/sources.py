@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from ..config.sizes import Size, size_of
 from .averaged import averaged
 from .channels import with_channels
 from .dataset import Dataset
-from .folder import Care, load_folder
+from .folder import load_folder
+from .hub import is_hub, load_hub
 from .npz import SUFFIX, load_npz
-from .pictures import Reading, changed
+from .pictures import Reading
+from .reader import Care
+from .scene_folder import has_masks, load_scenes
 from .sets import SETS, source
 from .wanted import Wanted
 
@@ -24,29 +28,39 @@ def load_data(
     *,
     reading: Reading | None = None,
     care: Care | None = None,
+    in_memory: bool = True,
 ) -> Dataset:
     """The data set of this name, in this folder, or in this file of arrays.
 
     Args:
         spec: one of :data:`cohobate.data.sets.SETS`; or the path of a folder, of images in
-            ``train/<class>/`` or with one of those data sets in it; or of an ``.npz`` file.
+            ``train/<class>/``, of ``images/`` and ``masks/``, or with one of those data sets in it; or of an
+            ``.npz`` file; or ``hf:NAME`` (:func:`cohobate.data.hub.load_hub`).
         root: where the files of a name are.
         image_size: that the network sees, in pixels: a side, or (height, width); None lets the data decide.
         channels: 1 for grey images, 3 for RGB; others are for arrays. None: as the data set has it.
         reading: how a picture of a folder becomes an image of that size; by default :class:`Reading`'s own.
         care: what is done about files of a folder that cannot be read; by default :class:`Care`'s own.
+        in_memory: whether pictures of a folder are held in memory if they are seen at up to 64 pixels; else
+            they stay in their files, for random parts of them, resized.
 
     Raises:
         ValueError: an unknown name, damaged data, a size larger than that of images in memory, or channels
             that the data does not have.
         FileNotFoundError: nothing is there.
     """
+    size = None if image_size is None else size_of(image_size)
+    wanted = Wanted(size, reading or Reading(), care or Care(), in_memory)
     if spec in SETS:
-        return _named(spec, root, image_size, channels, reading, care)
+        return _named(spec, root, wanted, channels)
+    if is_hub(spec):
+        if channels is not None:
+            wanted = replace(wanted, reading=replace(wanted.reading, channels=channels))
+        return load_hub(spec, wanted)
     path = Path(spec).expanduser()
     if path.suffix == SUFFIX and not path.is_dir():
-        _refuse_those_of_pictures(spec, reading, care)
-        return averaged(load_npz(path, channels), None if image_size is None else size_of(image_size))
+        wanted.refuse_for_pictures(spec)
+        return averaged(load_npz(path, channels), size)
     separators = [s for s in (os.sep, os.altsep) if s]
     if not path.is_dir() and not any(s in spec for s in separators):
         raise ValueError(
@@ -57,8 +71,19 @@ def load_data(
     if len(names) > 1:
         raise ValueError(f"{path} holds {' and '.join(names)}; ask for one by name, with this folder as root")
     if names:
-        return _named(names[0], path, image_size, channels, reading, care)
-    return load_folder(path, image_size, reading, care, channels=channels)
+        return _named(names[0], path, wanted, channels)
+    if has_masks(path):
+        return load_scenes(path, wanted.size, reading, care, channels=channels)
+    return load_folder(path, image_size, reading, care, channels=channels, in_memory=in_memory)
+
+
+def are_pictures(spec: str) -> bool:
+    """Whether the images that ``--data`` names are picture files, which are read as a run says."""
+    if is_hub(spec):
+        return True
+    path = Path(spec).expanduser()
+    names = [spec] if spec in SETS else sets_in(path)
+    return any(SETS[name].pictures for name in names) if names else path.is_dir()
 
 
 def sets_in(folder: Path) -> list[str]:
@@ -66,23 +91,10 @@ def sets_in(folder: Path) -> list[str]:
     return [name for name in SETS if source(name).is_in(folder)]
 
 
-def _named(
-    name: str,
-    root: Path,
-    image_size: int | Size | None,
-    channels: int | None,
-    reading: Reading | None,
-    care: Care | None,
-) -> Dataset:
+def _named(name: str, root: Path, wanted: Wanted, channels: int | None) -> Dataset:
     if not SETS[name].pictures:
-        _refuse_those_of_pictures(name, reading, care)
-    size = None if image_size is None else size_of(image_size)
-    dataset = source(name).load(root, Wanted(size, reading or Reading(), care or Care()))
-    return with_channels(averaged(dataset, size), channels)
-
-
-def _refuse_those_of_pictures(name: str, reading: Reading | None, care: Care | None) -> None:
-    given = [f"{key} {value}" for key, value in changed(reading or Reading()).items()]
-    given += ["skip_unreadable"] if care is not None and care.skip else []
-    if given:
-        raise ValueError(f"{given[0]} is for pictures in files; {name} is read as it is, leave it out")
+        wanted.refuse_for_pictures(name)
+    elif channels is not None:
+        wanted = replace(wanted, reading=replace(wanted.reading, channels=channels))
+    dataset = source(name).load(root, wanted)
+    return with_channels(averaged(dataset, wanted.size), channels)

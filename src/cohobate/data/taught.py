@@ -85,6 +85,7 @@ def obstacle(
     shape: tuple[int, int],
     unlabelled: bool = False,
     mixing: str = "none",
+    of_pixels: bool = False,
 ) -> str | None:
     """Why the logits of a method's teacher cannot be stored; None if they can.
 
@@ -94,12 +95,15 @@ def obstacle(
         shape: (images of the training split, classes).
         unlabelled: whether batches contain images that are no rows of the training split.
         mixing: ``"mixup"``, ``"cutmix"`` or ``"none"``.
+        of_pixels: whether the images have masks, so that there are logits of every pixel.
     """
     if method.reads_logits_of is None:
         terms = {type(m).__name__ for m in method.modules() if isinstance(m, Term) and not m.logits_only}
         return (
             f"{', '.join(sorted(terms)) or type(method).__name__} reads more of the teacher than its logits"
         )
+    if of_pixels:
+        return "images with masks have logits of every pixel, and those of whole images are stored"
     if augmentations is None:
         return "every epoch draws new augmentations; fix their number by --augmentations"
     if method.second_view is not None:

@@ -11,14 +11,21 @@ import torch
 
 from ..core import IGNORED, Batch, Loader
 from .dataset import Dataset, Split, labelled
-from .folder import Care, load_pictures
+from .folder import load_pictures
 from .pictures import Reading
+from .reader import Care
 from .sets import SETS
-from .sources import load_data, sets_in
+from .sources import are_pictures, load_data, sets_in
 
 
 def unlabelled(
-    spec: str, root: Path, like: Dataset, *, reading: Reading | None = None, care: Care | None = None
+    spec: str,
+    root: Path,
+    like: Dataset,
+    *,
+    reading: Reading | None = None,
+    care: Care | None = None,
+    in_memory: bool = True,
 ) -> tuple[Split, tuple[str, ...]]:
     """Images to learn from beside those of ``like``, and remarks on them.
 
@@ -32,6 +39,7 @@ def unlabelled(
             and grey and RGB are turned into one another.
         reading: how a picture of a folder becomes an image of that size.
         care: what is done about files of a folder that cannot be read.
+        in_memory: whether pictures of up to 64 pixels are (:func:`cohobate.data.sources.load_data`).
 
     Raises:
         ValueError: images of another size, no image, an unknown name, damaged data.
@@ -40,15 +48,27 @@ def unlabelled(
     path = Path(spec).expanduser()
     channels = like.shape[0]
     if spec in SETS or not path.is_dir() or sets_in(path):
-        return fitting(load_data(spec, root, channels=channels).train, like, spec), ()
+        return fitting(_known(spec, root, like, reading, care, in_memory).train, like, spec), ()
     if channels not in (1, 3):
         raise ValueError(
             f"images of {like.name} have {channels} channels, and those of a folder, {spec}, 1 or 3; give "
             "unlabelled images of as many channels in a file .npz"
         )
     reading = replace(reading or Reading(), channels=channels)
-    split, notes = load_pictures(path, like.shape[1:], reading, care)
+    split, notes = load_pictures(path, like.shape[1:], reading, care, in_memory=in_memory)
     return fitting(split, like, spec), notes
+
+
+def _known(
+    spec: str, root: Path, like: Dataset, reading: Reading | None, care: Care | None, in_memory: bool
+) -> Dataset:
+    """A data set by its name, or the one in a folder, or arrays; pictures are read as those of ``like``."""
+    channels, *size = like.shape
+    if are_pictures(spec):
+        return load_data(
+            spec, root, (size[0], size[1]), channels, reading=reading, care=care, in_memory=in_memory
+        )
+    return load_data(spec, root, channels=channels, in_memory=in_memory)
 
 
 def fitting(split: Split, like: Dataset, name: str = "the unlabelled images") -> Split:

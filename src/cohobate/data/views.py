@@ -7,11 +7,16 @@ place of the picture, where there are such boxes: for images larger than 64 pixe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
+import torch
 from PIL import Image
 
-from .pictures import SMALL, Reading
+from ..config.sizes import Size
+from ..core import Task
+from .areas import area_means
+from .pictures import SMALL, Fit, Reading
 
 SCALE = (0.08, 1.0)
 RATIO = (3 / 4, 4 / 3)
@@ -79,14 +84,67 @@ def augmented(
 def whole(picture: Image.Image, size: tuple[int, int], reading: Reading | None = None) -> Image.Image:
     """A picture as it is evaluated, and as a small one is kept in memory: of ``size`` (height, width)."""
     reading = reading or Reading()
+    if reading.averaged_from is not None:
+        return _averaged(picture, size, reading, reading.averaged_from)
     if reading.fit == "crop":
-        return centred(picture, size, margin_of(size))
+        return centred(picture, size, margin_of(size, reading.eval_resize))
     return padded(picture, size, reading) if reading.fit == "pad" else squashed(picture, size)
 
 
-def margin_of(size: Sequence[int]) -> float:
-    """How much larger than its central crop of ``size`` (height, width) a picture is made in evaluation."""
-    return MARGIN if max(size) > SMALL else 1.0
+def uncut(reading: Reading) -> Reading:
+    """The reading that shows the whole of a picture, as its every pixel is to be classified: no ``crop``."""
+    return replace(reading, fit=shown_fit(reading.fit, "segmentation"))
+
+
+def shown_fit(fit: Fit, task: Task) -> Fit:
+    """How a picture is shown in evaluation where ``fit`` was asked for: whole, if every pixel has a class."""
+    return "pad" if task == "segmentation" and fit == "crop" else fit
+
+
+def shown_box(width: int, height: int, size: tuple[int, int], reading: Reading) -> Box:
+    """Where :func:`whole` shows a picture of ``width`` x ``height`` pixels in an image of ``size``.
+
+    Args:
+        width, height: of the picture.
+        size: (height, width) of the image.
+        reading: one that shows all of the picture (:func:`uncut`).
+
+    Raises:
+        ValueError: it cuts something off, so that no box holds the picture.
+    """
+    if reading.fit == "crop":
+        raise ValueError("fit crop cuts off a part of a picture; pad and squash show the whole of it")
+    return (0, 0, size[1], size[0]) if reading.fit == "squash" else padded_box(width, height, size)
+
+
+def _averaged(picture: Image.Image, size: Size, reading: Reading, stored: Size) -> Image.Image:
+    if reading.fit == "crop":
+        picture = centred(picture, stored, 1.0)
+    else:
+        picture = whole(picture, stored, replace(reading, averaged_from=None))
+    x = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(1, *stored, -1)
+    return Image.fromarray(area_means(x, size)[0].numpy().squeeze(), picture.mode)
+
+
+def margin_of(size: Sequence[int], eval_resize: int | None = None) -> float:
+    """How much larger than its central crop of ``size`` (height, width) a picture is made in evaluation.
+
+    Args:
+        size: of the crop, in pixels.
+        eval_resize: shorter side of what the picture is made to cover, in pixels; None: 256/224 of ``size``
+            where that is larger than 64 pixels, else ``size``.
+
+    Raises:
+        ValueError: a shorter side below that of the crop.
+    """
+    if eval_resize is None:
+        return MARGIN if max(size) > SMALL else 1.0
+    if eval_resize < min(size):
+        raise ValueError(
+            f"eval_resize {eval_resize} is smaller than the shorter side of the images, {min(size)} pixels, "
+            f"which are cut out of the picture afterwards: give {min(size)} or more"
+        )
+    return eval_resize / min(size)
 
 
 def centred(picture: Image.Image, size: tuple[int, int], margin: float = MARGIN) -> Image.Image:
@@ -101,13 +159,18 @@ def centred(picture: Image.Image, size: tuple[int, int], margin: float = MARGIN)
 
 def padded(picture: Image.Image, size: tuple[int, int], reading: Reading) -> Image.Image:
     """The whole picture in the middle of a background of ``size`` (height, width)."""
-    h, w = size
-    width, height = picture.size
-    scale = min(h / height, w / width)
-    width, height = max(1, round(width * scale)), max(1, round(height * scale))
-    image = Image.new("RGB", (w, h), reading.colour).convert(picture.mode)
-    image.paste(squashed(picture, (height, width)), central_box(w, h, width, height)[:2])
+    height, width = size
+    left, top, right, bottom = padded_box(*picture.size, size)
+    image = Image.new("RGB", (width, height), reading.colour).convert(picture.mode)
+    image.paste(squashed(picture, (bottom - top, right - left)), (left, top))
     return image
+
+
+def padded_box(width: int, height: int, size: tuple[int, int]) -> Box:
+    """Where :func:`padded` shows a picture of ``width`` x ``height`` pixels in an image of ``size``."""
+    h, w = size
+    scale = min(h / height, w / width)
+    return central_box(w, h, max(1, round(width * scale)), max(1, round(height * scale)))
 
 
 def squashed(picture: Image.Image, size: tuple[int, int]) -> Image.Image:

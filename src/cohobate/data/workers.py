@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Any, TypeVar, final
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from .order import EvalOrder, SecondView, Shown, TrainOrder, filled, view_rows
 from .pictures import REMEDY, PictureError, decode
 from .resident import Normalise
 from .views import augmented, whole
+
+Item = TypeVar("Item")
+Collated = TypeVar("Collated")
 
 
 @dataclass(frozen=True)
@@ -124,11 +127,27 @@ class Jobs:
 
 
 def _read(reader: Reader, jobs: Iterable[list[Job]], workers: int, device: torch.device) -> Iterator[Tensor]:
+    for pixels in read(reader, jobs, workers, device, stack):
+        yield pixels.to(device, non_blocking=True)
+
+
+def read(
+    reader: TorchDataset[Item | Unreadable],
+    jobs: Iterable[list[Any]],
+    workers: int,
+    device: torch.device,
+    collate: Callable[[Sequence[Item | Unreadable]], Collated | Unreadable],
+) -> Iterator[Collated]:
+    """Batches read by worker processes, on the CPU: of each list of jobs, the items of a reader, collated.
+
+    Raises:
+        PictureError: one of the files cannot be read.
+    """
     loader = DataLoader(
         reader,
         batch_sampler=jobs,
         num_workers=workers,
-        collate_fn=stack,
+        collate_fn=collate,
         pin_memory=device.type == "cuda",
         # By default the loader draws its seed from the global generator, which would change dropout.
         generator=torch.Generator().manual_seed(0),
@@ -137,7 +156,7 @@ def _read(reader: Reader, jobs: Iterable[list[Job]], workers: int, device: torch
         for pixels in loader:
             if isinstance(pixels, Unreadable):
                 raise PictureError(f"{pixels.message}; {REMEDY}")
-            yield pixels.to(device, non_blocking=True)
+            yield pixels
     except Exception as error:
         # A traceback refers to the loader's frames and would keep its workers alive; the traceback in the
         # worker is part of the message.

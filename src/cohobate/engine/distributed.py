@@ -84,6 +84,17 @@ def total(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def totals(sums: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """Sum each tensor over ranks, in place; a rank that had nothing to sum, for want of a batch, adds 0."""
+    names: dict[str, torch.Size] = {}
+    for of_rank in gathered({name: tensor.shape for name, tensor in sums.items()}):
+        names |= of_rank
+    return {
+        name: total(sums[name] if name in sums else torch.zeros(shape, dtype=torch.float64, device=device))
+        for name, shape in names.items()
+    }
+
+
 def agreed(flag: bool, device: torch.device) -> bool:
     """Whether the flag is set on any rank."""
     if world() == 1:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..config.groups import Settings
 from ..core import Batch, Loader, Phase
@@ -19,7 +19,7 @@ from .evaluate import Measured, autocast
 from .feeds import Feeds, updates
 from .finite import Watch
 from .keeping import Keeper, Observe, unobserved
-from .optim import MovingAverage, make_optimizers, set_rates
+from .optim import MovingAverage, clip, make_optimizers, set_rates
 from .phase import (
     compile_step,
     in_layout,
@@ -175,8 +175,7 @@ class Trainer:
                 with synchronised(self.module, last=i == len(group) - 1):
                     losses = self._losses(batch, turn)
                     (sum(losses.values()) / len(group)).backward()  # type: ignore[union-attr]
-            if self.settings.clip is not None:
-                nn.utils.clip_grad_norm_(self.method.parameters(), self.settings.clip)
+            clip(self.method, self.settings)
             for optimizer in self.optimizers:
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)

@@ -42,6 +42,14 @@ def _options(settings: Settings) -> dict[str, Any]:
     return options
 
 
+def clip(method: nn.Module, settings: Settings) -> None:
+    """Clip the gradient of all parameters together: its norm, or each of its numbers, or neither."""
+    if settings.clip is not None:
+        nn.utils.clip_grad_norm_(method.parameters(), settings.clip)
+    if settings.clip_value is not None:
+        nn.utils.clip_grad_value_(method.parameters(), settings.clip_value)
+
+
 def set_rates(optimizers: list[Optimizer], factor: float) -> None:
     """Set the rate of each parameter group to its own highest rate times the schedule's factor."""
     for optimizer in optimizers:

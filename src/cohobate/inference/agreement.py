@@ -11,7 +11,8 @@ from torch import Tensor
 from ..config.words import count
 
 TIE = 1e-4
-"""Two logits that are closer are a tie: which is larger may be decided by rounding."""
+"""Two logits that are closer, as a share of the largest where that is above 1, are a tie: which is larger may
+be decided by rounding."""
 ROUNDING = 1e-3
 """Largest difference of logits, over the largest logit, that rounding explains."""
 
@@ -23,8 +24,9 @@ class Agreement(NamedTuple):
         images: how many.
         difference: the largest between two logits.
         largest: the largest absolute logit of the first.
-        other_labels: images for which they predict different labels.
-        ties: those of them whose two best logits are closer than 1e-4.
+        other_labels: images, or pixels, for which they predict different labels.
+        ties: those of them whose two best logits are closer than 1e-4 of the largest.
+        pixels: how many pixels have a label each; None: each image has one.
     """
 
     images: int
@@ -32,6 +34,7 @@ class Agreement(NamedTuple):
     largest: float
     other_labels: int
     ties: int
+    pixels: int | None = None
 
     @property
     def same(self) -> bool:
@@ -40,30 +43,33 @@ class Agreement(NamedTuple):
         return near and self.other_labels == self.ties
 
     def __str__(self) -> str:
-        labels = "all labels equal"
+        of = "" if self.pixels is None else f" of {count(self.pixels, 'pixel')}"
+        labels = f"all labels{of} equal"
         if self.other_labels:
-            labels = f"{count(self.other_labels, 'other label')}, {self.ties} of them tied"
+            labels = f"{count(self.other_labels, 'other label')}{of}, {self.ties} of them tied"
         images = count(self.images, "image")
         return f"{images}, largest difference of a logit {self.difference:.1e}, {labels}"
 
 
 def agreement(one: Tensor, two: Tensor) -> Agreement:
-    """Of logits (N, K) each; an infinite difference where one of them is not finite."""
+    """Of logits, (N, K) or (N, K, H, W) each; an infinite difference where one of them is not finite."""
     one, two = one.detach(), two.detach()
     difference = (one.double() - two.double()).abs().nan_to_num(nan=torch.inf)
     other = one.argmax(dim=1) != two.argmax(dim=1)
     best = one.topk(min(2, one.shape[1]), dim=1).values
-    tied = (best[:, 0] - best[:, -1]).abs() < TIE
+    largest = float(one.abs().max())
+    tied = (best[:, 0] - best[:, -1]).abs() < TIE * max(1.0, largest)
     return Agreement(
         len(one),
         float(difference.max()),
-        float(one.abs().max()),
+        largest,
         int(other.sum()),
         int((other & tied).sum()),
+        None if one.ndim == 2 else other.numel(),
     )
 
 
 def all_of(network: Callable[[Tensor], Tensor], images: Tensor, batch_size: int = 100) -> Tensor:
-    """The logits of images, (N, C, H, W) -> (N, K), float32 on the CPU, batch by batch."""
+    """The logits of images, (N, C, H, W) -> (N, K) or (N, K, H, W), float32 on the CPU, batch by batch."""
     with torch.no_grad():
         return torch.cat([network(batch).float().cpu() for batch in images.split(batch_size)])

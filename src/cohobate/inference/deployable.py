@@ -38,10 +38,10 @@ class Normalisation(NamedTuple):
 
 
 class Deployable(nn.Module):
-    """Images with these values -> logits (B, K), float32; normalised inside, unless they are so already.
+    """Images with these values -> logits, float32; normalised inside, unless they are so already.
 
     Args:
-        network: normalised images (B, C, H, W) -> logits (B, K) or an Output.
+        network: normalised images (B, C, H, W) -> logits, (B, K) or (B, K, H, W), or an Output.
         normalisation: of its images.
         values: that the images have.
     """
@@ -57,7 +57,7 @@ class Deployable(nn.Module):
         self.register_buffer("summand", summand)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, K)."""
+        """(B, C, H, W) -> (B, K) or (B, K, H, W)."""
         if self.values != "normalised":
             images = images.float() * self.factor + self.summand
         return as_output(self.network(images)).logits

@@ -67,7 +67,7 @@ def _bare(program: ExportedProgram) -> ExportedProgram:
 
 
 def onnx_bytes(program: ExportedProgram, metadata: Mapping[str, str], opset: int = OPSET) -> bytes:
-    """An ONNX file: ``images`` (batch, C, H, W) -> ``logits`` (batch, K).
+    """An ONNX file: ``images`` (batch, C, H, W) -> ``logits``, (batch, K) or (batch, K, H, W).
 
     Args:
         program: of :func:`captured`.

@@ -21,20 +21,30 @@ from torch import Tensor
 
 from ..config.extras import require
 from ..config.text import first_line
+from ..config.words import count
 from .quiet import quiet
 
 CALIBRATION_BATCH = 50
 """Images of a batch, whose smallest and largest activations are averaged over the batches."""
-CHOICES = (
-    "weights in 7 bits, a scale a channel; activations in 8 bits, from the smallest to the largest value in "
-    f"a batch of {CALIBRATION_BATCH} images, averaged over the batches"
-)
-"""How networks are quantised, in words."""
 WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 """Operators with weights: what is before the first of them normalises images, and stays in floats."""
 
 
-def quantised(model: bytes, images: Tensor, what: str = "the network", **how: Any) -> bytes:
+def choices(batch: int = CALIBRATION_BATCH) -> str:
+    """How networks are quantised, in words."""
+    return (
+        "weights in 7 bits, a scale a channel; activations in 8 bits, from the smallest to the largest value "
+        f"in a batch of {count(batch, 'image')}, averaged over the batches"
+    )
+
+
+def quantised(
+    model: bytes,
+    images: Tensor,
+    what: str = "the network",
+    batch: int = CALIBRATION_BATCH,
+    **how: Any,
+) -> bytes:
     """An ONNX network in 8-bit integers, as pairs of QuantizeLinear and DequantizeLinear (QDQ).
 
     It takes and gives what the network took and gave; its metadata is empty.
@@ -43,6 +53,7 @@ def quantised(model: bytes, images: Tensor, what: str = "the network", **how: An
         model: content of an ONNX file with one input: images.
         images: (N, C, H, W) with the values that it takes, of which the ranges of its activations are taken.
         what: the network, for messages.
+        batch: images whose smallest and largest activations are averaged over the batches.
         how: what is to be otherwise than in the text above, as onnxruntime's ``quantize_static`` takes it.
 
     Raises:
@@ -68,7 +79,7 @@ def quantised(model: bytes, images: Tensor, what: str = "the network", **how: An
                 "extra_options": {"CalibMovingAverage": True},
                 "nodes_to_exclude": before_weights(graph),
             }
-            reader = _reader(graph.input[0].name, images.split(CALIBRATION_BATCH))
+            reader = _reader(graph.input[0].name, images.split(batch))
             quantization.quantize_static(prepared, path, reader, **(usual | how))
         except Exception as error:  # the quantiser raises whatever the operator at hand does
             raise ValueError(f"onnxruntime cannot quantise {what}: {first_line(error)}") from error

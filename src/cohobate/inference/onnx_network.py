@@ -49,11 +49,11 @@ class OnnxNetwork:
         self._refuse_other_files(data)
         self._session = self._opened(data, threads or torch.get_num_threads())
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        if not _one(inputs, 4, KINDS) or not _one(outputs, 2, ("tensor(float)",)):
+        if not _one(inputs, (4,), KINDS) or not _one(outputs, (2, 4), ("tensor(float)",)):
             raise ValueError(
                 f"{self.name} is no classifier of images: it takes {_listed(inputs)} and gives "
                 f"{_listed(outputs)}; one array (batch, channels, height, width) of uint8 or float32 in, and "
-                "one (batch, classes) of float32 out, are expected"
+                "one (batch, classes), or (batch, classes, height, width), of float32 out, are expected"
             )
         self._input, self.shape = inputs[0].name, tuple(inputs[0].shape)
         self.kind, self.classes = KINDS[inputs[0].type], outputs[0].shape[1]
@@ -83,7 +83,7 @@ class OnnxNetwork:
             raise ValueError(f"{self.name} cannot be read by onnxruntime: {_reason(error)}") from error
 
     def __call__(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) with the values that the file takes -> (B, K), float32.
+        """(B, C, H, W) with the values that the file takes -> (B, K) or (B, K, H, W), float32.
 
         Raises:
             ValueError: images of another shape or kind, or the file cannot be computed.
@@ -124,8 +124,8 @@ def _tensors(message: Any) -> Iterator[Any]:
             yield from _tensors(part)
 
 
-def _one(arrays: list[Any], dimensions: int, kinds: Any) -> bool:
-    return len(arrays) == 1 and len(arrays[0].shape or ()) == dimensions and arrays[0].type in kinds
+def _one(arrays: list[Any], dimensions: tuple[int, ...], kinds: Any) -> bool:
+    return len(arrays) == 1 and len(arrays[0].shape or ()) in dimensions and arrays[0].type in kinds
 
 
 def _listed(arrays: list[Any]) -> str:

@@ -13,7 +13,8 @@ the usual weight of 1000 belongs, takes the mean of the squared difference over 
 so does this file. Stages are summed. Features of different sizes are pooled to the smaller size. The maps
 are those that the next stage sees. ``--taps benchmark`` reads them as the public benchmark does: of a wide
 ResNet the raw sum, without the next batch norm and ReLU (which changes the term by factors of 0.8 to 2.3),
-of a VGG four of its five stages (a tenth).
+of a VGG four of its five stages (a tenth). Of a network that predicts every pixel the stages are the maps of
+its pyramid. Whole maps are compared, pixels that a mask ignores too.
 """
 
 from __future__ import annotations

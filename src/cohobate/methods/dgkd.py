@@ -74,7 +74,7 @@ class DGKD(Method):
         temperature = now(self.temperature, batch, "the temperature of DGKD")
         for i, guide in enumerate(self.guides):
             target = guide(batch.x).logits.detach()
-            divergence = softened_kl(logits, target, temperature=temperature)
+            divergence = softened_kl(logits, target, temperature, batch.kept)
             losses[f"kd_{i}"] = share * (counts[i] * divergence)
         return losses
 

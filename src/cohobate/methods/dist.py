@@ -19,7 +19,7 @@ Choices.
         defined correlation: it is set to 0, which is 1 in the loss, without a gradient. The public code adds
         1e-8 to the product of the norms, which multiplies their gradient by 1e8, and makes the correlation
         of classes of tiny probability 0; here it is computed exactly.
-    Dense predictions: every position is a row.
+    Dense predictions: every position is a row. Positions that a mask ignores are in neither relation.
 """
 
 from __future__ import annotations
@@ -29,70 +29,102 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from ..core import Batch, Output, Term, float32
+from ..core import Batch, Output, Term, float32, only_kept
 from ..core.courses import Course, now
 from ..core.options import Doc, Ge, Temperature, Weight, checked
 
 
 @float32
-def inter_class(student_logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor) -> Tensor:
+def inter_class(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    temperature: float | Tensor,
+    kept: Tensor | None = None,
+) -> Tensor:
     """tau^2 L_inter, averaged over the images; the caller detaches the teacher.
 
     Args:
         student_logits: (B, K) or (B, K, H, W).
         teacher_logits: the same shape.
         temperature: tau > 0.
+        kept: (B, H, W), bool: the positions of a dense prediction that count; None: all.
 
     Raises:
         ValueError: the shapes differ.
     """
-    return _inter(*_probabilities(student_logits, teacher_logits, temperature)) * temperature**2
+    pair = _probabilities(student_logits, teacher_logits, temperature, kept)
+    return _inter(*pair, _weights(kept)) * temperature**2
 
 
 @float32
-def intra_class(student_logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor) -> Tensor:
+def intra_class(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    temperature: float | Tensor,
+    kept: Tensor | None = None,
+) -> Tensor:
     """tau^2 L_intra, averaged over the classes; the caller detaches the teacher.
 
     Args:
         student_logits: (B, K) or (B, K, H, W).
         teacher_logits: the same shape.
         temperature: tau > 0.
+        kept: (B, H, W), bool: the positions of a dense prediction that count; None: all.
 
     Raises:
         ValueError: the shapes differ.
     """
-    return _intra(*_probabilities(student_logits, teacher_logits, temperature)) * temperature**2
+    pair = _probabilities(student_logits, teacher_logits, temperature, kept)
+    return _intra(*pair, _weights(kept)) * temperature**2
 
 
 @float32
 def _relations(
-    student_logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor, inter: float, intra: float
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    temperature: float | Tensor,
+    inter: float,
+    intra: float,
+    kept: Tensor | None,
 ) -> Tensor:
     """beta tau^2 L_inter + gamma tau^2 L_intra of probabilities that are computed once."""
-    pair = _probabilities(student_logits, teacher_logits, temperature)
-    return (inter * _inter(*pair) + intra * _intra(*pair)) * temperature**2
+    pair = _probabilities(student_logits, teacher_logits, temperature, kept)
+    weights = _weights(kept)
+    return (inter * _inter(*pair, weights) + intra * _intra(*pair, weights)) * temperature**2
 
 
-def _inter(student: Tensor, teacher: Tensor) -> Tensor:
-    return 1 - pearson(student, teacher, dim=1).mean()  # L_inter
+def _inter(student: Tensor, teacher: Tensor, weights: Tensor | None) -> Tensor:
+    each = pearson(student, teacher, dim=1)
+    # A row that is not kept is constant, so its correlation is 0.
+    return 1 - (each.mean() if weights is None else each.sum() / weights.sum().clamp(min=1))  # L_inter
 
 
-def _intra(student: Tensor, teacher: Tensor) -> Tensor:
-    return 1 - pearson(student, teacher, dim=0).mean()  # L_intra
+def _intra(student: Tensor, teacher: Tensor, weights: Tensor | None) -> Tensor:
+    return 1 - pearson(student, teacher, dim=0, weights=weights).mean()  # L_intra
 
 
 @float32
-def pearson(a: Tensor, b: Tensor, dim: int) -> Tensor:
-    """Pearson's correlation of two tensors along a dimension; 0 where either is constant."""
-    (a, inverse_a), (b, inverse_b) = _centred(a, dim), _centred(b, dim)
+def pearson(a: Tensor, b: Tensor, dim: int, weights: Tensor | None = None) -> Tensor:
+    """Pearson's correlation of two tensors along a dimension; 0 where either is constant.
+
+    Args:
+        a, b: of one shape.
+        dim: the dimension.
+        weights: 1 for what counts along it and 0 for the rest, to be broadcast; None: all counts.
+    """
+    (a, inverse_a), (b, inverse_b) = _centred(a, dim, weights), _centred(b, dim, weights)
     product: Tensor = torch.linalg.vecdot(a, b, dim=dim)
     return product * inverse_a * inverse_b  # rho_p
 
 
-def _centred(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+def _centred(x: Tensor, dim: int, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """x less its mean, and one over the norm of that; 0, without a gradient, where x is constant."""
-    mean = x.mean(dim=dim, keepdim=True)
-    centred = x - mean
+    if weights is None:
+        mean = x.mean(dim=dim, keepdim=True)
+        centred = x - mean
+    else:
+        mean = (x * weights).sum(dim=dim, keepdim=True) / weights.sum().clamp(min=1)
+        centred = (x - mean) * weights
     square = torch.linalg.vecdot(centred, centred, dim=dim)
     # Constant up to rounding, or with a norm below 1e-12, where the gradient of the root would overflow.
     rounding = x.shape[dim] * (16 * torch.finfo(x.dtype).eps) ** 2
@@ -100,13 +132,21 @@ def _centred(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     return centred, torch.where(square > least, square, torch.inf).rsqrt()
 
 
-def _probabilities(student: Tensor, teacher: Tensor, temperature: float | Tensor) -> tuple[Tensor, Tensor]:
+def _probabilities(
+    student: Tensor, teacher: Tensor, temperature: float | Tensor, kept: Tensor | None
+) -> tuple[Tensor, Tensor]:
     if student.shape != teacher.shape:
         raise ValueError(
             f"DIST: student logits {tuple(student.shape)} and teacher logits {tuple(teacher.shape)} "
             "differ; both networks must predict the same classes"
         )
+    student, teacher = only_kept(student, kept), only_kept(teacher, kept)
     return _rows(student / temperature).softmax(dim=1), _rows(teacher / temperature).softmax(dim=1)
+
+
+def _weights(kept: Tensor | None) -> Tensor | None:
+    """1 for each row of :func:`_rows` that is kept, 0 for the others, (B H W, 1); None: all are."""
+    return None if kept is None else kept.flatten().unsqueeze(1)
 
 
 def _rows(logits: Tensor) -> Tensor:
@@ -149,4 +189,5 @@ class DIST(Term):
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         target = teacher.logits.detach()
         temperature = now(self.temperature, batch, "the temperature of DIST")
-        return _relations(student.logits, target, temperature, self.inter, self.intra)
+        factors = self.inter, self.intra
+        return _relations(student.logits, target, temperature, *factors, batch.kept)

@@ -20,7 +20,8 @@ Choices.
     Log space: p_t and 1 - p_t are computed from the difference of the true logit and the log-sum-exp of
         the others, which is accurate for any confidence. Public code takes the logarithm of a rounded
         probability and masks by subtracting 1000, which gives NaN for a difference above 420 at T = 4.
-    Unlabelled images (label -100) are left out of the mean, for they have no target class.
+    Unlabelled images (label -100), and pixels that a mask ignores, are left out of the mean, for they have no
+        target class.
 """
 
 from __future__ import annotations

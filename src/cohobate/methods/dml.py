@@ -60,7 +60,13 @@ def mean_probabilities(logits: Tensor, temperature: float | Tensor) -> Tensor:
 
 
 @float32
-def mutual_kl(logits: Tensor, others: Tensor, temperature: float | Tensor, target: Target = "each") -> Tensor:
+def mutual_kl(
+    logits: Tensor,
+    others: Tensor,
+    temperature: float | Tensor,
+    target: Target = "each",
+    kept: Tensor | None = None,
+) -> Tensor:
     """The sum over n networks of T^2 KL(others || network); the caller detaches the others.
 
     Args:
@@ -68,14 +74,17 @@ def mutual_kl(logits: Tensor, others: Tensor, temperature: float | Tensor, targe
         others: of the m others of each, (m, n, B, K) or (m, n, B, K, H, W).
         temperature: T > 0.
         target: the mean over the others' KL, or the KL to the mean of them.
+        kept: (B, H, W), bool: the positions of a dense prediction that count; None: all.
     """
     if target == "mean_logits":
         others = others.mean(0, keepdim=True)
     elif target == "mean_probabilities":
         others = mean_probabilities(others, temperature)[None]
     learners = logits.expand_as(others)
+    if kept is not None:
+        kept = kept.expand(*learners.shape[:2], *kept.shape).flatten(0, 2)
     # The mean over pairs, positions and networks at once; n of it is the sum over networks.
-    mean = softened_kl(learners.flatten(0, 2), others.flatten(0, 2), temperature=temperature)
+    mean = softened_kl(learners.flatten(0, 2), others.flatten(0, 2), temperature, kept)
     return len(logits) * mean
 
 
@@ -132,7 +141,7 @@ class DML(Method):
         temperature = now(self.temperature, batch, "the temperature of DML")
         return {
             "ce": peers.summed_cross_entropy(logits, batch.y),
-            "kl": self.weight * mutual_kl(logits, others, temperature, self.target),
+            "kl": self.weight * mutual_kl(logits, others, temperature, self.target, batch.kept),
         }
 
     def _turn(self, batch: Batch, turn: int) -> dict[str, Tensor]:
@@ -144,9 +153,10 @@ class DML(Method):
         logits = peers.stack_logits([learner, *outputs])
         learns, others = logits[:1], logits[1:, None].detach()
         temperature = now(self.temperature, batch, "the temperature of DML")
+        kl = mutual_kl(learns, others, temperature, self.target, batch.kept)
         return {
             f"ce_{turn + 1}": peers.summed_cross_entropy(learns, batch.y),
-            f"kl_{turn + 1}": self.weight * mutual_kl(learns, others, temperature, self.target),
+            f"kl_{turn + 1}": self.weight * kl,
         }
 
     def predictors(self) -> dict[str, nn.Module]:

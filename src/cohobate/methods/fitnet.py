@@ -15,7 +15,8 @@ pair of stages (number ``count // 2`` of them), as in the paper. With ``--taps b
 what the public benchmark compares: the second pair (of three or four), the convolution brings the
 student to the hint's size (:class:`SizedRegressor`), and of wide ResNets and VGGs other maps are
 the stages. In the benchmark the hint is one more term beside the cross-entropy, which is what
-:class:`FitNet` in a ``Distillation`` gives; :class:`HintTraining` is the paper's first phase.
+:class:`FitNet` in a ``Distillation`` gives; :class:`HintTraining` is the paper's first phase. With masks
+whole maps are compared, ignored pixels too.
 """
 
 from __future__ import annotations

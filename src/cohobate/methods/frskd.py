@@ -4,7 +4,7 @@ Ji, Shin, Hwang, Park, Moon: Refine Myself by Teaching Myself: Feature Refinemen
 Distillation, CVPR 2021.
 
     F_i, f_c    student         feature maps and logits of the classifier network
-    T_i, f_t    teacher         refined feature maps and logits of the self-teacher (models/bifpn.py)
+    T_i, f_t    teacher         refined feature maps and logits of the self-teacher (models/dense)
     K           temperature
     alpha       alpha           weight of the soft labels
     beta        beta            weight of the refined feature maps
@@ -24,6 +24,9 @@ Choices.
     Rise: ``start`` is the share of the run without distillation (warm-up), ``ramp`` the share after it
         over which both weights rise by exp(-5 (1 - t)^2). None for classification; 40 and 20 of 60 epochs
         for segmentation.
+    Masks: the KL is the mean over the pixels that the mask does not ignore, at the size of the image; in the
+        authors' code over all, ignored ones too. Whole feature maps are compared. Section 4.1 has K = 4 for
+        all experiments, that code K = 1 for segmentation, which is the default there (recipes/frskd.py).
     FRSKD + SLA: :mod:`cohobate.methods.frskd_sla`.
 """
 
@@ -34,7 +37,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor, nn
 
-from ..core import Batch, Classifier, Method, Output, Term, as_output, cross_entropy, float32
+from ..core import Batch, Classifier, Method, Output, Term, as_output, cross_entropy, float32, resized
 from ..core.courses import Course, now
 from ..core.options import Doc, Ge, Le, Temperature, checked
 from .at import attention_map
@@ -59,15 +62,21 @@ def attention_distance(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 @float32
-def printed_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor) -> Tensor:
+def printed_kl(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    temperature: float | Tensor,
+    kept: Tensor | None = None,
+) -> Tensor:
     """Eq. 4 as printed: KL(classifier || self-teacher) at a temperature; the caller detaches the teacher.
 
     Args:
-        student_logits: (B, K).
+        student_logits: (B, K) or (B, K, H, W).
         teacher_logits: the same shape.
         temperature: K > 0.
+        kept: (B, H, W), the positions that count (:func:`.kd.softened_kl`).
     """
-    kl = softened_kl(teacher_logits, student_logits, temperature=temperature)
+    kl = softened_kl(teacher_logits, student_logits, temperature, kept)
     return kl / temperature**2  # Eq. 4
 
 
@@ -88,6 +97,12 @@ class AttentionNorm(Term):
         return torch.stack([attention_distance(*to_common_size(*pair)) for pair in pairs]).sum()  # Eq. 3
 
 
+def refined(self_teacher: nn.Module, output: Output) -> Output:
+    """What a self-teacher makes of a network's output; its logits at the size of the network's."""
+    teacher = as_output(self_teacher(output.stages))
+    return teacher._replace(logits=resized(teacher.logits, output.logits.shape[2:]))
+
+
 class Refined(nn.Module):
     """Images -> logits of the self-teacher on a network."""
 
@@ -97,7 +112,7 @@ class Refined(nn.Module):
         self.self_teacher = self_teacher
 
     def forward(self, x: Tensor) -> Tensor:
-        return as_output(self.self_teacher(as_output(self.network(x)).stages)).logits
+        return refined(self.self_teacher, as_output(self.network(x))).logits
 
 
 class FRSKD(Method):
@@ -108,7 +123,8 @@ class FRSKD(Method):
 
     Args:
         network: the classifier; its outputs have stages.
-        self_teacher: stages of the network -> Output with refined stages.
+        self_teacher: stages of the network -> Output with refined stages; logits of pixels, (B, K, h, w),
+            are enlarged to the size of the network's.
         feature: compares the stages of both, its ``weight`` is beta; None is FRSKD without features.
 
     Raises:
@@ -161,7 +177,7 @@ class FRSKD(Method):
                 "FRSKD refines feature maps, but the network gives no stages; name its modules: "
                 "cohobate.adapt(network, stages=[...])"
             )
-        return student, as_output(self.self_teacher(student.stages))
+        return student, refined(self.self_teacher, student)
 
     def forward(self, batch: Batch, turn: int = 0) -> dict[str, Tensor]:
         student, teacher = self.outputs(batch.x)
@@ -175,7 +191,7 @@ class FRSKD(Method):
         """The terms that teach the classifier; the caller detaches the self-teacher."""
         divergence = softened_kl if self.soft_labels == "code" else printed_kl
         rise = self._rise(batch)
-        kd = divergence(student.logits, teacher.logits, temperature=self.softness(batch))
+        kd = divergence(student.logits, teacher.logits, self.softness(batch), batch.kept)
         terms = {"kd": rise * self.alpha * kd}  # Eq. 4
         if self.feature is not None:
             terms["feature"] = rise * self.feature.weight * self.feature(student, teacher, batch)  # Eq. 3

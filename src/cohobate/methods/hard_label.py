@@ -15,17 +15,18 @@ Choices.
     Label smoothing: only the labels are smoothed (``--label-smoothing``), not the teacher's decisions, as in
         the paper.
     Mixed images: the teacher decides on the mixed image, as in the public code.
-    Unlabelled images (label -100) have the teacher's decision, and positions of a dense prediction that are
-        ignored too: the teacher sees the image, not the label.
+    Unlabelled images (label -100) have the teacher's decision: the teacher sees the image, not the label.
+        Pixels that a mask ignores have none, for many of them are padding.
 """
 
 from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
-from ..core import Batch, Output, Term, cross_entropy
+from ..core import IGNORED, Batch, Output, Term, cross_entropy
 from ..core.options import Weight, checked
 
 
@@ -34,12 +35,13 @@ def teacher_labels(teacher_logits: Tensor) -> Tensor:
     return teacher_logits.argmax(dim=1)  # y_t
 
 
-def hard_label_loss(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+def hard_label_loss(student_logits: Tensor, teacher_logits: Tensor, kept: Tensor | None = None) -> Tensor:
     """CE(Z_s, y_t), ().
 
     Args:
         student_logits: (B, K) or (B, K, H, W).
         teacher_logits: the same shape.
+        kept: (B, H, W), bool: the positions of a dense prediction that count; None: all.
 
     Raises:
         ValueError: the shapes differ.
@@ -49,7 +51,9 @@ def hard_label_loss(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
             f"student logits {tuple(student_logits.shape)} and teacher logits "
             f"{tuple(teacher_logits.shape)} differ; both networks must predict the same classes"
         )
-    return cross_entropy(student_logits, teacher_labels(teacher_logits))  # Eq. 3, second term
+    labels = teacher_labels(teacher_logits)
+    labels = labels if kept is None else torch.where(kept, labels, IGNORED)
+    return cross_entropy(student_logits, labels)  # Eq. 3, second term
 
 
 class HardLabel(Term):
@@ -66,4 +70,4 @@ class HardLabel(Term):
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         target = teacher.logits.detach()
-        return hard_label_loss(student.logits, target)
+        return hard_label_loss(student.logits, target, batch.kept)

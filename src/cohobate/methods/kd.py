@@ -9,7 +9,7 @@ Hinton, Vinyals, Dean: Distilling the Knowledge in a Neural Network, 2015.
 Choices. The paper gives the gradient of a cross-entropy with soft targets; KL differs from it by
 the teacher's entropy, a constant, and is zero when the two agree. Classes are summed, the batch
 (and every position of a dense prediction) is averaged, and T^2 is inside, as the usual weights
-assume.
+assume. Pixels that a mask ignores count in neither sum nor mean.
 """
 
 from __future__ import annotations
@@ -19,19 +19,26 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..core import Batch, Output, Term, float32
+from ..core import Batch, Output, Term, float32, kept_positions, only_kept
 from ..core.courses import Course, now
 from ..core.options import Temperature, Weight, checked
 
 
 @float32
-def softened_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor) -> Tensor:
+def softened_kl(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    temperature: float | Tensor,
+    kept: Tensor | None = None,
+) -> Tensor:
     """T^2 KL(teacher || student) at a temperature; the caller detaches the teacher.
 
     Args:
         student_logits: (B, K) or (B, K, H, W).
         teacher_logits: the same shape.
         temperature: T > 0.
+        kept: (B, H, W), bool: the positions of a dense prediction that count; None: all. The gradient at
+            another is exactly 0, and so is the mean over none.
 
     Raises:
         ValueError: the shapes differ.
@@ -41,10 +48,10 @@ def softened_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: flo
             f"student logits {tuple(student_logits.shape)} and teacher logits "
             f"{tuple(teacher_logits.shape)} differ; both networks must predict the same classes"
         )
-    log_q = F.log_softmax(student_logits / temperature, dim=1)  # Eq. 1
-    log_p = F.log_softmax(teacher_logits / temperature, dim=1)
+    positions = kept_positions(student_logits, kept)
+    log_q = F.log_softmax(only_kept(student_logits, kept) / temperature, dim=1)  # Eq. 1
+    log_p = F.log_softmax(only_kept(teacher_logits, kept) / temperature, dim=1)
     divergence = F.kl_div(log_q, log_p, reduction="sum", log_target=True)
-    positions = student_logits.numel() / student_logits.shape[1]
     return divergence * (temperature**2 / positions)
 
 
@@ -64,4 +71,4 @@ class KD(Term):
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         target = teacher.logits.detach()
         temperature = now(self.temperature, batch, "the temperature of KD")
-        return softened_kl(student.logits, target, temperature=temperature)
+        return softened_kl(student.logits, target, temperature, batch.kept)

@@ -13,16 +13,17 @@ Choices.
         summed. ``reduction`` has the other form. Ba and Caruana have half of the sum.
     Between logits the temperature of ResKD's eq. 3 cancels: t^2 |S / t - T / t|^2 = |S - T|^2. Between
         probabilities t^2 is inside, as in KD.
+    Pixels that a mask ignores are left out of the mean.
     Weight 0.9 and cross-entropy 0.1: ResKD prints tau * distance + (1 - tau) * cross-entropy and no tau.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from torch import Tensor
 
-from ..core import Batch, Output, Term, float32
+from ..core import Batch, Output, Term, float32, kept_positions, only_kept
 from ..core.courses import Course, now
 from ..core.options import Doc, Temperature, Weight, checked
 
@@ -30,24 +31,22 @@ Reduction = Literal["mean", "sum"]
 
 
 @float32
-def squared_l2(student: Tensor, teacher: Tensor, *, reduction: Reduction = "sum") -> Tensor:
+def squared_l2(
+    student: Tensor, teacher: Tensor, *, reduction: Reduction = "sum", kept: Tensor | None = None
+) -> Tensor:
     """|S - T|^2, mean over the batch; the caller detaches the teacher.
 
     Args:
         student: (B, K) or (B, K, H, W).
         teacher: the same shape.
         reduction: of the squared differences over the classes.
+        kept: (B, H, W), bool: the positions that count; None: all.
 
     Raises:
         ValueError: the shapes differ.
     """
-    if student.shape != teacher.shape:
-        raise ValueError(
-            f"student logits {tuple(student.shape)} and teacher logits {tuple(teacher.shape)} differ; "
-            "both networks must predict the same classes"
-        )
-    squared = (student - teacher).square()
-    return (squared.sum(dim=1) if reduction == "sum" else squared).mean()  # Li 2021, Eq. 19
+    _require_same(student, teacher)
+    return _mean(only_kept(student, kept) - only_kept(teacher, kept), reduction, kept)  # Li 2021, Eq. 19
 
 
 @float32
@@ -57,6 +56,7 @@ def softened_l2(
     temperature: float | Tensor,
     *,
     reduction: Reduction = "sum",
+    kept: Tensor | None = None,
 ) -> Tensor:
     """t^2 |softmax(S / t) - softmax(T / t)|^2, summed and averaged as :func:`squared_l2`.
 
@@ -64,13 +64,32 @@ def softened_l2(
         student_logits: (B, K) or (B, K, H, W).
         teacher_logits: the same shape; the caller detaches them.
         temperature: t > 0.
-        reduction: as there.
+        reduction, kept: as there.
 
     Raises:
         ValueError: the shapes differ.
     """
-    softened = [(logits / temperature).softmax(dim=1) for logits in (student_logits, teacher_logits)]
-    return temperature**2 * squared_l2(*softened, reduction=reduction)  # Li 2021, first term of Eq. 3
+    _require_same(student_logits, teacher_logits)
+    both = (only_kept(logits, kept) for logits in (student_logits, teacher_logits))
+    student, teacher = ((logits / temperature).softmax(dim=1) for logits in both)
+    return temperature**2 * _mean(student - teacher, reduction, kept)  # Li 2021, first term of Eq. 3
+
+
+def _require_same(student: Tensor, teacher: Tensor) -> None:
+    if student.shape != teacher.shape:
+        raise ValueError(
+            f"student logits {tuple(student.shape)} and teacher logits {tuple(teacher.shape)} differ; "
+            "both networks must predict the same classes"
+        )
+
+
+def _mean(difference: Tensor, reduction: Reduction, kept: Tensor | None) -> Tensor:
+    """The mean of the squares over the positions; the difference is 0 where they are not kept."""
+    squared = difference.square()
+    if kept is None:
+        return (squared.sum(dim=1) if reduction == "sum" else squared).mean()
+    total = squared.sum() / kept_positions(difference, kept)
+    return total if reduction == "sum" else total / difference.shape[1]
 
 
 class L2(Term):
@@ -107,6 +126,7 @@ class L2(Term):
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         target = teacher.logits.detach()
         if self.of == "logits":
-            return squared_l2(student.logits, target, reduction=self.reduction)
+            return squared_l2(student.logits, target, reduction=self.reduction, kept=batch.kept)
         temperature = now(self.temperature, batch, "the temperature of L2")
-        return softened_l2(student.logits, target, temperature, reduction=self.reduction)
+        how: dict[str, Any] = {"reduction": self.reduction, "kept": batch.kept}
+        return softened_l2(student.logits, target, temperature, **how)

@@ -16,6 +16,7 @@ batch, with a factor of 0.001. All stages are compared; the benchmark leaves the
 before the transforms. The margin is exact for every channel: the scaled complementary error function is
 accurate where phi / Phi is not. (Public code replaces the margin with -3 sigma where Phi(-mu / sigma) <
 0.001.) A channel with sigma = 0 is constant, so its margin is min(mu, 0).
+With masks whole maps are compared, ignored pixels too.
 """
 
 from __future__ import annotations

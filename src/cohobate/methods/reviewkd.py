@@ -15,7 +15,8 @@ then the new fusion to the teacher's level; HCL adds the losses of the maps pool
 these are smaller, each with half the weight of the one before, and divides by the sum of the weights;
 levels are summed. The student's stages are those that the next stage sees; the benchmark reads the raw sums
 of a wide ResNet and four of a VGG's five stages (``--taps benchmark``). The benchmark's weight is 5, which
-rises over the first 20 of 240 epochs.
+rises over the first 20 of 240 epochs. A network that predicts every pixel has no pooled features: its levels
+are its stages alone. Whole maps are compared, pixels that a mask ignores too.
 """
 
 from __future__ import annotations
@@ -40,10 +41,14 @@ Size = tuple[int, int]
 def level_pairs(student: Output, teacher: Output) -> list[Pair]:
     """The levels to compare, shallow to deep: pairs of stages, then the pooled features as 1x1 maps.
 
+    Dense predictions, (B, K, H, W), come from no pooled features; of them the levels are the stages.
+
     Raises:
         ValueError: a network gives no stages or no pooled features.
     """
     pairs = stage_pairs(student, _before_relu(teacher), "ReviewKD")
+    if student.logits.dim() == 4:
+        return pairs
     ours, theirs = pooled_pair(student, teacher, "ReviewKD")
     return [*pairs, (ours[:, :, None, None], theirs[:, :, None, None])]
 
@@ -137,8 +142,8 @@ class ReviewKD(Term):
             int | None,
             Ge(1),
             Doc(
-                "Channels of the fusion modules; by default those of the student's pooled features, at most "
-                "512."
+                "Channels of the fusion modules; by default those of the student's deepest level, which "
+                "are its pooled features where it has these, at most 512."
             ),
         ] = None,
         ramp: Annotated[float, Ge(0), Le(1), Doc("Share of the run over which the loss rises from 0.")] = 20

@@ -24,6 +24,8 @@ Choices.
     Scale: squared differences are averaged over batch and positions, then summed over stages.
     Size: the deeper map is resized to the size of the shallower one, so no gradient passes the resizing.
     Stages: every stage except the deepest learns; ``skip`` leaves out the first ones.
+    Masks: the paper's own task. The stages of a network that predicts every pixel are its pyramid's maps;
+        whole maps are compared, ignored pixels too.
     Public re-implementations: that for classification (Self-KD-Lib) has ``start=0`` and resizes features
         instead of G. One for lanes has the sum, 0.1 and the late beginning, and the gradient also flows into
         the deeper stage.

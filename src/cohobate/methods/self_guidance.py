@@ -103,7 +103,7 @@ class SelfGuidance(Method):
         if self.backward_full:
             losses["ce_teacher"] = cross_entropy(teacher, batch.y)  # Eq. 5, second term
         temperature = now(self.temperature, batch, "the temperature of Self-Guidance")
-        losses["kl"] = self.weight * softened_kl(student, target, temperature=temperature)
+        losses["kl"] = self.weight * softened_kl(student, target, temperature, batch.kept)
         return losses
 
     def _student(self, x: Tensor) -> Output:

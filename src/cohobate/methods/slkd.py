@@ -63,7 +63,12 @@ SOFTENED = "the temperature of SLKD"
 
 
 def sl_losses(
-    sl_teachers: Sequence[Tensor], teacher: Tensor, y: Tensor, alpha: float, temperature: float | Tensor
+    sl_teachers: Sequence[Tensor],
+    teacher: Tensor,
+    y: Tensor,
+    alpha: float,
+    temperature: float | Tensor,
+    kept: Tensor | None = None,
 ) -> Losses:
     """The losses of the SL-teachers, two terms each; the caller detaches the teacher.
 
@@ -73,11 +78,12 @@ def sl_losses(
         y: ids or probabilities.
         alpha: share of the cross-entropy.
         temperature: tau.
+        kept: (B, H, W), bool: the positions of dense predictions that count; None: all.
     """
     losses = {}
     for i, logits in enumerate(sl_teachers, 1):
         losses[f"ce_sl_{i}"] = alpha * cross_entropy(logits, y)  # Eqs. 4, 5
-        losses[f"kd_sl_{i}"] = (1 - alpha) * softened_kl(logits, teacher, temperature=temperature)
+        losses[f"kd_sl_{i}"] = (1 - alpha) * softened_kl(logits, teacher, temperature, kept)
     return losses
 
 
@@ -90,6 +96,7 @@ def student_losses(
     temperature: float | Tensor,
     teacher_weight: float,
     sl_weight: float,
+    kept: Tensor | None = None,
 ) -> Losses:
     """lambda L_TS + eta L_SL-TS, term by term; the caller detaches both targets.
 
@@ -102,13 +109,14 @@ def student_losses(
         temperature: tau.
         teacher_weight: lambda.
         sl_weight: eta.
+        kept: (B, H, W), bool: the positions of dense predictions that count; None: all.
     """
     losses = {"ce_student": (teacher_weight + sl_weight) * alpha * cross_entropy(student, y)}  # Eq. 7
     if teacher_weight > 0:
-        kl = softened_kl(student, teacher, temperature=temperature)
+        kl = softened_kl(student, teacher, temperature, kept)
         losses["kd_teacher"] = teacher_weight * (1 - alpha) * kl  # Eq. 1
     if sl_weight > 0:
-        kl = softened_kl(student, sl_teacher, temperature=temperature)
+        kl = softened_kl(student, sl_teacher, temperature, kept)
         losses["kd_sl"] = sl_weight * (1 - alpha) * kl  # Eq. 3
     return losses
 
@@ -171,13 +179,13 @@ class SLKD(Method):
         student = as_output(self.student(batch.x)).logits
         temperature = now(self.temperature, batch, SOFTENED)
         sl_teacher = self.sl_teachers.fused(learners, temperature).detach()
-        weights = self.teacher_weight, self.sl_weight
-        return student_losses(student, teacher, sl_teacher, batch.y, self.alpha, temperature, *weights)
+        how = self.alpha, temperature, self.teacher_weight, self.sl_weight
+        return student_losses(student, teacher, sl_teacher, batch.y, *how, batch.kept)
 
     def teach(self, batch: Batch, teacher: Tensor, learners: Sequence[Tensor]) -> Losses:
         """The SL-teachers' terms."""
         temperature = now(self.temperature, batch, SOFTENED)
-        return sl_losses(learners, teacher, batch.y, self.alpha, temperature)
+        return sl_losses(learners, teacher, batch.y, self.alpha, temperature, batch.kept)
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
         return {"student": trained(self.student), "sl_teachers": trained(self.sl_teachers)}

@@ -113,7 +113,7 @@ class SelfLearning(Method):
         learners = self.sl_teachers.logits(batch.x)
         teacher = teacher_logits(self.teacher, batch)
         temperature = now(self.temperature, batch, SOFTENED)
-        return sl_losses(learners, teacher, batch.y, self.alpha, temperature)
+        return sl_losses(learners, teacher, batch.y, self.alpha, temperature, batch.kept)
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
         return {"sl_teachers": trained(self.sl_teachers)}
@@ -174,8 +174,8 @@ class Guided(Method):
         teacher = teacher_logits(self.teacher, batch)
         temperature = now(self.temperature, batch, SOFTENED)
         sl_teacher = self.sl_teachers.fused(self.sl_teachers.logits(batch.x), temperature).detach()
-        weights = self.teacher_weight, self.sl_weight
-        return student_losses(student, teacher, sl_teacher, batch.y, self.alpha, temperature, *weights)
+        how = self.alpha, temperature, self.teacher_weight, self.sl_weight
+        return student_losses(student, teacher, sl_teacher, batch.y, *how, batch.kept)
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
         return {"student": trained(self.student)}

@@ -13,6 +13,7 @@ Choices.
     Stage: the deepest of each network, as in the public benchmark; of a wide ResNet after its last batch
         norm and ReLU, while the benchmark reads the raw sum before them (``--taps benchmark``).
     Weight: 3000 with cross-entropy 1, the public setting; it belongs to the division by B^2.
+    With masks whole maps are compared, ignored pixels too, and the similarities are between images as ever.
     Images whose map is zero everywhere have similarities of 0. Rows with a norm below 1e-12 are not
         divided by it, so that no gradient explodes.
 """

@@ -9,9 +9,12 @@ from torch import nn
 
 from ..config.objects import nearest
 from ..core import Shape
+from ..core.options import declared_hints, own
 from .checkpoints import load_weights
+from .dense.network import DenseNetwork
 from .libraries import build_library
-from .registry import LIBRARIES, NETWORKS, names, parse
+from .registry import DENSE_NETWORKS, LIBRARIES, NETWORKS, dense_parts, names, parse
+from .surgery.adapt import Adapted, made_for
 from .surgery.probe import look
 
 
@@ -20,7 +23,8 @@ def build(spec: str, classes: int, *, shape: Shape | None = None, **options: Any
 
     Args:
         spec: one of :func:`cohobate.models.registry.names`, ``timm:NAME`` or ``torchvision:NAME``;
-            options may follow, ``resnet20:shortcut=padding``, ``timm:resnet18:pretrained``.
+            options may follow, ``resnet20:shortcut=padding``, ``timm:resnet18:pretrained``. ``dense:`` and
+            any of these, or ``efficientdet_d0``: a network that predicts a class for every pixel.
         classes: K.
         shape: (C, H, W) of the images it will see, to try it on two: its first convolution is made for as
             many channels. By default a built-in network is made for 3 (``channels=1`` for 1), and a library's
@@ -36,7 +40,9 @@ def build(spec: str, classes: int, *, shape: Shape | None = None, **options: Any
     options = written | options
     weights = options.pop("weights", None)
     library, _, inside = name.partition(":")
-    if library in LIBRARIES:
+    if (parts := dense_parts(name, options)) is not None:
+        network = _dense(name, *parts, classes, shape)
+    elif library in LIBRARIES:
         network = build_library(library, inside, classes, shape, options)
     elif name in NETWORKS:
         if shape is not None:
@@ -45,13 +51,42 @@ def build(spec: str, classes: int, *, shape: Shape | None = None, **options: Any
         if shape is not None:
             look(network, shape)
     else:
+        near = nearest(name, [*names(), *DENSE_NETWORKS])
         raise ValueError(
-            f"unknown model {name!r}; the nearest are {nearest(name, names())} (`cohobate list models` "
-            "shows all; timm:NAME and torchvision:NAME take theirs, file.py:function your own)"
+            f"unknown model {name!r}; the nearest are {near} (`cohobate list models` shows all; timm:NAME "
+            "and torchvision:NAME take theirs, file.py:function your own)"
         )
     if weights is not None:
         load_weights(network, weights)
     return network
+
+
+def _dense(name: str, backbone: str, options: dict[str, Any], classes: int, shape: Shape | None) -> nn.Module:
+    """A backbone with a pyramid and a dense head; options that are not theirs are the backbone's."""
+    own_options = own(DenseNetwork, options)
+    rest = {key: value for key, value in options.items() if key not in own_options}
+    try:
+        network = build(backbone, classes, shape=shape, **rest)
+    except ValueError as error:
+        if not rest:
+            raise
+        known = ", ".join(dense_options())
+        raise ValueError(f"{error}; the options of {name}'s own pyramid and head are {known}") from error
+    return DenseNetwork.of(network, classes, shape or images_of(network), **own_options)
+
+
+def dense_options() -> list[str]:
+    """The names of the options of the pyramid and the head of a network for every pixel."""
+    makers = (DenseNetwork.of.__func__, DenseNetwork.__init__)  # type: ignore[attr-defined]
+    return [name for maker in makers for name in declared_hints(maker)]
+
+
+def images_of(network: nn.Module) -> Shape:
+    """(C, H, W) of the images that a network was made for; of a built-in one 32 x 32 pixels."""
+    if isinstance(network, Adapted):
+        return made_for(network.network)
+    channels = next(m.in_channels for m in network.modules() if isinstance(m, nn.Conv2d))
+    return channels, 32, 32
 
 
 def _built_in(name: str, classes: int, options: dict[str, Any]) -> nn.Module:

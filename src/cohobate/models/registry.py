@@ -83,6 +83,32 @@ NETWORKS: dict[str, Entry] = {
 LIBRARIES = ("timm", "torchvision")
 """Libraries whose networks are named ``LIBRARY:NAME``."""
 
+DENSE = "dense"
+"""``dense:BACKBONE`` predicts a class for every pixel: a pyramid and a dense head on any such network."""
+
+
+class DenseEntry(NamedTuple):
+    """A network by name that predicts a class for every pixel.
+
+    Attributes:
+        backbone: its name.
+        options: of the pyramid and the head, where they differ from the defaults.
+        source: where the architecture is from.
+    """
+
+    backbone: str
+    options: dict[str, Any]
+    source: str
+
+
+TAN = "Tan et al., CVPR 2020; Ji et al., CVPR 2021"
+EFFICIENTDET = {"extra": 2, "head": 256}
+
+DENSE_NETWORKS: dict[str, DenseEntry] = {
+    "efficientdet_d0": DenseEntry("timm:efficientnet_b0", {"width": 64, **EFFICIENTDET}, TAN),
+    "efficientdet_d1": DenseEntry("timm:efficientnet_b1", {"width": 88, **EFFICIENTDET}, TAN),
+}
+
 INITIAL = (
     *("pretrained", "weights", "checkpoint_path", "cache_dir", "pretrained_cfg", "pretrained_cfg_overlay"),
     *("pretrained_strict", "pretrained_filter_fn", "pretrained_model_args"),
@@ -92,7 +118,7 @@ is trained does not need them; and timm would unpickle the file of ``checkpoint_
 
 
 def names() -> list[str]:
-    """The names of the built-in networks."""
+    """The names of the built-in networks that classify images."""
     return list(NETWORKS)
 
 
@@ -100,11 +126,14 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
     """``name:option=value:option`` -> name and options; an option without a value is True.
 
     The name itself may be ``timm:name``, ``torchvision:name``, ``file.py:function`` or
-    ``package.module:function``.
+    ``package.module:function``; or ``dense:`` and one of these.
 
     Raises:
-        ValueError: an option without a name.
+        ValueError: an option without a name, or ``dense`` without a backbone.
     """
+    if (inner := _backbone(spec)) is not None:
+        name, options = parse(inner)
+        return f"{DENSE}:{name}", options
     head, *rest = split(spec)
     # A name of timm may hold what no option does, resnet18.a1_in1k, and is part of the head then.
     whole = head.partition(":")[0] in LIBRARIES and ":" in head
@@ -121,4 +150,30 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
 
 def is_known(name: str) -> bool:
     """Whether a name without its options is :func:`cohobate.build`'s to make (or to refuse), not a user's."""
-    return ":" not in name or name.partition(":")[0] in LIBRARIES
+    return ":" not in name or name.partition(":")[0] in (*LIBRARIES, DENSE)
+
+
+def _backbone(spec: str) -> str | None:
+    """What stands after ``dense:``; None if nothing is dense."""
+    first, _, inner = (part.strip() for part in spec.partition(":"))
+    if first != DENSE:
+        return None
+    if not inner or inner.partition(":")[0] == DENSE:
+        raise ValueError(
+            f"{spec!r} names no backbone; write {DENSE}:resnet20, or {DENSE}:timm:NAME for one of a library"
+        )
+    return inner
+
+
+def dense_parts(name: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
+    """The backbone of a network that predicts a class for every pixel, and its options; None for others.
+
+    Args:
+        name: without options (:func:`parse`).
+        options: as they were given; those that belong to the name are added.
+    """
+    if name in DENSE_NETWORKS:
+        entry = DENSE_NETWORKS[name]
+        return entry.backbone, {**entry.options, **options}
+    inner = _backbone(name)
+    return None if inner is None else (inner, options)

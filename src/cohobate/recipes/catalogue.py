@@ -21,6 +21,7 @@ TERMS = {
     "overhaul": "methods.ofd:OFD",
     "crd": "methods.crd:CRD",
     "reviewkd": "methods.reviewkd:ReviewKD",
+    "cwd": "methods.cwd:CWD",
 }
 """Loss terms between student and teacher; they can be added, ``kd+at``."""
 
@@ -58,10 +59,36 @@ TEACHERLESS = {
     "sla_sd": "methods.sla:SLASD",
 }
 
-SEGMENTING = frozenset({"baseline", "kd"})
-"""Methods and terms that learn from masks too, a label for every pixel; others need one label an image."""
-
 METHODS = {"baseline": "methods.supervised:Supervised", **TERMS, **TAUGHT, **TEACHERLESS}
+
+BY_TASK = {"frskd": "recipes.frskd:defaults"}
+"""Methods of which some defaults depend on the labels, and the function that knows them."""
+
+_POOLED = "it compares pooled features, one vector an image"
+_BRANCHES = "its branches are cut before the classifier of a network with one label an image"
+_SUMS = "its sums of networks stop early for whole images"
+
+UNMASKED = {
+    "rkd": _POOLED,
+    "crd": _POOLED,
+    "overhaul": "it reads stages before their last ReLU, and the deepest map of a pyramid has none",
+    "deit": "it reads a class token and a distillation token",
+    "reskd": _SUMS,
+    "ensemble": _SUMS,
+    "trained_together": _SUMS,
+    "one": _BRANCHES,
+    "cl_ilr": _BRANCHES,
+    "okddip": "it weighs networks by pooled features, one vector an image",
+    **dict.fromkeys(("ffm_cd", "ffm", "sa", "sa_cd", "gate", "gate_cd"), _BRANCHES),
+    "byot": "its shallow classifiers predict one class an image",
+    "ddgsd": "it compares two augmentations of an image, whose pixels lie in different places",
+    "cs_kd": "it pairs the images of a class",
+    "sla_sd": "it turns images, and predicts how with the class of each",
+}
+"""Methods that cannot learn from masks, a label for every pixel, and why."""
+
+SEGMENTING = METHODS.keys() - UNMASKED
+"""Methods and terms that learn from masks too."""
 
 
 def refuse_masks(name: str) -> None:
@@ -71,11 +98,10 @@ def refuse_masks(name: str) -> None:
         name: of a method, of terms that are added up, or ``file.py:Class``.
     """
     for part in term_names(name) or [name]:
-        if part in METHODS and part not in SEGMENTING:
-            able = ", ".join(each for each in METHODS if each in SEGMENTING)
+        if part in UNMASKED:
             raise ValueError(
-                f"{part} needs one label an image, and this data has masks, a label for every pixel; the "
-                f"methods that learn from masks are {able}"
+                f"{part} cannot learn from masks: {UNMASKED[part]}; `cohobate list methods` marks the "
+                "methods that can"
             )
 
 

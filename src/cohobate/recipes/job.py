@@ -75,7 +75,7 @@ class Job:
             ValueError: see :func:`cohobate.recipes.networks.make_network`; or weights for other classes.
         """
         spec, weights = without(spec, "weights")
-        network = make_network(spec, self.classes, shape or self.shape)
+        network = make_network(spec, self.classes, shape or self.shape, self.dataset.task)
         for path in weights:
             self._load(network, weights_file(path), shape or self.shape)
         return network

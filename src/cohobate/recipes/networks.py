@@ -14,37 +14,48 @@ from torch import nn
 from ..config.grammar import without
 from ..config.objects import load_object
 from ..config.text import shown
-from ..core import Classifier, Reordered, Shape, Sum, match_classes
+from ..core import Classifier, Reordered, Shape, Sum, Task, match_classes
 from ..inference.cascade import Cascade
 from ..models.build import build
+from ..models.dense.network import FullSize
 from ..models.registry import INITIAL, is_known, parse
 from ..models.surgery.adapt import adapt
 from ..models.surgery.probe import WrongImagesError, look
 from ..models.surgery.reorder import reorder_head
 from ..runs.deployed import READINGS, Deployed, read_deployed
 from ..runs.layout import RunFolder
+from .tasks import other_network, require_task, task_of
 
 
-def make_network(spec: str, classes: int, shape: Shape) -> nn.Module:
+def make_network(spec: str, classes: int, shape: Shape, task: Task | None = None) -> nn.Module:
     """A network by name, or by a function of the user's own (``file.py:function:option=value``).
 
     A user's network that returns plain logits is adapted: it gets stages, and gates on its residual
     blocks (:func:`cohobate.adapt`). If the function has a parameter ``in_channels``, it is given the channels
-    of the images.
+    of the images. If its logits are a map that is smaller than the images, they are enlarged bilinearly.
+
+    Args:
+        spec: its name.
+        classes: K.
+        shape: (C, H, W) of the images.
+        task: what it must predict; None: whichever it does.
 
     Raises:
         ValueError: an unknown name or option; the user's function returns no module; images that the
-            network cannot take, or other classes than the data has.
+            network cannot take, other classes than the data has, or a network for the other task.
     """
     name, options = parse(spec)
     if is_known(name):
         network = build(spec, classes, shape=shape)
     else:
         network = _adapted(name, _of_user(name, classes, shape[0], options), shape)
-    predicted = look(network, shape).output.logits.shape[1]
-    if predicted != classes:
-        raise ValueError(f"{spec} predicts {predicted} classes, the data has {classes}")
-    return network
+    logits = look(network, shape).output.logits
+    theirs = task_of(logits, spec)
+    if task is not None:
+        require_task(spec, theirs, task, other_network(spec, task))
+    if logits.shape[1] != classes:
+        raise ValueError(f"{spec} predicts {logits.shape[1]} classes, the data has {classes}")
+    return FullSize(network) if theirs == "segmentation" and logits.shape[2:] != shape[1:] else network
 
 
 def _adapted(name: str, network: nn.Module, shape: Shape) -> nn.Module:
@@ -113,7 +124,9 @@ def load(
     threshold: float | None = None,
     trust: bool = False,
 ) -> Classifier | Cascade:
-    """The network that a run deployed, ready to predict (evaluation mode): images -> logits.
+    """The network that a run deployed, ready to predict (evaluation mode): images -> logits, (B, K).
+
+    Where it was trained on masks, the logits are of every pixel, (B, K, H, W), at the images' size.
 
     Its ``class_names`` are in the order of the logits, ``features(x)`` gives its whole Output, and its keys
     are those of the file. With ``adaptive`` it is a :class:`cohobate.Cascade`: each image runs through as
@@ -187,8 +200,13 @@ def require_sum(deployed: Deployed, remedy: str) -> None:
         remedy: what to do otherwise, for the message.
 
     Raises:
-        ValueError: it is a plain network.
+        ValueError: it is a plain network, or gives every pixel a class.
     """
+    if deployed.task == "segmentation":
+        raise ValueError(
+            f"{deployed.path} gives every pixel a class, and images leave early by what is said of the whole "
+            f"image; {remedy}"
+        )
     if len(deployed.members) < 2:
         raise ValueError(
             f"{deployed.path} is one network, {deployed.model}, and no sum of several, so no image can leave "
@@ -201,18 +219,18 @@ def rebuilt(deployed: Deployed, classes: int | None = None) -> nn.Module:
     predicted = len(deployed.classes)
     if classes is not None and predicted != classes:
         raise ValueError(f"{deployed.path} predicts {predicted} classes, the data has {classes}")
-    network = made_of(deployed.members, predicted, deployed.shape)
+    network = made_of(deployed.members, predicted, deployed.shape, deployed.task)
     network.load_state_dict(deployed.tensors)
     return network.eval()
 
 
-def made_of(members: Sequence[str], classes: int, shape: Shape) -> nn.Module:
+def made_of(members: Sequence[str], classes: int, shape: Shape, task: Task | None = None) -> nn.Module:
     """A fresh network by name, or the sum of several (:class:`cohobate.core.Sum`).
 
     Raises:
         ValueError: see :func:`make_network`.
     """
-    networks = [make_network(_bare(member), classes, shape) for member in members]
+    networks = [make_network(_bare(member), classes, shape, task) for member in members]
     return networks[0] if len(networks) == 1 else Sum(networks)
 
 

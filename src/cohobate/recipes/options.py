@@ -6,17 +6,19 @@ import inspect
 from collections.abc import Mapping, Sequence
 from functools import cache, partial, reduce
 from operator import or_
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import Field, PlainSerializer, ValidatorFunctionWrapHandler, WrapValidator, create_model
 
 from ..config.checking import checked
-from ..config.declared import Option
+from ..config.declared import Option, imported
 from ..config.grammar import flag, text
 from ..config.groups import Group, Teacher, Training, defaults
+from ..core import Task
 from ..core.courses import BETWEEN, Changing, Course
 from ..core.options import out_of
+from .catalogue import BY_TASK
 from .recipe import find
 
 
@@ -49,7 +51,8 @@ def typed(hint: Any) -> Any:
         inner, *marks = get_args(hint)
         if (mark := next((each for each in marks if isinstance(each, Changing)), None)) is not None:
             plain = PlainSerializer(lambda value: value, return_type=Any)
-            return Annotated[(float, mark.bound, WrapValidator(partial(_course_or, mark)), plain, *marks)]
+            number = float | None if NoneType in get_args(inner) else float
+            return Annotated[(number, mark.bound, WrapValidator(partial(_course_or, mark)), plain, *marks)]
         return Annotated[(typed(inner), *marks)]
     if get_origin(hint) in (Union, UnionType):
         return reduce(or_, (part for part in get_args(hint) if get_origin(part) is not Sequence))
@@ -133,11 +136,29 @@ def _refuse_teacher(name: str, values: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} takes no teacher; leave {flag(key)} out")
 
 
-def label(name: str, config: Training) -> str:
-    """The method and those of its own options that differ from their defaults."""
+def for_task(name: str, config: Training, task: Task) -> Training:
+    """The options of a method, with the defaults for these labels in the place of None."""
+    found = _defaults_for(name, task)
+    return config.model_copy(update={k: v for k, v in found.items() if getattr(config, k) is None})
+
+
+def _defaults_for(name: str, task: Task | None) -> dict[str, Any]:
+    """Defaults that depend on the labels; most methods have none."""
+    return dict(imported(BY_TASK[name])(task)) if task is not None and name in BY_TASK else {}
+
+
+def label(name: str, config: Training, task: Task | None = None) -> str:
+    """The method and those of its own options that differ from their defaults.
+
+    Args:
+        name: of the method.
+        config: its options.
+        task: what the labels are for, if it is known: what stands at the default for them is left out.
+    """
+    here = _defaults_for(name, task)
     changed = [
         f"{option}={text(getattr(config, option))}"
         for option, field in own_group(name).model_fields.items()
-        if getattr(config, option) != field.default
+        if getattr(config, option) not in (field.default, here.get(option, field.default))
     ]
     return " ".join([name, *changed])

@@ -18,6 +18,7 @@ from ..runs.deployed import Deployed, facts_of, read_deployed
 from ..runs.layout import weights_file
 from ..runs.reading import require_finished
 from .networks import in_a_run, made_of, rebuilt, refuse_foreign_code, reordered
+from .tasks import require_task
 
 if TYPE_CHECKING:
     from .job import Job
@@ -75,6 +76,8 @@ def _one(spec: str, job: Job) -> nn.Module:
 
 def _trained(bare: str, view: View, spec: str, job: Job) -> nn.Module:
     if (deployed := _deployed(bare)) is not None:
+        remedy = "a teacher predicts what its student does"
+        require_task(f"the teacher {bare}", deployed.task, job.dataset.task, remedy)
         network = rebuilt(deployed, job.classes)
         order = job.order(deployed.classes, f"the teacher {bare}")
         own = View(deployed.statistics, deployed.shape[1:])
@@ -109,7 +112,7 @@ def untrained(job: Job, count: int) -> list[nn.Module]:
     spec, _ = without(job.training.teacher[0], *VIEW)
     deployed = _deployed(spec)
     members = [spec] if deployed is None else deployed.members
-    return [made_of(members, job.classes, job.shape) for _ in range(count)]
+    return [made_of(members, job.classes, job.shape, job.dataset.task) for _ in range(count)]
 
 
 # ---------------------------------------------------------------- its images

@@ -15,6 +15,7 @@ from ..runs.finding import made_from_python
 from ..runs.reading import Run
 from ..runs.siblings import Beside
 from . import snippets
+from .card_words import INT8, IS, STAGE, TAKES, class_rows
 from .facts import (
     Explained,
     cost_rows,
@@ -23,6 +24,7 @@ from .facts import (
     provenance_facts,
     training_facts,
 )
+from .fits import fitted
 from .identity import other_run, same_training
 from .markdown import Markdown, block, code, front_matter, item, render, table
 from .tables import adaptive as adaptive_table
@@ -32,26 +34,6 @@ from .tables.told import given_teachers, run_lines
 
 OPEN, MOST = 20, 1000
 """Classes that are listed openly, and at all."""
-
-TAKES = {
-    "0-255": "bytes, uint8, 0 to 255",
-    "0-1": "float32, 0 to 1",
-    "normalised": "float32, normalised",
-}
-IS = {
-    ".onnx": "the network, for onnxruntime and other readers of ONNX",
-    ".pt2": "the network, for torch.export.load",
-    ".safetensors": "weights alone",
-}
-INT8 = "the network in 8-bit integers, for onnxruntime"
-STAGE = "one network of the cascade, whose logits are added up; alone it is not what was measured"
-FITS = {
-    "crop": "it is resized until it covers them, and what sticks out on the longer side is cut off",
-    "pad": "all of it is resized to fit in, on a background",
-    "squash": "it is resized to them, its proportions lost",
-}
-"""How a picture of another size becomes an image of the network."""
-
 
 NAMES = ExportFolder(Path())
 CONFIG, RUNNER, CASCADE = NAMES.config.name, NAMES.runner.name, NAMES.cascade.name
@@ -118,12 +100,14 @@ def card(of: Subject) -> str:
         size=" x ".join(map(str, about.shape[1:])),
         parameters=f"{about.parameters:,}",
         classes=count(len(about.classes), "class"),
-        fit=FITS[about.fit],
+        fit=fitted(about),
         own_code=snippets.names_code(about) and "model.safetensors" in {file.name for file in of.files},
         files=table([_file_row(of, file) for file in of.files], LEFT),
         uses=_uses(of),
         reading=block(snippets.reading(about, of.larger), "python"),
+        masks=about.task == "segmentation",
         metric=heading(of.run.headline),
+        each_class=_each_class(of),
         errors=table(error_rows(measured), (FIRST,)),
         notes=error_notes(measured),
         measures=_measures(of),
@@ -175,8 +159,9 @@ def _front(of: Subject) -> Markdown:
     kinds = {name.rpartition(".")[2] for name in names} & {"onnx", "safetensors"}
     # A folder that timm loads by itself is known by its name on a hub.
     library = "timm" if _is_of_timm(of) else "cohobate"
-    tags = ["image-classification", "knowledge-distillation", *sorted({library, "cohobate"}), *sorted(kinds)]
-    return front_matter({"library_name": library, "pipeline_tag": "image-classification", "tags": tags})
+    does = f"image-{of.about.task}"  # a hub's name of it
+    tags = [does, "knowledge-distillation", *sorted({library, "cohobate"}), *sorted(kinds)]
+    return front_matter({"library_name": library, "pipeline_tag": does, "tags": tags})
 
 
 def _is_of_timm(of: Subject) -> bool:
@@ -265,6 +250,12 @@ def _measures(of: Subject) -> Markdown:
                 **({"images": f"{measures['images']:,.0f}"} if "images" in measures else {}),
             }
     return table(list(rows.values()), ("weights", "split")) if rows else Markdown("")
+
+
+def _each_class(of: Subject) -> Markdown:
+    """The IoU of each class by the weights that are exported now, where pixels have classes."""
+    rows = class_rows(of.run, of.about)
+    return table(rows, ("class",)) if rows else Markdown("")
 
 
 def _options(of: Subject) -> Markdown:

@@ -109,8 +109,9 @@ def cost_rows(run: Run, about: About) -> list[dict[str, str]]:
 
 def integers_line(name: str, found: Int8) -> str:
     """What 8 bits cost, of the file of this name."""
+    own, floats = found.values
     return (
-        f"{name}: top-1 error {found.error:.2f} %, of the network in floats {found.float_error:.2f} % "
+        f"{name}: {found.measure} {own:.2f} %, of the network in floats {floats:.2f} % "
         f"({found.measured_on}, {count(found.images, 'image')}; {count(found.other_labels, 'other label')}); "
         f"calibrated on {count(found.calibration_images, 'image')} ({found.calibrated_on}); {found.choices}."
     )

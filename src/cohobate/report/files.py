@@ -10,6 +10,7 @@ from ..runs.layout import RunFolder
 from ..runs.reading import Run
 from .figures import sweep as sweep_figure
 from .figures.catalogue import comparison_figures, run_figures
+from .figures.scenes import comparison_pictures, run_pictures
 from .page import comparison_page, in_order, run_page, sweep_page
 from .tables import sweep_table
 from .tables.comparison import Comparison
@@ -26,20 +27,21 @@ def comparison_files(comparison: Comparison, runs: Sequence[Run]) -> dict[str, s
 
     And readouts.csv where a method has several read-outs.
     """
-    figures = comparison_figures(in_order(comparison, runs))
+    ordered = in_order(comparison, runs)
+    figures, pictures = comparison_figures(ordered), comparison_pictures(ordered)
     return {
         "table.md": to_markdown(comparison),
         "table.csv": to_csv(comparison),
         TABLE: to_json(comparison),
         **({"readouts.csv": readouts_csv(comparison)} if comparison.has_readouts else {}),
         **{f"{figure.file}.svg": figure.svg for figure in figures if figure.file},
-        PAGE: comparison_page(comparison, runs, figures),
+        PAGE: comparison_page(comparison, runs, figures, pictures),
     }
 
 
 def run_files(run: Run) -> dict[str, str]:
     """The page of a run."""
-    return {RunFolder(run.folder).report.name: run_page(run, run_figures(run))}
+    return {RunFolder(run.folder).report.name: run_page(run, run_figures(run), run_pictures(run))}
 
 
 def sweep_files(sweep: Sweep, runs: Sequence[Run]) -> dict[str, str]:

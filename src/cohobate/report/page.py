@@ -11,7 +11,7 @@ from ..runs.reading import SPLITS, Run
 from .figures.chart import Figure, colours
 from .parts import Cell, Table, render, text_table
 from .tables import adaptive as adaptive_table
-from .tables import readout_table, sweep_table, table
+from .tables import each_class, readout_table, sweep_table, table
 from .tables.comparison import Comparison, Entry
 from .tables.differences import shortly
 from .tables.found import found_lines
@@ -25,13 +25,16 @@ NO_COLOUR = "none"
 """Of a method without curves."""
 
 
-def comparison_page(comparison: Comparison, runs: Sequence[Run], figures: Sequence[Figure]) -> str:
+def comparison_page(
+    comparison: Comparison, runs: Sequence[Run], figures: Sequence[Figure], pictures: Figure | None = None
+) -> str:
     """The table, the curves, every seed, and how it was made.
 
     Args:
         comparison: of the finished ones among the runs.
         runs: unfinished ones too: they show in the curves only.
         figures: of the runs (:func:`in_order`).
+        pictures: of segmentation, if there are any.
     """
     c = comparison
     methods = count(len(c.entries) + len(c.never_finished), "method")
@@ -49,6 +52,9 @@ def comparison_page(comparison: Comparison, runs: Sequence[Run], figures: Sequen
         readouts=_readouts(c, drawn),
         readout_caption=readout_table.readout_caption(c),
         figures=figures,
+        pictures=pictures,
+        classes=_rows(each_class.comparison_rows(c, runs)),
+        class_caption=f"{each_class.CAPTION} Mean ± sample standard deviation over seeds, {c.split} split.",
         metric=c.metric,
         split=c.split,
         seeds=_seeds(c, drawn),
@@ -61,7 +67,7 @@ def in_order(comparison: Comparison, runs: Sequence[Run]) -> list[Run]:
     return sorted(runs, key=lambda run: order.index(run.name) if run.result else len(order))
 
 
-def run_page(run: Run, figures: Sequence[Figure]) -> str:
+def run_page(run: Run, figures: Sequence[Figure], pictures: Figure | None = None) -> str:
     """Metrics, curves, configuration and provenance of one run, finished or not."""
     config = run.config if run.result is None else run.result
     progress = _progress(run)
@@ -72,6 +78,9 @@ def run_page(run: Run, figures: Sequence[Figure]) -> str:
         [run],
         progress=progress,
         figures=figures,
+        pictures=pictures,
+        classes=_rows(each_class.run_rows(run)),
+        class_caption=each_class.CAPTION,
         notes=list(_augmentation([run])),
         adaptive=None if run.adaptive is None else _rows(adaptive_table.adaptive_rows(run.adaptive)),
         adaptive_caption="" if run.adaptive is None else adaptive_table.title(run.adaptive),
@@ -238,5 +247,5 @@ def _progress(run: Run) -> str:
 def _number(value: float | None) -> str:
     if value is None:
         return NOTHING
-    # An error of no more than rounding is not negative.
+    # A number of no more than rounding is not negative.
     return f"{value:,}" if isinstance(value, int) else f"{round(value, 2) + 0.0:.2f}"

@@ -12,37 +12,60 @@ RGB, GREY = 3, 1
 def reading(about: About, larger: float) -> str:
     """From a picture to ``pixels``, uint8 (1, C, H, W), as pictures are read for the training.
 
+    Where every pixel gets a class, ``mask`` is defined too: logits -> the classes of the picture's pixels.
+
     Args:
         about: the network.
         larger: how much larger than its central crop a picture is made, if it is cropped.
     """
     channels, height, width = about.shape
+    masked = about.task == "segmentation"
     if channels not in (RGB, GREY):
-        return (
-            "import json\n\nimport numpy as np\n\n"
-            f"pixels = np.zeros((1, {channels}, {height}, {width}), np.uint8)  # put your image here"
-        )
+        lines = ["import json", "", "import numpy as np"]
+        lines += ["from PIL import Image"] if masked else []
+        shape = f"(1, {channels}, {height}, {width})"
+        lines += ["", f"pixels = np.zeros({shape}, np.uint8)  # put your image here"]
+        box = f"left, top, right, bottom = 0, 0, {width}, {height}"
+        return "\n".join([*lines, *([f"own = {width}, {height}", box, *MASK] if masked else [])])
     mode = "RGB" if channels == RGB else "L"
+    stored = about.averaged_from or (height, width)
     lines = [
         "import json",
         "",
         "import numpy as np",
         "from PIL import Image, ImageOps",
         "",
-        f"height, width, background = {height}, {width}, {colour(about.background)}",
+        f"height, width, background = {stored[0]}, {stored[1]}, {colour(about.background)}",
         'picture = ImageOps.exif_transpose(Image.open("photo.jpg"))',
         'if picture.mode[0] in "IF":',
         '    raise ValueError("16 or 32 bits a pixel: save it with 8 bits")',
         'below = Image.new("RGBA", picture.size, background)',
         'picture = Image.alpha_composite(below, picture.convert("RGBA")).convert("RGB")' + _grey(channels),
+        *(["own = picture.size"] if masked else []),
         *FITS[about.fit],
-        f"pixels = np.array(picture).reshape(height, width, {channels}).transpose(2, 0, 1)[None]",
+        f"pixels = np.array(picture).reshape(height, width, {channels})",
+        *_averaged(about),
+        "pixels = pixels.transpose(2, 0, 1)[None]",
+        *([*BOXES[about.fit], *MASK] if masked else []),
     ]
-    crop = {"HEIGHT": str(round(height * larger)), "WIDTH": str(round(width * larger))}
+    larger = larger if about.averaged_from is None else 1
+    crop = {"HEIGHT": str(round(stored[0] * larger)), "WIDTH": str(round(stored[1] * larger))}
     text = "\n".join(lines).replace("MODE", f'"{mode}"')
     for name, value in crop.items():
         text = text.replace(name, value)
     return text
+
+
+def _averaged(about: About) -> list[str]:
+    """Means over areas; a half is rounded up."""
+    channels, height, width = about.shape
+    if about.averaged_from is None:
+        return []
+    return [
+        f"pixels = pixels.repeat({height}, 0).repeat({width}, 1)",
+        f"pixels = pixels.reshape({height}, height, {width}, width, {channels}).mean((1, 3))",
+        "pixels = np.floor(pixels + 0.5).astype(np.uint8)",
+    ]
 
 
 def _grey(channels: int) -> str:
@@ -71,6 +94,32 @@ FITS = {
 }
 """How a picture becomes an image -> the lines that do it."""
 
+BOXES = {
+    "pad": (
+        "left, top = (width - size[0]) // 2, (height - size[1]) // 2",
+        "right, bottom = left + size[0], top + size[1]",
+    ),
+    "squash": ("left, top, right, bottom = 0, 0, width, height",),
+}
+"""How a whole picture becomes an image -> where it is in the image."""
+
+MASK = (
+    "",
+    "",
+    "def mask(logits):",
+    '    """(K, height, width) -> the class of each pixel of the picture, enlarged bilinearly."""',
+    "    logits = logits[:, top:bottom, left:right]",
+    "    for axis, length in ((1, own[1]), (2, own[0])):",
+    "        here = logits.shape[axis]",
+    "        at = ((np.arange(length) + 0.5) * here / length - 0.5).clip(0, here - 1)",
+    "        low = at.astype(int)",
+    "        high = np.minimum(low + 1, here - 1)",
+    "        share = np.expand_dims(at - low, 2 - axis).astype(np.float32)",
+    "        logits = logits.take(low, axis) * (1 - share) + logits.take(high, axis) * share",
+    "    return logits.argmax(axis=0).astype(np.uint8)",
+)
+"""From logits to the classes of a picture's pixels."""
+
 IMAGES = {
     "0-255": (),
     "0-1": ("pixels = pixels.astype(np.float32) / 255",),
@@ -81,11 +130,22 @@ IMAGES = {
 }
 """Values that a file takes -> what makes them of ``pixels``."""
 
-LABEL = 'print(json.loads(about["classes"])[int(logits[0].argmax())])'
+CLASSES = 'json.loads(about["classes"])'
+
+
+def _said(about: About, classes: str, logits: str = "logits[0]") -> list[str]:
+    """From logits to what is said of the picture: its label, or its mask and the classes in it."""
+    if about.task == "classification":
+        return [f"print({classes}[int({logits}.argmax())])"]
+    return [
+        f"found = mask({logits})",
+        'Image.fromarray(found).save("mask.png")  # the number of its class for each pixel',
+        f"print([{classes}[k] for k in np.unique(found)])",
+    ]
 
 
 def use(form: Form, about: About, file: str) -> str:
-    """From ``pixels`` to a label, by a file of this form."""
+    """From ``pixels`` to a label, or a mask, by a file of this form."""
     return "\n".join(USES[form](about, file))
 
 
@@ -97,7 +157,7 @@ def _onnx(about: About, file: str) -> list[str]:
         "about = session.get_modelmeta().custom_metadata_map",
         *_images(about),
         f'(logits,) = session.run(None, {{"images": {_shown(about)}}})',
-        LABEL,
+        *_said(about, CLASSES),
     ]
 
 
@@ -112,7 +172,7 @@ def _pt2(about: About, file: str) -> list[str]:
         *_images(about),
         "with torch.no_grad():",
         f"    logits = network(torch.from_numpy({_shown(about)}))",
-        LABEL,
+        *_said(about, CLASSES, _array(about)),
     ]
 
 
@@ -146,7 +206,7 @@ def _weights(about: About, library: str, network: str, classes: str) -> list[str
         f"network = {network}",
         "with torch.no_grad():",
         "    logits = network((torch.from_numpy(pixels).float() / 255 - mean) / std)",
-        f"print({classes}[int(logits[0].argmax())])",
+        *_said(about, classes, _array(about)),
     ]
 
 
@@ -162,6 +222,11 @@ def cascade(about: About) -> str:
             "print(cascade.classes[int(logits[0].argmax())])",
         ]
     )
+
+
+def _array(about: About) -> str:
+    """The logits of an image, in NumPy where a mask is made of them."""
+    return "logits[0]" if about.task == "classification" else "logits[0].numpy()"
 
 
 def _images(about: About) -> list[str]:

@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..config.forms import Form, Values
 from ..core import Task
@@ -24,8 +24,11 @@ class Int8(BaseModel):
         calibration_images: how many.
         measured_on: data and split of the images on which it was measured.
         images: how many.
-        error, float_error: its top-1 error on them in percent, and that of the same network in floats.
-        other_labels: images for which the two predict different labels.
+        error, float_error: its top-1 error on them in percent, and that of the same network in floats; None
+            where every pixel has a class.
+        miou, float_miou: its mean intersection over union on them in percent, and that of the same network in
+            floats; None where each image has one class.
+        other_labels: images, or pixels, for which the two predict different labels.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -35,14 +38,38 @@ class Int8(BaseModel):
     calibration_images: int
     measured_on: str
     images: int
-    error: float
-    float_error: float
+    error: float | None = None
+    float_error: float | None = None
+    miou: float | None = None
+    float_miou: float | None = None
     other_labels: int
+
+    @model_validator(mode="after")
+    def _measured_once(self) -> Int8:
+        if (self.error is None) == (self.miou is None) or None in self._pair:
+            raise ValueError("the file in 8 bits and that in floats have an error each, or a miou each")
+        return self
+
+    @property
+    def measure(self) -> str:
+        """What was measured, in words."""
+        return "top-1 error" if self.error is not None else "mIoU"
+
+    @property
+    def _pair(self) -> tuple[float | None, float | None]:
+        return (self.error, self.float_error) if self.error is not None else (self.miou, self.float_miou)
+
+    @property
+    def values(self) -> tuple[float, float]:
+        """Of the file in 8 bits, and of the network in floats."""
+        own, floats = self._pair
+        return own or 0.0, floats or 0.0
 
     @property
     def points(self) -> float:
-        """Points of error that 8 bits cost; negative where they gain some."""
-        return self.error - self.float_error
+        """Points that 8 bits cost; negative where they gain some."""
+        own, floats = self.values
+        return own - floats if self.error is not None else floats - own
 
 
 class About(BaseModel):
@@ -54,7 +81,8 @@ class About(BaseModel):
         task: whether logits are of an image, (B, K), or of every pixel, (B, K, H, W).
         mean, std: of each channel, in units of 0 to 1.
         values: that its images have: "0-255" (uint8), "0-1", or "normalised" by mean and std.
-        fit, background: how a picture of any size becomes such an image (:class:`cohobate.Reading`).
+        fit, background, eval_resize, averaged_from: how a picture of any size becomes such an image
+            (:class:`cohobate.Reading`).
         model: of the network, by which it can be built again; None: a network of the user's own.
         members: of a sum, the models of its networks; else empty.
         readout: the predictor of the method that this is.
@@ -81,6 +109,8 @@ class About(BaseModel):
     values: Values
     fit: Literal["crop", "pad", "squash"] = "crop"
     background: str = "white"
+    eval_resize: int | None = Field(default=None, ge=1)
+    averaged_from: tuple[int, int] | None = None
     model: str | None = None
     members: tuple[str, ...] = ()
     readout: str = ""
@@ -150,6 +180,18 @@ class About(BaseModel):
         if wrong or min(about.std) <= 0:
             raise RunError(
                 f"{path} says shape {about.shape}, mean {about.mean}, std {about.std}: no image has these"
+            )
+        if about.eval_resize is not None and about.eval_resize < min(about.shape[1:]):
+            raise RunError(
+                f"{path} says eval_resize {about.eval_resize} of images of shape {about.shape}, and no such "
+                "image can be cut out of a smaller one"
+            )
+        if about.averaged_from is not None and any(
+            have < wanted for have, wanted in zip(about.averaged_from, about.shape[1:], strict=True)
+        ):
+            raise RunError(
+                f"{path} says averaged_from {about.averaged_from} of images of shape {about.shape}, and "
+                "images are only made smaller"
             )
         return about
 

@@ -26,12 +26,12 @@ from ..engine.checkpoint import write_bytes, write_json
 from ..engine.errors import RunError
 from ..engine.machine import commit, processor
 from .layout import RunFolder
-from .names import label_name, place_name
+from .names import data_name, label_name, place_name
 
 
 def default_root(config: Training) -> Path:
-    """``runs/<data>-<model>``, for runs on the same data with the same model."""
-    return Path("runs") / place_name(Path(config.data).name, config.model)
+    """``runs/<data>-<model>``, for runs on the same data, at the same size, with the same model."""
+    return Path("runs") / place_name(data_name(config.data, config.image_size), config.model)
 
 
 def seed_folder(root: Path, label: str, seed: int) -> Path:

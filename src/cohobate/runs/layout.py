@@ -51,6 +51,11 @@ class RunFolder(NamedTuple):
         return self.path / "deployed-best.safetensors"
 
     @property
+    def pictures(self) -> Path:
+        """A few images of a run of segmentation, with their masks and what the deployed network names."""
+        return self.path / "pictures.json"
+
+    @property
     def adaptive(self) -> Path:
         """Sample-adaptive inference with the deployed sum, measured by ``cohobate evaluate --adaptive``."""
         return self.path / "adaptive.json"

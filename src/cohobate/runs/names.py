@@ -9,6 +9,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from pathlib import Path
+
+from ..config.sizes import Size, shown_size, size_of
 
 LONGEST = 180
 """Characters of a name; file systems allow 255."""
@@ -36,6 +39,20 @@ def label_name(label: str) -> str:
     ``self_guidance weight=0.5`` -> ``self_guidance-weight=0.5``.
     """
     return _name(label, label, ordinary=LABEL.fullmatch(label) is not None)
+
+
+def data_name(data: str, image_size: int | Size | None) -> str:
+    """The images of a run in the name of a folder, and the size asked for: ``cifar10-16x16``."""
+    name = Path(data).name
+    if image_size is None:
+        return name
+    height, width = size_of(image_size)
+    return f"{name}-{height}x{width}"
+
+
+def data_words(data: str, image_size: int | Size | None) -> str:
+    """The images of a run in tables and on pages, the same way: ``cifar10 at 16 x 16``."""
+    return data if image_size is None else f"{data} at {shown_size(image_size)}"
 
 
 def place_name(data: str, model: str) -> str:

@@ -39,11 +39,11 @@ class Bookkeeping(Group):
         "attention`; by default none.",
     )
     log_train: Annotated[bool, UNSHARED] = Field(
-        default=False, description="Also measure the error on the training images after each epoch."
+        default=False, description="Also measure on the training images after each epoch."
     )
     log_test: Annotated[bool, UNSHARED] = Field(
         default=False,
-        description="Also measure the error on the test images after each epoch; nothing is chosen by it.",
+        description="Also measure on the test images after each epoch; nothing is chosen by it.",
     )
     track: Annotated[tuple[str, ...], UNSHARED] = Field(
         default=(),

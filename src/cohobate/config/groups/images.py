@@ -16,8 +16,9 @@ class Images(Group):
 
     data: str = Field(
         default="digits",
-        description="Data set: a name (`cohobate list data`), a folder with images in train/<class>/, or a "
-        "file of arrays (.npz).",
+        description="Data set: a name (`cohobate list data`), a folder with images in train/<class>/, a file "
+        "of arrays (.npz), or hf:NAME of the Hugging Face hub (hf:./FOLDER as save_to_disk has saved it), "
+        "with :CONFIG, :image=COLUMN and :label=COLUMN where they are needed.",
     )
     image_size: ImageSize = Field(
         default=None,
@@ -30,6 +31,13 @@ class Images(Group):
         description="How pictures that are not square become images: crop cuts off what sticks out on the "
         "longer side; pad shows the whole picture on --background; squash the whole picture, its proportions "
         "lost. Only for folders.",
+    )
+    eval_resize: int | None = Field(
+        default=None,
+        ge=1,
+        description="Shorter side in pixels to which a picture is resized before its middle is taken, with "
+        "--fit crop, wherever it is not cropped at random: in evaluation, in prediction, and in memory; by "
+        "default 256/224 of --image-size above 64 pixels, else --image-size. Only for pictures in files.",
     )
     background: str = Field(
         default="white",
@@ -70,12 +78,18 @@ class Images(Group):
         description="Mirror training images at random, or not; by default as the data set has it: folders "
         "and CIFAR are mirrored, digits and arrays are not.",
     )
-    crop: int | None = Field(
+    crop: int | Literal["resized"] | None = Field(
         default=None,
-        ge=0,
         description="Zero pixels around a training image before its random crop; 0: no random crop; by "
         "default as the data set has it. Images of a folder that are larger than 64 pixels are cropped and "
-        "resized at random instead: for them 0 takes the centre, as in evaluation, and others are refused.",
+        "resized at random instead: for them 0 takes the centre, as in evaluation, and others are refused; "
+        "for images with masks 0 takes whole pictures; "
+        "resized does the same at every size, with pictures in files.",
+    )
+    random_scale: tuple[float, float] | None = Field(
+        default=None,
+        description="Smallest and largest factor of the random scale of training images with masks, of the "
+        "size at which the whole picture fits; by default 0.5 and 2. Only for segmentation.",
     )
     balance: Literal["none", "sampling"] = Field(
         default="none",
@@ -98,8 +112,17 @@ class Images(Group):
         colour(value)
         return value
 
+    @field_validator("crop")
+    @classmethod
+    def _is_a_crop(cls, value: int | Literal["resized"] | None) -> int | Literal["resized"] | None:
+        if isinstance(value, int) and value < 0:
+            raise ValueError(f"give pixels, 0 or more, or resized; got {value}")
+        return value
+
     @model_validator(mode="after")
     def _augmented(self) -> Images:
         if self.augmentations == 0 and (self.flip or self.crop):
             raise ValueError("augmentations 0 shows the images as they are; leave out flip and crop")
+        if self.augmentations == 0 and self.random_scale is not None:
+            raise ValueError("augmentations 0 shows the images as they are; leave out random_scale")
         return self

@@ -16,9 +16,10 @@ class Optimisation(Group):
     patience: Annotated[int | None, UNSHARED] = Field(
         default=None,
         ge=1,
-        description="Stop a phase after this many epochs without an improvement of the validation error. The "
-        "schedule stays that of the whole run, which the stop cuts short, and a teacher that is trained for "
-        "the run is trained to its end; none: no early stopping.",
+        description="Stop a phase after this many epochs without an improvement on the validation split, of "
+        "the top-1 error, or of the mIoU of segmentation. The schedule stays that of the whole run, which "
+        "the stop cuts short, and a teacher that is trained for the run is trained to its end; none: no "
+        "early stopping.",
     )
     batch_size: int = Field(
         default=128,
@@ -48,6 +49,12 @@ class Optimisation(Group):
     )
     clip: float | None = Field(
         default=None, description="Largest norm of the gradient, to which it is clipped; none: no clipping."
+    )
+    clip_value: float | None = Field(
+        default=None,
+        gt=0,
+        description="Largest absolute value of each number of the gradient, to which it is clipped, in place "
+        "of --clip; none: no clipping.",
     )
     ema: Share = Field(
         default=0.0,
@@ -113,6 +120,11 @@ class Optimisation(Group):
     def _consistent(self) -> Optimisation:
         if self.nesterov and self.optimizer == "sgd" and self.momentum == 0:
             raise ValueError("nesterov needs momentum above 0; add --no-nesterov")
+        if self.clip is not None and self.clip_value is not None:
+            raise ValueError(
+                f"clip {self.clip:g} limits the norm of the gradient, and clip_value "
+                f"{self.clip_value:g} each of its numbers; give one of the two"
+            )
         if list(self.milestones) != sorted(self.milestones):
             raise ValueError(f"milestones must rise, got {self.milestones}")
         options = {"mixing_alpha": self.mixing_alpha, "mixing_share": self.mixing_share}

@@ -20,7 +20,7 @@ import torch
 
 from ..dataset import Dataset, Images, channel_statistics
 from ..pickles import unpickle
-from . import Whereabouts
+from . import SETS, Whereabouts
 
 PIXELS = 3 * 32 * 32
 
@@ -127,7 +127,7 @@ def load_cifar(name: str, forms: Sequence[Form], root: Path) -> Dataset:
     if place is None:
         raise FileNotFoundError(
             f"no {name} in {root.absolute()}: looked there for {_looked_for(forms)}, "
-            "and for the files of such a folder"
+            f"and for the files of such a folder; get it from {SETS[name].address}"
         )
     return _build(name, place)
 

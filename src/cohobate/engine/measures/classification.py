@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
-from statistics import fmean
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,9 +12,9 @@ from torch import Tensor
 from ...core import IGNORED, TOP1_ERROR, Loader
 from .. import distributed
 from ..evaluate import Measured, Measures, Readouts, predictions
+from .peers import PEER_MEAN, check_peers, mean_of
 
 BINS = 15
-PEER_MEAN = "peer_mean"
 
 
 def evaluate(
@@ -42,7 +41,7 @@ def evaluate(
         ValueError: a peer that is no read-out, or a read-out that is itself called ``peer_mean``.
     """
     sums: dict[str, Tensor] = {}
-    pairs: Tensor | None = None
+    pairs: dict[str, Tensor] = {}
     for y, answers in predictions(readouts, loader, device, precision):
         y = y.flatten()
         labelled = y != IGNORED
@@ -53,21 +52,13 @@ def evaluate(
             counted, named[name] = _count(logits, top, y), top[:, 0]
             sums[name] = sums[name] + counted if name in sums else counted
         if len(peers) > 1:
-            _check_peers(peers, named)
+            check_peers(peers, named)
             counted = _count_pairs(torch.stack([named[name] for name in peers]), y)
-            pairs = counted if pairs is None else pairs + counted
-    measured = {name: _measures(distributed.total(value)) for name, value in sums.items()}
-    if pairs is not None:
-        measured[PEER_MEAN] = _mean([measured[name] for name in peers]) | _shares(distributed.total(pairs))
+            pairs[PEER_MEAN] = pairs[PEER_MEAN] + counted if pairs else counted
+    measured = {name: _measures(value) for name, value in distributed.totals(sums, device).items()}
+    for name, value in distributed.totals(pairs, device).items():
+        measured[name] = mean_of([measured[peer] for peer in peers]) | _shares(value)
     return measured
-
-
-def _check_peers(peers: Sequence[str], names: Collection[str]) -> None:
-    for peer in peers:
-        if peer not in names:
-            raise ValueError(f"the peer {peer!r} is no read-out; the read-outs are {', '.join(names)}")
-    if PEER_MEAN in names:
-        raise ValueError(f"no read-out may be called {PEER_MEAN!r}: that is the mean over the peers")
 
 
 def _count(logits: Tensor, top: Tensor, y: Tensor) -> Tensor:
@@ -123,15 +114,6 @@ def _measures(sums: Tensor) -> dict[str, Any]:
         "images": int(n),
         "class_error": [None if e != e else e for e in per_class.tolist()],
     }
-
-
-def _mean(measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The mean of each measure over the peers, all of them measured on the same images."""
-    first = measured[0]
-    mean = {key: fmean(m[key] for m in measured) for key in first if key not in ("images", "class_error")}
-    classes = zip(*(m["class_error"] for m in measured), strict=True)
-    by_class = [None if None in errors else fmean(errors) for errors in classes]
-    return mean | {"images": first["images"], "class_error": by_class}
 
 
 def _shares(sums: Tensor) -> dict[str, list[list[float]]]:

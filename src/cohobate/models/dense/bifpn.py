@@ -15,6 +15,10 @@ Choices.
     Ends of the paths: P_n is L_n, and T_1 is what the top-down path ends with (the diagonal connections
         of figure 2); T_n adds no top-down map. For any number of levels from two.
     Two laterals: each path has laterals of its own (T_1 needs none). Table 6's parameters say so.
+    Stacked layers: on the maps of another pyramid, which are as wide as its levels already, a pyramid needs
+        no laterals (EfficientDet): it is made with ``enter=between``.
+    Below a dense head, which reads T_1 alone: without ``bottom_up`` the levels stay P_i. Nothing of that path
+        acts on T_1, so it would never learn, and deeper levels would be noise.
     Nodes: ``depth`` depth-wise separable convolutions, each with one batch norm, ReLU between them. Two,
         as the authors' code and table 6's parameters have it.
     Resizing: where two levels differ in channels, a 1x1 convolution, batch norm and ReLU; where they do
@@ -35,17 +39,16 @@ Choices.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ...core import Output
-from ...core.options import Doc, Ge, Gt, checked
+from ...core.options import Doc, Ge, checked
 from ..backbones.resnet import conv1x1, initialise
 
 Depth = Annotated[int, Ge(1), Doc("Number of depth-wise separable convolutions at each node of the pyramid.")]
@@ -85,8 +88,8 @@ class Projection(nn.Module):
 class Unchanged(nn.Module):
     """A map as it is, scaled by a share."""
 
-    def forward(self, x: Tensor, share: Tensor) -> Tensor:
-        return share * x
+    def forward(self, x: Tensor, share: Tensor | None = None) -> Tensor:
+        return x if share is None else share * x
 
 
 def between(inputs: int, outputs: int) -> Projection | Unchanged:
@@ -144,9 +147,13 @@ class BiFPN(nn.Module):
     Args:
         channels: c_i of the maps, shallow to deep, two or more.
         widths: d_i of the levels: one number for all (BiFPN) or each its own (BiFPNc).
+        enter: makes what brings a map from c_i channels to d_i: :class:`Projection`, or :func:`between`,
+            which leaves a map alone that has d_i already.
 
-    Shapes: n maps (B, c_i, H_i, W_i), none larger than the one before -> T_i after, and before, their last
-    ReLU, (B, d_i, H_i, W_i) each.
+        bottom_up: whether there is the second path; without it T_i is P_i.
+
+    Shapes: n maps (B, c_i, H_i, W_i), none larger than the one before -> T_i after their last ReLU, and those
+    of the last path before it, (B, d_i, H_i, W_i) each.
 
     Raises:
         ValueError: fewer than two levels, other widths than levels, or an option out of range.
@@ -154,7 +161,14 @@ class BiFPN(nn.Module):
 
     @checked
     def __init__(
-        self, channels: Sequence[int], widths: Sequence[int], *, depth: Depth, upsampling: Upsampling
+        self,
+        channels: Sequence[int],
+        widths: Sequence[int],
+        enter: Callable[[int, int], nn.Module] = Projection,
+        *,
+        depth: Depth,
+        upsampling: Upsampling,
+        bottom_up: bool = True,
     ) -> None:
         super().__init__()
         if len(channels) < 2 or len(widths) != len(channels):
@@ -167,13 +181,15 @@ class BiFPN(nn.Module):
         self.upsampling: Upsampling = upsampling
         levels = range(len(widths))
         steps = list(pairwise(widths))
-        self.lateral = nn.ModuleList(map(Projection, channels, widths))
-        self.skip = nn.ModuleList(map(Projection, channels[1:], widths[1:]))
+        upwards = steps if bottom_up else []
+        self.lateral = nn.ModuleList(map(enter, channels, widths))
+        self.skip = nn.ModuleList(map(enter, channels[1:], widths[1 : len(upwards) + 1]))
         self.up = nn.ModuleList(between(deep, shallow) for shallow, deep in steps)
-        self.down = nn.ModuleList(between(shallow, deep) for shallow, deep in steps)
+        self.down = nn.ModuleList(between(shallow, deep) for shallow, deep in upwards)
         self.top_down = nn.ModuleList(Node(2, width, depth) for width in widths[:-1])
         self.bottom_up = nn.ModuleList(
-            Node(2 if level == levels[-1] else 3, widths[level], depth) for level in levels[1:]
+            Node(2 if level == levels[-1] else 3, widths[level], depth)
+            for level in levels[1 : len(upwards) + 1]
         )
         initialise(self)
 
@@ -187,7 +203,7 @@ class BiFPN(nn.Module):
             own = [share * path[i] for share in own_share]
             preacts.append(node(skip, *own, down))  # Eq. 2, T_i
             stages.append(F.relu(preacts[-1]))
-        return tuple(stages), tuple(preacts)
+        return (*stages, *path[len(stages) :]), tuple(preacts)
 
     def _top_down(self, maps: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
         """P_1, ..., P_n, and P_1 before its last ReLU."""
@@ -208,92 +224,3 @@ class BiFPN(nn.Module):
         if copied or self.upsampling == "projected" or isinstance(project, Unchanged):
             return enlarged(project(deeper, share), like, self.upsampling)
         return project(enlarged(deeper, like, self.upsampling), share)  # type: ignore[no-any-return]
-
-
-class SelfTeacher(nn.Module):
-    """A pyramid with a classifier on top: refines the feature maps and the prediction of a network.
-
-    Args:
-        channels: c_i of the network's stages that it reads, the deepest ones, shallow to deep.
-        widths: d_i; see :class:`BiFPN`.
-        classes: K.
-
-    Shapes: the network's stages (B, c_i, H_i, W_i) -> Output with logits (B, K), pooled (B, d_n),
-    stages T_i (B, d_i, H_i, W_i) after and preacts before their last ReLU.
-
-    Raises:
-        ValueError: see :class:`BiFPN`; when it runs, stages of other channels.
-    """
-
-    @checked
-    def __init__(
-        self,
-        channels: Sequence[int],
-        widths: Sequence[int],
-        classes: int,
-        *,
-        depth: Depth = 2,
-        upsampling: Upsampling = "bilinear",
-    ) -> None:
-        super().__init__()
-        self.channels = tuple(channels)
-        self.widths = tuple(widths)
-        self.pyramid = BiFPN(channels, widths, depth=depth, upsampling=upsampling)
-        self.fc = nn.Linear(widths[-1], classes)
-
-    @classmethod
-    @checked
-    def of(
-        cls,
-        output: Output,
-        classes: int,
-        *,
-        pyramid: Annotated[
-            Literal["bifpnc", "bifpn"],
-            Doc(
-                "Channels of the pyramid: bifpnc, growing with depth; bifpn, those of the deepest (table 6)."
-            ),
-        ] = "bifpnc",
-        width: Annotated[
-            float, Gt(0), Doc("w, channels of the self-teacher for each channel of a stage.")
-        ] = 2.0,
-        levels: Annotated[
-            int | None, Ge(2), Doc("Number of deepest stages that the self-teacher refines; none: all.")
-        ] = None,
-        **options: Any,
-    ) -> Self:
-        """On the stages of a network.
-
-        Args:
-            output: of the network.
-            classes: K.
-            **options: of the constructor.
-
-        Raises:
-            ValueError: an option is out of range, or the network has fewer than two stages, or than
-                ``levels``.
-        """
-        channels = [stage.shape[1] for stage in output.stages]
-        if len(channels) < (levels or 2):
-            raise ValueError(
-                f"the self-teacher refines {levels or '2 or more'} stages, the network shows "
-                f"{len(channels)}; name its modules: cohobate.adapt(network, stages=[...])"
-            )
-        channels = channels if levels is None else channels[-levels:]
-        source = channels if pyramid == "bifpnc" else channels[-1:] * len(channels)
-        widths = [max(1, round(width * c)) for c in source]  # d_i = w c_i, or w c_n
-        return cls(channels, widths, classes, **options)
-
-    def forward(self, stages: Sequence[Tensor]) -> Output:
-        maps = stages[-len(self.channels) :]
-        channels = tuple(x.shape[1] for x in maps)
-        if channels != self.channels:
-            raise ValueError(f"the self-teacher refines stages of channels {self.channels}, got {channels}")
-        refined, preacts = self.pyramid(maps)
-        pooled = refined[-1].mean(dim=(2, 3))
-        return Output(self.fc(pooled), pooled, refined, preacts)
-
-    def last_norms(self) -> list[nn.BatchNorm2d]:
-        """The batch norm that each T_i ends with, shallow to deep."""
-        nodes = [self.pyramid.top_down[0], *self.pyramid.bottom_up]
-        return [node.convs[-1] for node in nodes]

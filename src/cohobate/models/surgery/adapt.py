@@ -113,6 +113,10 @@ class Adapted(nn.Module):
         pairs = zip(self.preacts, stages, strict=True)
         return Output(logits, pooled, stages, tuple(s if tap is None else tap.read() for tap, s in pairs))
 
+    def forget_head(self) -> None:
+        """Return no pooled features from now on: the layer that read them is about to be removed."""
+        self.head = self._pooled = None
+
     def only_logits(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, K), by the network's own forward; no feature is read or kept."""
         logits: Tensor = self.network(x)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...core import Classifier, Output, as_output, names_of, refuse_wrapped
+from ...core import Classifier, Output, as_output, names_of, refuse_wrapped, resized
 from .adapt import Adapted
 
 Channels = tuple[float, ...]
@@ -20,8 +20,9 @@ Statistics = tuple[Channels, Channels]
 class Renormalised(nn.Module):
     """``network`` behind a change of normalisation and size: (x * std + mean - their_mean) / their_std.
 
-    Images are resized on their device, bilinearly and against aliasing, to exactly the size given. Grey ones,
-    of one channel, become as many equal channels as ``theirs`` has.
+    Images are resized on their device, bilinearly and against aliasing, to exactly the size given; logits of
+    every pixel are resized back, bilinearly. Grey ones, of one channel, become as many equal channels as
+    ``theirs`` has.
 
     Args:
         network: images -> Output or logits.
@@ -64,6 +65,7 @@ class Renormalised(nn.Module):
             self.shift = ((mean - their_mean) / their_std).float().to(self.shift.device)
 
     def forward(self, x: Tensor) -> Output:
+        size = x.shape[2:]
         if self.size is not None and x.shape[2:] != self.size:
             x = F.interpolate(x, self.size, mode="bilinear", antialias=True, align_corners=False)
         if self.theirs is not None:
@@ -74,7 +76,8 @@ class Renormalised(nn.Module):
                     "cohobate.teacher(..., images=(mean, std))"
                 )
             x = x * self.scale + self.shift
-        return as_output(self.network(x))
+        output = as_output(self.network(x))
+        return output._replace(logits=resized(output.logits, size)) if output.logits.dim() == 4 else output
 
 
 def teacher(

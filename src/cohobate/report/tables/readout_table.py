@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ...core.metrics import TOP1_ERROR
 from ...runs.reading import Run
 from .comparison import Comparison, Entry
 from .readouts import DIVERSITY, ReadOut, costs
@@ -114,7 +115,8 @@ def readouts_csv(comparison: Comparison) -> str:
 
 
 def _csv_row(entry: Entry, readout: ReadOut, metric: str) -> dict[str, Any]:
-    others = {key: getattr(readout, key) for key in ("top5_error", *COSTS, *DIVERSITY)}
+    top5 = ("top5_error",) if metric == TOP1_ERROR.name else ()
+    others = {key: getattr(readout, key) for key in (*top5, *COSTS, *DIVERSITY)}
     numbers = {
         f"{key}_{part}": None if stat is None else getattr(stat, part)
         for key, stat in {metric: readout.headline, **others}.items()

@@ -1,4 +1,4 @@
-"""The errors of one method over its seeds, and of the baseline beside it."""
+"""The headline metric of one method over its seeds, and of the baseline beside it."""
 
 from __future__ import annotations
 

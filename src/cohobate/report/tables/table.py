@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ...config.words import count, named
+from ...core.metrics import TOP1_ERROR
 from .comparison import Comparison, Entry
 from .readout_table import readout_caption, readout_rows
 from .stats import Gain
@@ -168,14 +169,16 @@ def _csv_row(comparison: Comparison, entry: Entry) -> dict[str, Any]:
 def to_json(comparison: Comparison) -> str:
     """Everything, the values of every seed too."""
     whole = {"caption": caption(comparison), **asdict(comparison), "metric": comparison.metric._asdict()}
+    whole["teachers"] = [teacher.record(comparison.metric) for teacher in comparison.teachers]
     for entry in whole["entries"]:
         entry["readouts"] = [_named(readout, comparison.metric.name) for readout in entry["readouts"]]
     return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
 
 
 def _named(readout: Mapping[str, Any], metric: str) -> dict[str, Any]:
-    """The read-out with its headline metric under the metric's name."""
-    return {metric if key == "headline" else key: value for key, value in readout.items()}
+    """The read-out with its headline metric under the metric's name; of segmentation there is no top-5."""
+    told = {metric if key == "headline" else key: value for key, value in readout.items()}
+    return told if metric == TOP1_ERROR.name else {k: v for k, v in told.items() if k != "top5_error"}
 
 
 def to_rich(comparison: Comparison) -> Table:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from ...config.words import count
 from ...core.metrics import Metric
 from ...runs.reading import Run
-from .text import duration, millions_of
+from .text import duration, millions_of, stem, valued
 
 CAPTION = (
     "Teachers, each trained once and shared by the methods that learn from it; their training is no part of "
@@ -24,7 +24,7 @@ class SharedTeacher:
     Attributes:
         model: its name.
         folder: of its own run.
-        error: its headline metric on ``split``, at its last epoch.
+        measured: its headline metric on ``split``, at its last epoch.
         epochs: that it was trained for.
         train_seconds: of its training, which belongs to none of the runs.
         taught: labels of the methods that learn from it.
@@ -33,11 +33,23 @@ class SharedTeacher:
     model: str
     folder: str
     split: str
-    error: float
+    measured: float
     epochs: int
     parameters: int
     train_seconds: float
     taught: tuple[str, ...]
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any], taught: tuple[str, ...] = ()) -> SharedTeacher:
+        """From what a run's result records of it; its metric is ``error`` there, or under its own name."""
+        names = {each.name for each in fields(cls)}
+        (measured,) = facts.keys() - names
+        known = {name: value for name, value in facts.items() if name in names}
+        return cls(**known, measured=facts[measured], taught=taught)
+
+    def record(self, metric: Metric) -> dict[str, Any]:
+        """For JSON, its metric under the name that it has there."""
+        return {stem(metric) if key == "measured" else key: value for key, value in asdict(self).items()}
 
 
 def shared_teachers(runs: Iterable[Run]) -> list[SharedTeacher]:
@@ -48,7 +60,7 @@ def shared_teachers(runs: Iterable[Run]) -> list[SharedTeacher]:
         for teacher in run.outcome.get("teachers", []):
             facts[teacher["folder"]] = teacher
             taught.setdefault(teacher["folder"], {})[run.name] = None
-    return [SharedTeacher(**teacher, taught=tuple(taught[folder])) for folder, teacher in facts.items()]
+    return [SharedTeacher.of(teacher, tuple(taught[folder])) for folder, teacher in facts.items()]
 
 
 def teacher_rows(teachers: Sequence[SharedTeacher], metric: Metric) -> list[dict[str, str]]:
@@ -57,7 +69,7 @@ def teacher_rows(teachers: Sequence[SharedTeacher], metric: Metric) -> list[dict
     return [
         {
             "teacher": f"{teacher.model} (shared)",
-            f"{metric.title}{unit}": f"{teacher.error:.2f} ({teacher.split})",
+            f"{metric.title}{unit}": f"{teacher.measured:.2f} ({teacher.split})",
             "epochs": str(teacher.epochs),
             "train time": duration(teacher.train_seconds),
             "parameters": millions_of(teacher.parameters, 2),
@@ -69,10 +81,9 @@ def teacher_rows(teachers: Sequence[SharedTeacher], metric: Metric) -> list[dict
 
 def teacher_lines(teachers: Sequence[SharedTeacher], metric: Metric) -> list[str]:
     """A sentence a teacher, where there is no room for a table."""
-    unit = f" {metric.unit}" if metric.unit else ""
     return [
-        f"Teacher {teacher.model} (shared, not in any train time): {teacher.split} {metric.title} "
-        f"{teacher.error:.2f}{unit}, {millions_of(teacher.parameters, 2)} parameters, trained in "
+        f"Teacher {teacher.model} (shared, not in any train time): {teacher.split} "
+        f"{valued(metric, teacher.measured)}, {millions_of(teacher.parameters, 2)} parameters, trained in "
         f"{duration(teacher.train_seconds)} ({count(teacher.epochs, 'epoch')})."
         for teacher in teachers
     ]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...config.words import count
-from ...core.metrics import TOP1_ERROR, Metric
+from ...core.metrics import MIOU, TOP1_ERROR, Metric
 from .readout_table import cost_cells
 from .readouts import costs
 from .text import known_columns
@@ -17,8 +17,16 @@ if TYPE_CHECKING:
 
     from .beside import Beside
 
-EXPLAINED = {"nll": "NLL (nats)", "ece": "calibration error % (15 bins)"}
+EXPLAINED = {
+    "nll": "NLL (nats)",
+    "ece": "calibration error % (15 bins)",
+    MIOU.name: "mIoU % (size of the network)",
+    "miou_original": "mIoU % (sizes of the pictures)",
+}
 """Headings for which a list of measures has more room than a table."""
+
+EACH_CLASS = {"class_error": ("error % of", "no images"), "class_iou": ("IoU % of", "does not occur")}
+"""Measure of each class -> what stands before its name, and instead of a number that it has not."""
 
 
 class Outlook(NamedTuple):
@@ -64,7 +72,7 @@ class StageLine(NamedTuple):
 
 
 class NetworkMap(NamedTuple):
-    """What ``cohobate inspect`` shows of a network."""
+    """What ``cohobate inspect`` shows of a network; a dense one predicts a class for every pixel."""
 
     name: str
     shape: tuple[int, int, int]
@@ -75,6 +83,7 @@ class NetworkMap(NamedTuple):
     pooled: int | None
     gates: list[str]
     gateless: str | None
+    dense: bool = False
 
 
 def networks_table(lines: Sequence[NetworkLine], title: str) -> Table:
@@ -117,7 +126,9 @@ def map_notes(network: NetworkMap) -> list[str]:
     ]
     if not network.stages:
         notes.append("no stages were found: name them, cohobate.adapt(network, stages=[...])")
-    if network.pooled is None:
+    if network.dense:
+        notes.append("a class for every pixel, at the size of the images")
+    elif network.pooled is None:
         notes.append("no classifier was found: name it, cohobate.adapt(network, head=...)")
     else:
         notes.append(f"the classifier sees {network.pooled:,} pooled features")
@@ -194,7 +205,7 @@ def _number(value: float | None) -> str:
 def measures_table(
     title: str, measured: Mapping[str, Any], classes: Sequence[str], headline: Metric = TOP1_ERROR
 ) -> Table:
-    """Every measure of one network on one split, and the error of each class."""
+    """Every measure of one network on one split, and the error or the IoU of each class."""
     from rich.table import Table
 
     table = Table(title=title)
@@ -202,8 +213,9 @@ def measures_table(
     table.add_column("value", justify="right")
     for key, name in known_columns(measured, headline).items():
         table.add_row(EXPLAINED.get(key, name.replace(", %", " %")), f"{measured[key]:.3f}")
-    if "class_error" in measured:
-        table.add_section()
-        for name, value in zip(classes, measured["class_error"], strict=True):
-            table.add_row(f"error % of {name}", "no images" if value is None else f"{value:.2f}")
+    for key, (what, nothing) in EACH_CLASS.items():
+        if key in measured:
+            table.add_section()
+            for name, value in zip(classes, measured[key], strict=True):
+                table.add_row(f"{what} {name}", nothing if value is None else f"{value:.2f}")
     return table

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...core.metrics import TOP1_ERROR, Metric
+from ...core.metrics import MIOU, TOP1_ERROR, Metric
 from .stats import Stat
 
 EMPHASIS = re.compile(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
@@ -17,13 +17,21 @@ EMPHASIS = re.compile(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 NOTHING = "—"
 """Stands for a number that cannot be given."""
 
-COLUMNS = {TOP1_ERROR.name: "top-1 error, %", "top5_error": "top-5 error, %", "nll": "NLL", "ece": "ECE, %"}
+COLUMNS = {
+    **{TOP1_ERROR.name: "top-1 error, %", "top5_error": "top-5 error, %", "nll": "NLL", "ece": "ECE, %"},
+    **{MIOU.name: "mIoU, %", "miou_original": "mIoU original size, %", "pixel_accuracy": "pixel accuracy, %"},
+}
 """Recorded measure -> its heading, in the order of tables."""
 
 
 def heading(metric: Metric) -> str:
     """top-1 error, %"""
     return f"{metric.title}, {metric.unit}" if metric.unit else metric.title
+
+
+def valued(metric: Metric, value: float) -> str:
+    """top-1 error 12.34 %"""
+    return f"{metric.title} {value:.2f} {metric.unit}".rstrip()
 
 
 def column(measure: str, headline: Metric) -> str:
@@ -50,8 +58,9 @@ def points(metric: Metric) -> str:
 
 
 def sentence(text: str) -> str:
-    """The text with a capital first letter."""
-    return text[:1].upper() + text[1:]
+    """The text with a capital first letter, unless its first word has one elsewhere: mIoU."""
+    first = text.partition(" ")[0]
+    return text if first != first.lower() else text[:1].upper() + text[1:]
 
 
 def extreme(metric: Metric) -> str:

@@ -13,7 +13,7 @@ from ...runs.reading import Run, read_run
 from .found import found_lines
 from .phases import phase_rows, stopped
 from .teachers import SharedTeacher, teacher_lines
-from .text import sentence
+from .text import sentence, valued
 
 
 def run_lines(facts: Mapping[str, Any], headline: Metric) -> list[str]:
@@ -30,12 +30,12 @@ def run_lines(facts: Mapping[str, Any], headline: Metric) -> list[str]:
             f"{row['train time']}."
         )
     lines += found_lines(facts)
-    teachers = [SharedTeacher(**teacher, taught=()) for teacher in facts.get("teachers", [])]
+    teachers = [SharedTeacher.of(teacher) for teacher in facts.get("teachers", [])]
     return lines + teacher_lines(teachers, headline)
 
 
 def given_teachers(run: Run) -> Iterator[str]:
-    """A sentence for each teacher that was given, not trained for the run, with its error if it is known."""
+    """A sentence for each teacher that was given, not trained for the run, and how good it is, if known."""
     trained = {teacher["model"] for teacher in run.outcome.get("teachers", [])}
     for spec in run.config.get("teacher") or ():
         if spec not in trained:
@@ -46,16 +46,15 @@ def _now(path: Path) -> str:
     """What the folder of a teacher's run, or of its file of weights, says of it now."""
     folder = path if path.is_dir() else path.parent
     if not RunFolder(folder).finished:
-        return "its error is not recorded with this run"
+        return "what it measured is not recorded with this run"
     try:
         teacher = read_run(folder)
         split = "test" if teacher.outcome["last"].get("test") else "val"
         measured = teacher.measured(teacher.outcome["last"], split)
     except ValueError:
-        return "its error is not recorded with this run"
+        return "what it measured is not recorded with this run"
     metric = teacher.headline
-    unit = f" {metric.unit}" if metric.unit else ""
     return (
-        f"a run of {teacher.outcome['model']}, {split} {metric.title} {measured[metric.name]:.2f}{unit} "
+        f"a run of {teacher.outcome['model']}, {split} {valued(metric, measured[metric.name])} "
         f"after {count(teacher.outcome['epochs'], 'epoch')}, as its folder says when this is written"
     )
