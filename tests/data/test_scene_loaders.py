@@ -403,6 +403,8 @@ def test_what_does_not_go_with_masks_is_refused(
 def test_crops_and_scales_that_do_not_go_with_masks_are_refused(data: Dataset) -> None:
     with pytest.raises(ValueError, match=r"crop 4 is the padding of images held in memory.*have masks"):
         with_crops(data, 4, None)
+    with pytest.raises(ValueError, match=r"crop resized shows a random part.*have masks.*or leave crop out"):
+        with_crops(data, "resized", None)
     with pytest.raises(ValueError, match="two factors above 0, the smaller one first, got 2 and 1"):
         with_scale(data, (2.0, 1.0))
     with pytest.raises(ValueError, match="crop 0 shows whole pictures"):

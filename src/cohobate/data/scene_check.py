@@ -16,7 +16,7 @@ from PIL import Image
 from ..config.sizes import shown_size
 from ..config.text import shown
 from ..config.words import count
-from .headers import CHUNK, check, listed
+from .headers import CHUNK, Progress, check, listed
 from .listing import refuse
 from .masks import Masks
 from .pictures import PictureError, orientation
@@ -68,7 +68,7 @@ def sound(splits: dict[str, Scenes], care: Care) -> tuple[dict[str, Scenes], tup
     return {part: _without(bad, part, scenes) for part, scenes in splits.items()}, tuple(notes)
 
 
-def _wrong_masks(scenes: Scenes, unread: set[Picture], progress: object) -> list[tuple[Path, str]]:
+def _wrong_masks(scenes: Scenes, unread: set[Picture], progress: Progress) -> list[tuple[Path, str]]:
     """The masks that cannot be used, and why; those of unreadable pictures are not looked at."""
     Image.init()
     masks = Masks(scenes.coding)
@@ -84,7 +84,7 @@ def _wrong_masks(scenes: Scenes, unread: set[Picture], progress: object) -> list
     with ThreadPoolExecutor(threads) as pool:
         for number, wrong in enumerate(pool.map(look, chunks), start=1):
             found += wrong
-            progress(min(number * CHUNK, len(rows)), len(rows))  # type: ignore[operator]
+            progress(min(number * CHUNK, len(rows)), len(rows))
     return found
 
 

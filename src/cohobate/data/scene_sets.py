@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..config.sizes import Size, shown_size
-from .dataset import Dataset, Split
+from .dataset import Dataset
 from .reader import imagenet
 from .scene_check import sound
 from .scenes import Coding, Scenes
@@ -60,21 +59,16 @@ def scene_set(
     scenes, said = sound(scenes, wanted.care)
     guessed = [] if wanted.size else [f"images are seen at {shown_size(seen)} pixels (--image-size)"]
     test = scenes.get("test")
-    read_test: Callable[[], Split] | None = None if test is None else partial(_as_it_is, test)
     mean, std = imagenet(wanted.reading.channels)
     return Dataset(
         name,
         tuple(classes),
         scenes["train"],
         scenes.get("val"),
-        read_test,
+        (lambda: test) if test is not None else None,
         mean,
         std,
         crop=0,
         flip=True,
         notes=(*notes, *guessed, *said),
     )
-
-
-def _as_it_is(split: Scenes) -> Split:
-    return split
