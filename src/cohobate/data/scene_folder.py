@@ -104,12 +104,14 @@ def load_scenes(
             f"{shown(root)} has no training pictures with masks; found {', '.join(splits) or 'none'}"
         )
     masks = [mask for pairs in splits.values() for _, mask in pairs]
-    classes, coding, said = classes_of(root, masks, care.progress)
+    classes = classes_of(root, masks, care.progress)
     wanted = Wanted(size, reading, care)
     if "test" not in splits:
         notes.append("there is no test split")
     name = shown(root.absolute().name)
-    return scene_set(name, classes, coding, splits, wanted, (LARGE, LARGE), (*notes, *said))
+    size = (LARGE, LARGE)
+    notes += classes.notes
+    return scene_set(name, classes.names, classes.coding, splits, wanted, size, notes, classes.unread)
 
 
 def _splits(root: Path) -> tuple[dict[str, Pairs], list[str]]:

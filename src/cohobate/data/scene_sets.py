@@ -24,6 +24,7 @@ def scene_set(
     wanted: Wanted,
     size: Size,
     notes: Sequence[str] = (),
+    unread: Mapping[Path, str] | None = None,
 ) -> Dataset:
     """A data set of segmentation, its files checked as asked for.
 
@@ -35,6 +36,7 @@ def scene_set(
         wanted: size, reading and care of the run.
         size: (height, width) that the network sees where the run does not say.
         notes: remarks for readers of the results.
+        unread: of masks that were decoded before, see :class:`cohobate.data.scene_classes.Classes`.
 
     Raises:
         ValueError: a file cannot be used (:func:`cohobate.data.scene_check.sound`), or a size to which
@@ -56,7 +58,7 @@ def scene_set(
         )
         for part, pairs in splits.items()
     }
-    scenes, said = sound(scenes, wanted.care)
+    scenes, said = sound(scenes, wanted.care, unread)
     guessed = [] if wanted.size else [f"images are seen at {shown_size(seen)} pixels (--image-size)"]
     test = scenes.get("test")
     mean, std = imagenet(wanted.reading.channels)
