@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,43 @@ def test_what_no_class_has_is_named(tmp_path: Path, pixels: np.ndarray, coding: 
     with pytest.raises(PictureError, match=message) as caught:
         Masks(coding)(file)
     assert "mask.tif" in str(caught.value)
+
+
+ROADS = Coding({0: 0, 1: 1, 9: VOID, 255: VOID}, {(128, 64, 128): 0, (0, 0, 142): 1, (0, 0, 0): VOID})
+
+
+def painted(indices: list[int], colours: list[tuple[int, int, int]]) -> Image.Image:
+    picture = Image.new("P", (len(indices), 1))
+    picture.putdata(indices)
+    picture.putpalette([part for colour in colours for part in colour])
+    return picture
+
+
+@pytest.mark.parametrize("name", ["mask.png", "mask.gif", "mask.bmp", "mask.tif"])
+def test_a_palette_that_paints_a_number_as_another_class_is_refused(tmp_path: Path, name: str) -> None:
+    """Colours that an editor has reduced are numbered as it likes, so that the numbers are of no class."""
+    file = tmp_path / name
+    painted([1, 0, 1], [(0, 0, 142), (128, 64, 128)]).save(file)
+    with pytest.raises(PictureError, match=r"mask\..*number 0 in #00008e, .* of number 1; save it in RGB"):
+        Masks(ROADS)(file)
+
+
+def test_a_palette_may_paint_a_number_of_no_class_only_in_a_colour_of_none(tmp_path: Path) -> None:
+    file = tmp_path / "mask.png"
+    painted([1, 5], [(128, 64, 128), (0, 0, 142), *[(1, 1, 1)] * 3, (0, 0, 0)]).save(file)
+    with pytest.raises(PictureError, match="number 5 in #000000, which is the colour of number 9, 255"):
+        Masks(ROADS)(file)
+    assert Masks(replace(ROADS, ids={**ROADS.ids, 5: VOID}))(file).tolist() == [[1, VOID]]
+
+
+def test_a_palette_that_agrees_or_has_other_colours_is_read_by_its_numbers(tmp_path: Path) -> None:
+    file = tmp_path / "mask.png"
+    painted([0, 1, 1], [(128, 64, 128), (0, 0, 142), (0, 0, 142)]).save(file)
+    assert Masks(ROADS)(file).tolist() == [[0, 1, 1]]  # 2, painted as 1 is, does not occur
+    painted([0, 1], [(1, 2, 3), (4, 5, 6)]).save(file)
+    assert Masks(ROADS)(file).tolist() == [[0, 1]]
+    painted([0, 1], [(0, 0, 142), (128, 64, 128)]).save(file)
+    assert Masks(Coding(ROADS.ids))(file).tolist() == [[0, 1]]
 
 
 def test_jpeg_is_refused_whatever_its_name(tmp_path: Path) -> None:

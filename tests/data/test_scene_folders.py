@@ -9,6 +9,7 @@ import pytest
 from painted import COLOURS, blocks, write
 from PIL import Image
 
+from cohobate.data import masks
 from cohobate.data.dataset import Dataset, Files, fingerprint, hold_out, limit
 from cohobate.data.folder import Care
 from cohobate.data.pictures import Reading
@@ -364,6 +365,24 @@ def test_the_check_tells_how_far_it_is(flat: Path) -> None:
     read(flat, Care(progress=lambda done, files: told.append((done, files))))
     assert told[-1] == (12, 12)
     assert told == sorted(told)
+
+
+@pytest.mark.parametrize("text", [None, "id,name\n0,a\n1,b\n2,c\n3,d\n"])
+def test_every_mask_is_decoded_once(flat: Path, monkeypatch: pytest.MonkeyPatch, text: str | None) -> None:
+    if text is not None:
+        (flat / "classes.csv").write_text(text)
+    decoded: list[str] = []
+    numbers = masks._numbers
+
+    def counted(picture: Image.Image) -> np.ndarray:
+        decoded.append(picture.format or "")
+        return numbers(picture)
+
+    monkeypatch.setattr(masks, "_numbers", counted)
+    assert len(read(flat).train) == 6
+    assert len(decoded) == 6
+    read(flat, NONE)
+    assert len(decoded) == (6 if text else 12)  # without a file the classes are in the masks
 
 
 def test_a_picture_that_a_camera_turned_has_an_upright_mask(tmp_path: Path) -> None:

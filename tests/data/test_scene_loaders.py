@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -12,15 +13,17 @@ import torch
 from painted import classes_shown, inside, write
 from PIL import Image
 
+from cohobate.config.linux import Memory
 from cohobate.core import IGNORED, Batch
 from cohobate.data.augment.crops import with_crops, with_scale
 from cohobate.data.dataset import Dataset
 from cohobate.data.loaders import eval_loader, train_loader
 from cohobate.data.order import EvalOrder, TrainOrder
 from cohobate.data.pictures import PictureError, Reading
+from cohobate.data.reader import Care
 from cohobate.data.scene_folder import load_scenes
 from cohobate.data.scene_loaders import ScenesEval, ScenesTrain
-from cohobate.data.scene_memory import Kept, allowed, keeps, stored
+from cohobate.data.scene_memory import EVALUATION, TRAINING, Kept, allowed, keeps, stored
 from cohobate.data.scene_views import Shown
 from cohobate.data.scenes import VOID, Scenes
 
@@ -275,7 +278,96 @@ def test_what_fits_into_memory_is_counted_from_the_files(data: Dataset) -> None:
     total = 10 * 48 * 60
     assert keeps(data.train, lambda size: size[0] * size[1], total)
     assert not keeps(data.train, lambda size: size[0] * size[1], total - 1)
-    assert 0 < allowed() <= 4 * 2**30
+
+
+@pytest.mark.parametrize("kind", ["crop", "whole pictures", "no augmentation", "evaluation"])
+def test_as_many_bytes_are_kept_as_were_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """No picture at its own size, no whole mask in training, and no view of something larger."""
+    write(tmp_path / "images", tmp_path / "masks", 3, size=(240, 300))
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    with Image.open(tmp_path / "images/000.png") as picture:
+        picture.rotate(90, expand=True).save(tmp_path / "images/000.png", exif=turned)
+    data = load_scenes(tmp_path, (20, 40), care=Care(check=False))
+    assert isinstance(data.train, Scenes)
+    data = with_crops(data, 0 if kind == "whole pictures" else None, None)
+    held: dict[int, Shown] = {}
+
+    def kept(make: Callable[[int], Shown]) -> Callable[[int], Shown]:
+        def of(row: int) -> Shown:
+            held[row] = make(row)
+            return held[row]
+
+        return of
+
+    monkeypatch.setattr("cohobate.data.scene_loaders.Kept", kept)
+
+    def read(limit: int) -> int:
+        held.clear()
+        assert isinstance(data.train, Scenes)
+        order = TrainOrder(3, 3, 1, 0, 0, 1, augmentations=0 if kind == "no augmentation" else None)
+        if kind == "evaluation":
+            batches = ScenesEval(data.train, data, EvalOrder(3, 3, 0, 1), CPU, 0, limit).epoch(0)
+        else:
+            batches = ScenesTrain(data.train, data, order, CPU, 0, limit).epoch(0)
+        assert len(list(batches)) == 1
+        parts = [part for scene in held.values() for part in scene if part is not None]
+        return sum(part.untyped_storage().nbytes() for part in parts)
+
+    total = read(2**30)
+    assert len(held) == 3
+    assert read(total) == total
+    assert read(total - 1) == 0 == len(held)
+
+
+@pytest.mark.parametrize(
+    ("total", "limit", "world", "training", "evaluation"),
+    [
+        (2**40, None, 1, 2**32, 2**29),
+        (2**32, None, 1, 2**30, 2**28),
+        (2**40, 2**32, 1, 2**30, 2**28),
+        (2**32, None, 4, 2**28, 2**26),
+        (None, None, 2, 2**31, 2**28),
+    ],
+)
+def test_what_may_be_kept(
+    total: int | None, limit: int | None, world: int, training: int, evaluation: int
+) -> None:
+    """Of the machine or of the control group, shared by the processes."""
+    found = Memory(total, None, limit)
+    assert allowed(*TRAINING, world, found) == training
+    assert allowed(*EVALUATION, world, found) == evaluation
+    if total is not None:
+        assert world * (training + 3 * evaluation) < min(total, limit or total) // 2
+
+
+def test_processes_share_what_may_be_kept(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(data.train, Scenes)
+    limits = []
+
+    def asked(scenes: Scenes, each: object, limit: int) -> bool:
+        limits.append(limit)
+        return True
+
+    monkeypatch.setattr("cohobate.data.scene_loaders.keeps", asked)
+    for world in (1, 2):
+        train_loader(data, batch_size=4, seed=3, device=CPU, workers=0, world=world)
+        eval_loader(data.train, data, batch_size=4, device=CPU, workers=0, world=world)
+    assert limits == [allowed(*kind, world) for world in (1, 2) for kind in (TRAINING, EVALUATION)]
+    assert limits[0] >= 2 * limits[2] > 0
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_picture_that_was_not_checked_is_named_when_it_is_read(tmp_path: Path, workers: int) -> None:
+    write(tmp_path / "images", tmp_path / "masks", 4)
+    (tmp_path / "images/002.png").write_bytes(b"no picture")
+    data = load_scenes(tmp_path, SIZE, care=Care(check=False))
+    with pytest.raises(PictureError, match=r"002\.png.*skip-unreadable"):
+        epoch(data, workers=workers)
+    with pytest.raises(PictureError, match=r"002\.png.*skip-unreadable"):
+        list(eval_loader(data.train, data, batch_size=4, device=CPU, workers=workers).epoch(0))
 
 
 def test_a_file_that_breaks_during_training_is_named(tmp_path: Path) -> None:
@@ -311,6 +403,8 @@ def test_what_does_not_go_with_masks_is_refused(
 def test_crops_and_scales_that_do_not_go_with_masks_are_refused(data: Dataset) -> None:
     with pytest.raises(ValueError, match=r"crop 4 is the padding of images held in memory.*have masks"):
         with_crops(data, 4, None)
+    with pytest.raises(ValueError, match=r"crop resized shows a random part.*have masks.*or leave crop out"):
+        with_crops(data, "resized", None)
     with pytest.raises(ValueError, match="two factors above 0, the smaller one first, got 2 and 1"):
         with_scale(data, (2.0, 1.0))
     with pytest.raises(ValueError, match="crop 0 shows whole pictures"):

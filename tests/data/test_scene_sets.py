@@ -45,10 +45,67 @@ def test_camvid_is_read_by_name_and_by_its_folder(tmp_path: Path) -> None:
     assert data.test is not None
     assert data.val is not None
     assert [len(split) for split in (data.train, data.val, data.test())] == [2, 3, 4]
-    assert "train has 2 images, the published set 367" in data.notes
+    assert "not the published number of images: train has 2 of 367, val has 3 of 101, test has 4 of 233" in (
+        data.notes
+    )
     assert read("camvid", folder).name == "camvid"
     assert sets_in(folder) == sets_in(tmp_path) == ["camvid"]
     assert load_data(str(folder), Path(), SIZE).classes == data.classes
+
+
+def test_a_folder_of_another_name_is_not_taken_for_camvid(tmp_path: Path) -> None:
+    """Its classes are others: they would be named, and counted, as those of CamVid."""
+    folder = camvid(tmp_path / "myroads")
+    (folder / "classes.csv").write_text("id,name\n0,road\n1,car\n2,sky\n3,tree\n")
+    assert sets_in(folder) == []
+    with pytest.raises(ValueError, match=r"myroads has train and trainannot.*by its name.*train/images and"):
+        load_data(str(folder), Path(), SIZE)
+    assert read("camvid", folder).name == "camvid"  # where the name says it
+    for part in ("train", "val", "test"):
+        (folder / part).rename(folder / "images")
+        (folder / part).mkdir()
+        (folder / "images").rename(folder / part / "images")
+        (folder / f"{part}annot").rename(folder / part / "masks")
+    assert load_data(str(folder), Path(), SIZE).classes == ("road", "car", "sky", "tree")
+
+
+def test_classes_of_images_beside_annotations_are_not_taken_for_camvid(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        write(tmp_path / "train" / name, tmp_path / "trainannot", 1, names=[f"{name}0"])
+    assert load_data(str(tmp_path), Path(), SIZE).classes == ("cat", "dog")
+
+
+def test_a_class_may_be_a_link_to_another_folder_of_the_data_set(tmp_path: Path) -> None:
+    for name in ("train/cat", "pool/dog"):
+        write(tmp_path / name, tmp_path / "elsewhere", 1)
+    (tmp_path / "train/dog").symlink_to("../pool/dog")
+    assert load_data(str(tmp_path), Path(), SIZE).classes == ("cat", "dog")
+
+
+def test_hidden_files_of_camvid_are_passed_over_and_others_are_told(tmp_path: Path) -> None:
+    folder = camvid(tmp_path / "camvid")
+    (folder / "train/._000.png").write_bytes(b"of a Mac")
+    (folder / "train/000.txt").write_text("a remark")
+    data = read("camvid", tmp_path)
+    assert len(data.train) == 2
+    assert "not read in train: 1 .txt (000.txt)" in data.notes
+
+
+def test_links_of_camvid_lead_to_its_own_folder(tmp_path: Path) -> None:
+    folder = camvid(tmp_path / "camvid")
+    (folder / "train/001.png").unlink()
+    (folder / "train/001.png").symlink_to("000.png")
+    assert len(read("camvid", tmp_path).train) == 2
+    (tmp_path / "secret.png").write_bytes((folder / "train/000.png").read_bytes())
+    (folder / "train/001.png").unlink()
+    (folder / "train/001.png").symlink_to(tmp_path / "secret.png")
+    with pytest.raises(ValueError, match=r"train/001\.png is a link that leaves .*secret\.png"):
+        read("camvid", tmp_path)
+    for name in ("train", "trainannot"):
+        (folder / name / "001.png").unlink()
+        (folder / name / "001.png").symlink_to("nowhere.png")
+    with pytest.raises(ValueError, match=r"train/001\.png cannot be read: it is a link to nowhere\.png"):
+        read("camvid", tmp_path)
 
 
 def test_camvid_ignores_11_and_refuses_12(tmp_path: Path) -> None:
@@ -63,14 +120,16 @@ def test_camvid_ignores_11_and_refuses_12(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_of_camvid_is_told(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no camvid in .*trainannot.*to be had at https"):
+    with pytest.raises(FileNotFoundError, match=r"no camvid in .*trainannot/.*, from https.*--data-root"):
         read("camvid", tmp_path)
     folder = camvid(tmp_path / "camvid", ["train"])
     data = read("camvid", tmp_path)
     assert data.val is None
     assert data.test is None
-    assert "not there: val/ and valannot/" in data.notes
-    assert source("camvid").whereabouts(tmp_path).lacking == ("val/", "valannot/", "test/", "testannot/")
+    assert any("train has 2 of 367, no val split of 101, no test split of 233" in note for note in data.notes)
+    found = source("camvid").whereabouts(tmp_path)
+    assert found.place == folder
+    assert found.lacking == ("val", "valannot", "test", "testannot")
     (folder / "trainannot/001.png").unlink()
     with pytest.raises(ValueError, match=r"1 file of .* no mask in trainannot/: 001\.png"):
         read("camvid", tmp_path)
@@ -120,7 +179,7 @@ def test_a_picture_of_both_years_counts_once_and_one_of_the_test_is_not_trained_
     assert names(data.test()) == ["VOC2007/000068", "VOC2007/000175"]
     assert data.val is None
     assert any("1 picture of the test of VOC2007 and 1 of its trainval are left out" in n for n in data.notes)
-    assert "trainval of VOC2007 has 2 names, the published list 422" in data.notes
+    assert any("VOC2007/trainval has 2 of 422, VOC2007/test has 2 of 210" in note for note in data.notes)
     assert isinstance(data.train, Scenes)
     assert data.train.coding.ids[255] == VOID
     assert load_data("voc_seg", both).shape == (3, 512, 512)
@@ -140,7 +199,7 @@ def test_without_the_test_of_2007_it_says_so(tmp_path: Path) -> None:
     data = read("voc_seg", tmp_path)
     assert data.test is None
     assert names(data.train) == ["VOC2007/000032", "VOC2012/2007_000068"]
-    assert "not there: test of VOC2007" in data.notes
+    assert any("no VOC2007/test split of 210" in note for note in data.notes)
     assert any("holds pictures of the test of VOC2007, which is not there" in note for note in data.notes)
     assert source("voc_seg").whereabouts(tmp_path).lacking == ("VOC2007/ImageSets/Segmentation/test.txt",)
 
@@ -149,11 +208,13 @@ def test_one_year_alone(tmp_path: Path) -> None:
     voc(tmp_path, "2012", {"trainval": ["2008_000001"]})
     data = read("voc_seg", tmp_path)
     assert names(data.train) == ["VOC2012/2008_000001"]
-    assert "not there: trainval of VOC2007, test of VOC2007" in data.notes
+    assert any("no VOC2007/trainval split of 422, no VOC2007/test split" in note for note in data.notes)
 
 
 def test_without_voc_it_says_where_to_get_it(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no voc_seg in .*VOCdevkit/VOC2007.*to be had at http"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no voc_seg in .*VOCdevkit/VOC2007/.*, from http.*data-root"
+    ):
         read("voc_seg", tmp_path)
 
 
@@ -176,4 +237,13 @@ def test_lists_of_voc_that_are_wrong(tmp_path: Path, text: str, message: str) ->
 def test_a_file_of_voc_that_is_not_there_is_named(both: Path) -> None:
     (both / "VOCdevkit/VOC2012/SegmentationClass/2008_000032.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"1 file .*VOC2012 .*2008_000032\.png; unpack"):
+        read("voc_seg", both)
+
+
+@pytest.mark.parametrize("file", ["JPEGImages/2008_000032.jpg", "SegmentationClass/2008_000032.png"])
+def test_links_of_voc_lead_to_its_own_folder(both: Path, file: str) -> None:
+    linked = both / "VOCdevkit/VOC2012" / file
+    linked.rename(both / linked.name)
+    linked.symlink_to(both / linked.name)
+    with pytest.raises(ValueError, match=rf"a list names '{file}', which is not in .*VOC2012"):
         read("voc_seg", both)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cohobate.engine.machine import Cores, commit, cores, memory, processor
+from cohobate.config.linux import memory
+from cohobate.engine.machine import Cores, commit, cores, processor
 
 HASWELL = """\
 processor\t: 0

@@ -14,8 +14,9 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from ..config.linux import ROOT
 from ..data.sets import SETS
-from ..engine.machine import ROOT, commit, cores, processor
+from ..engine.machine import commit, cores, processor
 from .doctor_advice import ISA_LIMITS, Facts, advice
 from .doctor_hardware import Rows, amount, core_rows, device_rows, gpus, load, memory_rows, processor_rows
 from .doctor_libraries import dependencies, extras

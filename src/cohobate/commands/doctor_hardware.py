@@ -7,7 +7,8 @@ import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from ..engine.machine import cores, memory, processor
+from ..config.linux import memory
+from ..engine.machine import cores, processor
 
 Rows = Mapping[str, str]
 """What a row is about -> what is so."""

@@ -2,23 +2,23 @@
 
 A mask holds numbers (grey of 8 or 16 bits, one bit, or the indices of a palette) or colours (RGB). What they
 mean is said by a :class:`cohobate.data.scenes.Coding`. Grey that a program has saved as RGB is read as grey,
-where no colours of classes are known.
+where no colours of classes are known. A palette that gives an index the colour of another class is refused:
+programs that reduce the colours of a picture number them anew in each file.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import final
+from typing import NamedTuple, final
 
 import numpy as np
 from PIL import Image
 
 from ..config.text import shown
 from .pictures import PictureError, is_deep, reason
-from .scenes import Coding
+from .scenes import Coding, Colour
 
-EXTENSIONS = (".png", ".bmp", ".tif", ".tiff", ".gif")
-"""Of files without loss: JPEG would change the numbers."""
 LISTED = 8
 """Numbers or colours that a message lists."""
 
@@ -43,10 +43,13 @@ class Masks:
         """The class of every pixel, (H, W), uint8; :data:`cohobate.data.scenes.VOID` where it is not counted.
 
         Raises:
-            PictureError: it cannot be decoded, or holds a number or a colour that no class has.
+            PictureError: it cannot be decoded, holds a number or a colour that no class has, or its palette
+                paints a number in the colour of another class.
         """
         try:
-            return self._classed(values(path))
+            held = _held(path)
+            self._check_palette(held)
+            return self._classed(held.pixels)
         except PictureError:
             raise
         except Exception as error:
@@ -58,6 +61,25 @@ class Masks:
         if found.ndim == 3:
             found = _grey(found)
         return self._of_numbers(found)
+
+    def _check_palette(self, held: Held) -> None:
+        """Raise a ValueError if an index that occurs has the colour of another class than its number."""
+        ids, colours = self.coding.ids, self.coding.colours
+        wrong = {
+            index: colour
+            for index, colour in held.palette.items()
+            if colour in colours and ids.get(index) != colours[colour]
+        }
+        if not wrong:
+            return
+        counts = np.bincount(held.pixels.reshape(-1), minlength=256)
+        for index, colour in wrong.items():
+            if counts[index]:
+                others = _listed(number for number, label in ids.items() if label == colours[colour])
+                raise ValueError(
+                    f"its palette paints the number {index} in {shown_colour(colour)}, which is the colour "
+                    f"of number {others}; save it in RGB colours, or in grey numbers of classes"
+                )
 
     def _of_numbers(self, found: np.ndarray) -> np.ndarray:
         last = len(self._classes) - 1
@@ -84,16 +106,32 @@ class Masks:
         return self._of_codes[place]
 
 
+class Held(NamedTuple):
+    """What a mask file holds.
+
+    Attributes:
+        pixels: numbers (H, W), or colours (H, W, 3), uint8.
+        palette: number -> its colour, where the numbers are indices of a palette; else empty.
+    """
+
+    pixels: np.ndarray
+    palette: Mapping[int, Colour]
+
+
 def values(path: Path) -> np.ndarray:
     """What a mask file holds, as it is: numbers (H, W), or colours (H, W, 3), uint8.
 
     Raises:
         PictureError: it cannot be decoded, or its pixels are neither.
     """
+    return _held(path).pixels
+
+
+def _held(path: Path) -> Held:
     try:
         with Image.open(path) as picture:
             picture.load()
-            return _numbers(picture)
+            return Held(_numbers(picture), _palette(picture))
     # Pillow's readers raise all kinds of errors on damaged files.
     except Exception as error:
         why = reason(error)
@@ -110,6 +148,11 @@ def _numbers(picture: Image.Image) -> np.ndarray:
     if picture.mode in ("RGB", "RGBA", "RGBX"):
         return np.array(picture)[..., :3]
     raise ValueError(f"its pixels are of Pillow's mode {picture.mode}, and numbers or RGB colours are read")
+
+
+def _palette(picture: Image.Image) -> dict[int, Colour]:
+    values = (picture.getpalette("RGB") or []) if picture.mode == "P" else []
+    return dict(enumerate(zip(values[::3], values[1::3], values[2::3], strict=True)))
 
 
 def _grey(found: np.ndarray) -> np.ndarray:
@@ -136,6 +179,6 @@ def _where(found: np.ndarray, wrong: np.ndarray) -> str:
     return f"it holds {held} (column {column}, row {row}; {int(wrong.sum()):,} such pixels or others)"
 
 
-def _listed(known: object) -> str:
-    each = [str(value) for value in known]  # type: ignore[attr-defined]
+def _listed(known: Iterable[object]) -> str:
+    each = [str(value) for value in known]
     return ", ".join(each[:LISTED]) + (f" and {len(each) - LISTED} more" if len(each) > LISTED else "")

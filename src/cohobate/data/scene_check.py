@@ -1,4 +1,4 @@
-"""A check of pictures and masks before anything is trained: every mask is decoded, in threads.
+"""A check of pictures and masks before anything is trained: every mask is decoded once, in threads.
 
 It must be of its picture's size, and hold only what the classes have.
 """
@@ -6,9 +6,10 @@ It must be of its picture's size, and hold only what the classes have.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
@@ -16,7 +17,7 @@ from PIL import Image
 from ..config.sizes import shown_size
 from ..config.text import shown
 from ..config.words import count
-from .headers import CHUNK, check, listed
+from .headers import CHUNK, Progress, check, listed
 from .listing import refuse
 from .masks import Masks
 from .pictures import PictureError, orientation
@@ -28,8 +29,15 @@ TURNED = (5, 6, 7, 8)
 """EXIF's orientations in which width and height are exchanged."""
 
 
-def sound(splits: dict[str, Scenes], care: Care) -> tuple[dict[str, Scenes], tuple[str, ...]]:
+def sound(
+    splits: dict[str, Scenes], care: Care, unread: Mapping[Path, str] | None = None
+) -> tuple[dict[str, Scenes], tuple[str, ...]]:
     """The scenes that can be read, and remarks on how they are.
+
+    Args:
+        splits: of a data set.
+        care: what is done about files that cannot be used.
+        unread: of masks that were decoded before, see :class:`cohobate.data.scene_classes.Classes`.
 
     Raises:
         ValueError: pictures or masks cannot be read, a mask is of another size than its picture or holds what
@@ -51,15 +59,15 @@ def sound(splits: dict[str, Scenes], care: Care) -> tuple[dict[str, Scenes], tup
         done += len(scenes)
         if not care.skip:
             refuse(findings.bad, len(scenes))
-        unread = {path for path, _ in findings.bad}
-        wrong = _wrong_masks(scenes, unread, progress)
+        pictures = {path for path, _ in findings.bad}
+        wrong = _wrong_masks(scenes, pictures, unread, progress)
         done += len(scenes)
         if wrong and not care.skip:
             raise ValueError(
                 f"{len(wrong):,} of {count(len(scenes), 'mask')} of {part} cannot be used: {listed(wrong)}; "
                 "mend or remove them with their pictures, or leave such pairs out by --skip-unreadable"
             )
-        bad |= unread | {path for path, _ in wrong}
+        bad |= pictures | {path for path, _ in wrong}
         said = [*findings.bad, *wrong]
         notes += [
             f"{count(len(said), 'file')} of {part} skipped, with what belongs to them: {listed(said)}"
@@ -68,15 +76,17 @@ def sound(splits: dict[str, Scenes], care: Care) -> tuple[dict[str, Scenes], tup
     return {part: _without(bad, part, scenes) for part, scenes in splits.items()}, tuple(notes)
 
 
-def _wrong_masks(scenes: Scenes, unread: set[Picture], progress: object) -> list[tuple[Path, str]]:
-    """The masks that cannot be used, and why; those of unreadable pictures are not looked at."""
+def _wrong_masks(
+    scenes: Scenes, pictures: set[Picture], unread: Mapping[Path, str] | None, progress: Progress
+) -> list[tuple[Path, str]]:
+    """The masks that cannot be used, and why; those of unreadable ``pictures`` are not looked at."""
     Image.init()
-    masks = Masks(scenes.coding)
+    size_of = partial(_decoded, Masks(scenes.coding)) if unread is None else partial(_known, unread)
     threads = min(16, 2 * (os.cpu_count() or 1))
-    rows = [row for row, path in enumerate(scenes.paths) if path not in unread]
+    rows = [row for row, path in enumerate(scenes.paths) if path not in pictures]
 
     def look(chunk: Sequence[int]) -> list[tuple[Path, str]]:
-        each = ((scenes.masks[row], _fault(scenes.paths[row], scenes.masks[row], masks)) for row in chunk)
+        each = ((scenes.masks[row], _fault(scenes.paths[row], scenes.masks[row], size_of)) for row in chunk)
         return [(mask, why) for mask, why in each if why]
 
     found: list[tuple[Path, str]] = []
@@ -84,14 +94,26 @@ def _wrong_masks(scenes: Scenes, unread: set[Picture], progress: object) -> list
     with ThreadPoolExecutor(threads) as pool:
         for number, wrong in enumerate(pool.map(look, chunks), start=1):
             found += wrong
-            progress(min(number * CHUNK, len(rows)), len(rows))  # type: ignore[operator]
+            progress(min(number * CHUNK, len(rows)), len(rows))
     return found
 
 
-def _fault(picture: Path, mask: Path, masks: Masks) -> str:
+def _decoded(masks: Masks, path: Path) -> tuple[int, int]:
+    height, width = masks(path).shape
+    return height, width
+
+
+def _known(unread: Mapping[Path, str], path: Path) -> tuple[int, int]:
+    if path in unread:
+        raise PictureError(f"mask {shown(path)}: {unread[path]}", unread[path])
+    with Image.open(path) as mask:
+        return mask.height, mask.width
+
+
+def _fault(picture: Path, mask: Path, size_of: Callable[[Path], tuple[int, int]]) -> str:
     """Why a mask cannot be used; empty if it can."""
     try:
-        height, width = masks(mask).shape
+        height, width = size_of(mask)
     except PictureError as error:
         return error.reason
     own = upright_size(picture)

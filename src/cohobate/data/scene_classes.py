@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -33,10 +33,25 @@ MOST = 255
 """Classes that a mask can tell apart, as 255 is void."""
 
 
-def classes_of(
-    folder: Path, masks: Sequence[Path], progress: Progress | None
-) -> tuple[tuple[str, ...], Coding, tuple[str, ...]]:
-    """Names of the classes, what the pixels of masks mean, and remarks.
+class Classes(NamedTuple):
+    """The classes of a folder.
+
+    Attributes:
+        names: K.
+        coding: what the pixels of masks mean.
+        notes: remarks.
+        unread: mask -> why it cannot be read, where all masks were decoded to find the classes, so that the
+            others hold nothing else; None: they were not.
+    """
+
+    names: tuple[str, ...]
+    coding: Coding
+    notes: tuple[str, ...] = ()
+    unread: Mapping[Path, str] | None = None
+
+
+def classes_of(folder: Path, masks: Sequence[Path], progress: Progress | None) -> Classes:
+    """The classes of a folder.
 
     Args:
         folder: of the data set.
@@ -48,7 +63,7 @@ def classes_of(
     """
     file = folder / FILE
     if file.exists():
-        return *_of_file(file), ()
+        return Classes(*_of_file(file))
     return _found(_held(masks, progress))
 
 
@@ -164,7 +179,7 @@ def _add_values(found: np.ndarray, path: Path, held: Held) -> None:
         held.colours.update(dict.fromkeys(each, path))
 
 
-def _found(held: Held) -> tuple[tuple[str, ...], Coding, tuple[str, ...]]:
+def _found(held: Held) -> Classes:
     if held.colours:
         named = ", ".join(map(shown_colour, list(held.colours)[:LISTED]))
         named += " ..." if len(held.colours) > LISTED else ""
@@ -190,8 +205,9 @@ def _found(held: Held) -> tuple[tuple[str, ...], Coding, tuple[str, ...]]:
         f"no {FILE}: the classes are the numbers 0 to {count - 1} that the masks hold, and {VOID} is ignored"
     )
     without = f"no mask holds {', '.join(map(str, absent[:LISTED]))}{' ...' if len(absent) > LISTED else ''}"
-    return (
+    return Classes(
         tuple(map(str, range(count))),
         Coding({number: number for number in range(count)} | {VOID: VOID}),
         (note, *([without] if absent else [])),
+        dict(held.bad),
     )

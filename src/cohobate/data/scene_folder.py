@@ -34,18 +34,20 @@ def has_masks(root: Path) -> bool:
     """Whether a folder is of this kind, by the names of its folders.
 
     Raises:
-        ValueError: it could as well be of images in class folders.
+        ValueError: it could as well be of images in class folders, or it is arranged as CamVid is.
     """
-    beside = _both(root) is not None
+    if root.is_dir():
+        _refuse_camvid(root)
+    beside = _both(root, root) is not None
     parts = parts_of(root, Found(root)) if root.is_dir() else {}
-    within = [part for part in parts.values() if _both(part) is not None]
+    within = [part for part in parts.values() if _both(part, root) is not None]
     if beside and parts:
         raise ValueError(
             f"{shown(root)} has {IMAGES} and {MASKS}, and {next(iter(parts.values())).name} beside them; "
             "keep the images and masks, or the splits"
         )
     for part in within:
-        others = sorted(set(_folders(part)) - {each.name for each in _both(part) or ()})
+        others = sorted(set(_folders(part, root)) - {each.name for each in _both(part, root) or ()})
         if others:
             raise ValueError(
                 f"{shown(part)} has {IMAGES} and {MASKS}, and {shown(others[0])} beside them: it could be "
@@ -59,6 +61,17 @@ def has_masks(root: Path) -> bool:
             "the same form"
         )
     return beside or bool(within)
+
+
+def _refuse_camvid(root: Path) -> None:
+    """Raise a ValueError if images lie in ``train`` and masks in ``trainannot``, of whatever classes."""
+    names = _folders(root, root)
+    if {"train", "trainannot"} <= set(names) and not _folders(root / "train", root):
+        raise ValueError(
+            f"{shown(root)} has train and trainannot, as CamVid has: if it is CamVid, ask for it by its "
+            f"name, with this folder as root; else move the pictures to train/{IMAGES} and the masks to "
+            f"train/{MASKS} (val and test likewise), and say the classes in {FILE}"
+        )
 
 
 def load_scenes(
@@ -91,21 +104,25 @@ def load_scenes(
             f"{shown(root)} has no training pictures with masks; found {', '.join(splits) or 'none'}"
         )
     masks = [mask for pairs in splits.values() for _, mask in pairs]
-    classes, coding, said = classes_of(root, masks, care.progress)
+    classes = classes_of(root, masks, care.progress)
     wanted = Wanted(size, reading, care)
     if "test" not in splits:
         notes.append("there is no test split")
     name = shown(root.absolute().name)
-    return scene_set(name, classes, coding, splits, wanted, (LARGE, LARGE), (*notes, *said))
+    size = (LARGE, LARGE)
+    notes += classes.notes
+    return scene_set(name, classes.names, classes.coding, splits, wanted, size, notes, classes.unread)
 
 
 def _splits(root: Path) -> tuple[dict[str, Pairs], list[str]]:
     """The pairs of each split, and what is not read."""
     notes: list[str] = []
-    both = _both(root)
+    both = _both(root, root)
     if both is None:
         folders = parts_of(root, beside := Found(root))
-        arranged = {part: pair for part, folder in folders.items() if (pair := _both(folder)) is not None}
+        arranged = {
+            part: pair for part, folder in folders.items() if (pair := _both(folder, root)) is not None
+        }
         notes += _told(beside, [FILE], "beside the splits")
         for part in arranged:
             within = Found(root)
@@ -249,17 +266,18 @@ def _known(name: str, known: Mapping[str, object], file: Path) -> str:
 # ---------------------------------------------------------------- folders
 
 
-def _both(folder: Path) -> tuple[Path, Path] | None:
+def _both(folder: Path, root: Path) -> tuple[Path, Path] | None:
     """The folders of images and of masks in a folder, if it has both."""
-    names = _folders(folder)
+    names = _folders(folder, root)
     found = [[name for name in names if name.lower() == wanted] for wanted in (IMAGES, MASKS)]
     return (folder / found[0][0], folder / found[1][0]) if all(found) else None
 
 
-def _folders(folder: Path) -> list[str]:
+def _folders(folder: Path, root: Path) -> list[str]:
+    """Names of the folders in a folder of ``root``, which links may not leave."""
     if not folder.is_dir():
         return []
-    return [entry.name for entry in entries(folder, Found(folder)) if entry.is_dir()]
+    return [entry.name for entry in entries(folder, Found(root)) if entry.is_dir()]
 
 
 def _leave(folder: Path, found: Found, read: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ from .order import EvalOrder, TrainOrder, filled
 from .order import Shown as Rows
 from .pictures import REMEDY, PictureError
 from .resident import Normalise
-from .scene_memory import Decoding, Kept, keeps, stored
+from .scene_memory import EVALUATION, TRAINING, Decoding, Kept, allowed, keeps, stored
 from .scene_views import Lengths, Shown, drawn, evaluated, mirrored, placed
 from .scenes import VOID, Scenes
 from .workers import Unreadable, read
@@ -195,14 +195,14 @@ class ScenesTrain:
         self._split, self._order, self._device = split, order, device
         crop = dataset.resized_crop and order.augmentations != 0
         decoding = Decoding(split)
-        make = decoding.for_training if crop else decoding.for_evaluation
+        make = decoding.for_training if crop else decoding.fitted
         channels = split.shape[0]
 
         def bytes_of(size: Lengths) -> int:
             height, width = stored(size, split) if crop else split.size
             return height * width * (channels + 1)
 
-        fits = keeps(split, bytes_of, limit)
+        fits = keeps(split, bytes_of, allowed(*TRAINING, order.world) if limit is None else limit)
         self._supply = Supply(make, fits, split, device, workers, flip=dataset.flip, crop=crop)
         self._normalise = Normalise(dataset, split.size[1], device)
 
@@ -255,6 +255,7 @@ class ScenesEval:
         self._split, self._order, self._device = split, order, device
         height, width = split.size
         own = height * width * (split.shape[0] + 1)
+        limit = allowed(*EVALUATION, order.world) if limit is None else limit
         fits = keeps(split, lambda size: own + size[0] * size[1], limit)
         self._supply = Supply(Decoding(split).for_evaluation, fits, split, device, workers)
         self._normalise = Normalise(dataset, split.size[1], device)

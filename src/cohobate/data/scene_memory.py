@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import final
@@ -12,15 +11,21 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..config.linux import Memory, memory
 from ..config.sizes import shown_size
 from ..config.text import shown
 from .masks import Masks
 from .pictures import PictureError, decode
+from .scene_check import upright_size
 from .scene_views import Lengths, Shown, as_evaluated, fitted, nearest, resized
 from .scenes import Scenes
 
-LIMIT = 4 * 2**30
-"""Bytes of pictures and masks that are kept for a split; no more than a quarter of the machine's memory."""
+TRAINING = 4 * 2**30, 4
+EVALUATION = 2**29, 16
+"""Bytes that are kept of a split at most, in all processes together, and how many such would fill the memory.
+
+A run trains on one split and evaluates on up to three.
+"""
 
 
 @final
@@ -78,8 +83,12 @@ class Decoding:
         return Shown(resized(pixels, size).contiguous(), nearest(mask, size))
 
     def for_evaluation(self, row: int) -> Shown:
-        """A whole picture and its mask at the size of the network."""
+        """A whole picture and its mask at the size of the network, and the mask at its own."""
         return as_evaluated(*self._pair(row), self.scenes.size, self.scenes.reading)
+
+    def fitted(self, row: int) -> Shown:
+        """The same for training, which does not ask for the mask at its own size."""
+        return self.for_evaluation(row)._replace(whole=None)
 
 
 def stored(picture: Lengths, scenes: Scenes) -> Lengths:
@@ -99,35 +108,42 @@ def sizes_differ(mask: Path, own: Lengths, picture: Path, other: Lengths) -> str
     )
 
 
-def keeps(scenes: Scenes, each: Callable[[Lengths], int], limit: int | None = None) -> bool:
+def keeps(scenes: Scenes, each: Callable[[Lengths], int], limit: int) -> bool:
     """Whether what is made of the scenes fits into memory.
 
     Args:
-        scenes: of a split.
+        scenes: of a split. Files that cannot be read are not counted: they are reported when they are
+            decoded.
         each: size of a picture -> bytes that are kept of it.
-        limit: in bytes; None: :data:`LIMIT`.
+        limit: in bytes.
     """
-    left = allowed() if limit is None else limit
+    left = limit
     for path in scenes.paths:
-        left -= each(_size(path))
+        size = _size(path)
+        left -= each(size) if size is not None else 0
         if left < 0:
             return False
     return True
 
 
-def allowed() -> int:
-    """Bytes that may be kept for a split."""
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return LIMIT
-    return min(LIMIT, memory // 4)
+def allowed(most: int, part: int, world: int, found: Memory | None = None) -> int:
+    """Bytes that a process may keep of a split.
+
+    Args:
+        most: in all processes together.
+        part: so many such would fill the memory.
+        world: processes that train together, each of which keeps pictures of its own.
+        found: the memory of the machine and of the control group; None: of this process.
+    """
+    found = found or memory()
+    # A limit that is not known is none.
+    there = [size for size in (found.total, found.limit) if size is not None]
+    return min([most, *(size // part for size in there)]) // world
 
 
-def _size(path: Path) -> Lengths:
+def _size(path: Path) -> Lengths | None:
     try:
-        with Image.open(path) as picture:
-            return picture.height, picture.width
+        return upright_size(path)
     # It is reported when it is decoded.
     except Exception:
-        return 0, 0
+        return None

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..config.sizes import Size, shown_size
-from .dataset import Dataset, Split
+from .dataset import Dataset
 from .reader import imagenet
 from .scene_check import sound
 from .scenes import Coding, Scenes
@@ -25,6 +24,7 @@ def scene_set(
     wanted: Wanted,
     size: Size,
     notes: Sequence[str] = (),
+    unread: Mapping[Path, str] | None = None,
 ) -> Dataset:
     """A data set of segmentation, its files checked as asked for.
 
@@ -36,6 +36,7 @@ def scene_set(
         wanted: size, reading and care of the run.
         size: (height, width) that the network sees where the run does not say.
         notes: remarks for readers of the results.
+        unread: of masks that were decoded before, see :class:`cohobate.data.scene_classes.Classes`.
 
     Raises:
         ValueError: a file cannot be used (:func:`cohobate.data.scene_check.sound`), or a size to which
@@ -57,24 +58,19 @@ def scene_set(
         )
         for part, pairs in splits.items()
     }
-    scenes, said = sound(scenes, wanted.care)
+    scenes, said = sound(scenes, wanted.care, unread)
     guessed = [] if wanted.size else [f"images are seen at {shown_size(seen)} pixels (--image-size)"]
     test = scenes.get("test")
-    read_test: Callable[[], Split] | None = None if test is None else partial(_as_it_is, test)
     mean, std = imagenet(wanted.reading.channels)
     return Dataset(
         name,
         tuple(classes),
         scenes["train"],
         scenes.get("val"),
-        read_test,
+        (lambda: test) if test is not None else None,
         mean,
         std,
         crop=0,
         flip=True,
         notes=(*notes, *guessed, *said),
     )
-
-
-def _as_it_is(split: Scenes) -> Split:
-    return split

@@ -1,4 +1,4 @@
-"""The machine and the code that runs: processor, cores, memory, commit. No torch here.
+"""The machine and the code that runs: processor, cores, commit. No torch here; memory: config.linux.
 
 Files of Linux are read below ``root``. Where a system does not have them, a fact is None or "unknown":
 nothing is guessed.
@@ -9,12 +9,11 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path("/")
+from ..config.linux import ROOT, fields_of, of_group
 
 X86: Mapping[str, tuple[str, ...]] = {
     "AVX2": ("avx2",),
@@ -65,23 +64,9 @@ class Cores(NamedTuple):
         return cores if self.quota is None else max(1, min(cores, int(self.quota)))
 
 
-class Memory(NamedTuple):
-    """Bytes of memory; None where the system does not say, or without a limit.
-
-    Attributes:
-        total: of the machine.
-        available: that programs can still take.
-        limit: that the control group may take.
-    """
-
-    total: int | None
-    available: int | None
-    limit: int | None
-
-
 def processor(root: Path = ROOT) -> Processor:
     """The first processor in ``proc/cpuinfo``."""
-    fields = _fields(root / "proc/cpuinfo")
+    fields = fields_of(root / "proc/cpuinfo")
     arm = f"ARM implementer {fields.get('CPU implementer')}, part {fields.get('CPU part')}"
     name = fields.get("model name") or (arm if "CPU part" in fields else platform.processor())
     for key, known in (("flags", X86), ("Features", ARM)):
@@ -95,21 +80,6 @@ def cores(root: Path = ROOT) -> Cores:
     """The cores of the machine and those that this process may use."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     return Cores(os.cpu_count(), allowed, _quota(root))
-
-
-def memory(root: Path = ROOT) -> Memory:
-    """The memory of the machine and of the control group."""
-    fields = _fields(root / "proc/meminfo")
-    total, available = (_kilobytes(fields.get(key, "")) for key in ("MemTotal", "MemAvailable"))
-    limits = [
-        int(text)
-        for file in ("memory.max", "memory.limit_in_bytes")
-        for text in _of_group(root, "memory", file)
-        if text.isdecimal()
-    ]
-    # Version 1 writes "no limit" as a number that no machine has.
-    below = [limit for limit in limits if total is None or limit < total]
-    return Memory(total or _pages(), available, min(below, default=None))
 
 
 def commit() -> str | None:
@@ -126,56 +96,9 @@ def commit() -> str | None:
         return None
 
 
-# ---------------------------------------------------------------- files of Linux
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(errors="replace").strip()
-    except OSError:
-        return ""
-
-
-def _fields(file: Path) -> dict[str, str]:
-    """Key -> the first value that a file of ``key : value`` gives it."""
-    fields: dict[str, str] = {}
-    for line in _text(file).splitlines():
-        key, _, value = line.partition(":")
-        fields.setdefault(key.strip(), value.strip())
-    return fields
-
-
-def _kilobytes(text: str) -> int | None:
-    number = text.removesuffix("kB").strip()
-    return int(number) * 1024 if number.isdecimal() else None
-
-
-def _pages() -> int | None:
-    """The memory of the machine where there is no ``proc/meminfo``."""
-    with suppress(AttributeError, ValueError, OSError):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return None
-
-
-def _of_group(root: Path, controller: str, file: str) -> Iterator[str]:
-    """What a file says in the control groups of this process, from the innermost to the outermost.
-
-    In a container the path may be that on its host, of which only the outermost folder is seen.
-    """
-    for line in _text(root / "proc/self/cgroup").splitlines():
-        _, controllers, path = [*line.split(":", 2), "", ""][:3]
-        if controllers and controller not in controllers.split(","):
-            continue
-        base = root / "sys/fs/cgroup" / (controller if controllers else "")
-        inner = base / path.strip("/")
-        for folder in (inner, *inner.parents):
-            if folder.is_relative_to(base) and (text := _text(folder / file)):
-                yield text
-
-
 def _quota(root: Path) -> float | None:
-    pairs = [text.split() for text in _of_group(root, "cpu", "cpu.max")]
-    old = (_of_group(root, "cpu", f"cpu.cfs_{name}_us") for name in ("quota", "period"))
+    pairs = [text.split() for text in of_group(root, "cpu", "cpu.max")]
+    old = (of_group(root, "cpu", f"cpu.cfs_{name}_us") for name in ("quota", "period"))
     pairs += [[quota, period] for quota, period in zip(*old, strict=False)]
     limits = [
         int(pair[0]) / int(pair[1])

@@ -83,8 +83,8 @@ class Images(Group):
         description="Zero pixels around a training image before its random crop; 0: no random crop; by "
         "default as the data set has it. Images of a folder that are larger than 64 pixels are cropped and "
         "resized at random instead: for them 0 takes the centre, as in evaluation, and others are refused; "
-        "for images with masks 0 takes whole pictures; "
-        "resized does the same at every size, with pictures in files.",
+        "resized does the same at every size, with pictures in files. For images with masks 0 takes whole "
+        "pictures, and nothing else can be given.",
     )
     random_scale: tuple[float, float] | None = Field(
         default=None,

@@ -28,8 +28,8 @@ def with_crops(dataset: Dataset, crop: int | Literal["resized"] | None, flip: bo
         flip: whether images are mirrored at random; None: as the data set has it.
 
     Raises:
-        ValueError: a crop that is negative or as large as the image, one above 0 of files, or random parts
-            of images in memory.
+        ValueError: a crop that is negative or as large as the image, one above 0 of files, or random parts,
+            resized, of images in memory or with masks.
     """
     if flip is not None:
         dataset = replace(dataset, flip=flip)
@@ -37,13 +37,18 @@ def with_crops(dataset: Dataset, crop: int | Literal["resized"] | None, flip: bo
         return dataset
     _, height, width = dataset.shape
     if not isinstance(dataset.train, Images):
+        if crop != 0 and isinstance(dataset.train, Scenes):
+            what = (
+                "shows a random part of a picture, resized"
+                if crop == RESIZED
+                else "is the padding of images held in memory"
+            )
+            raise ValueError(
+                f"crop {crop} {what}; those of {dataset.name} have masks and are scaled and cropped at "
+                "random: give 0 to show whole pictures, or leave crop out"
+            )
         if crop == RESIZED:
             return replace(dataset, resized_crop=True)
-        if crop != 0 and isinstance(dataset.train, Scenes):
-            raise ValueError(
-                f"crop {crop} is the padding of images held in memory; those of {dataset.name} have masks "
-                "and are scaled and cropped at random: give 0 to show whole pictures, or leave crop out"
-            )
         if crop != 0:
             raise ValueError(
                 f"crop {crop} is the padding of images held in memory; those of {dataset.name}, {height} x "

