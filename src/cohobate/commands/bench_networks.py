@@ -49,6 +49,7 @@ class Measurable(NamedTuple):
         shape: (C, H, W) of its images.
         predict: images as bytes, uint8 (B, C, H, W) -> logits, or what else has them.
         task: what it predicts.
+        classes: K.
     """
 
     network: str
@@ -59,7 +60,8 @@ class Measurable(NamedTuple):
     device: str
     shape: Shape
     predict: Callable[[Tensor], object]
-    task: Task = "classification"
+    task: Task
+    classes: int
 
 
 class Images(NamedTuple):
@@ -97,8 +99,8 @@ def _of_file(path: Path, device: str | None) -> list[Measurable]:
         form = "ONNX" if about.int8 is None else "ONNX int8"
     spent = (about.parameters, about.macs) if network is None else _cost(network, about.shape)
     size = path.stat().st_size
-    place = str(ready.device)
-    return [Measurable(ready.name, form, *spent, size, place, about.shape, ready.logits, about.task)]
+    kind = about.shape, ready.logits, about.task, len(about.classes)
+    return [Measurable(ready.name, form, *spent, size, str(ready.device), *kind)]
 
 
 def _of_run(path: Path, device: str | None, on: On, say: Say) -> tuple[list[Measurable], Images | None]:
@@ -109,7 +111,8 @@ def _of_run(path: Path, device: str | None, on: On, say: Say) -> tuple[list[Meas
         raise RunError(f"{path} is no run")
     dataset = images_to_check(of, on, say)
     spent, size = _cost(network, shape), of.deployed.path.stat().st_size
-    row = Measurable(ready.name, "", *spent, size, str(ready.device), shape, ready.logits, ready.about.task)
+    kind = shape, ready.logits, ready.about.task, len(ready.about.classes)
+    row = Measurable(ready.name, "", *spent, size, str(ready.device), *kind)
     found = [row._replace(form=f"PyTorch {ready.precision}")]
     if ready.precision != "fp32":
         single = in_torch(network, ready.about, ready.device, "fp32")
@@ -215,6 +218,7 @@ def _teacher(ready: ReadyNetwork, dataset: Dataset, say: Say) -> Iterator[Measur
         about.shape,
         in_torch(network, about, ready.device, ready.precision),
         about.task,
+        len(about.classes),
     )
     yield row
     normalisation = Normalisation(about.mean, about.std)
