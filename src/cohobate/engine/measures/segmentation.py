@@ -10,13 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...config.words import count
-from ...core import IGNORED, MIOU, Batch, Loader, Truth, float32
+from ...core import IGNORED, MIOU, VOID, Batch, Loader, Truth, float32
 from .. import distributed
 from ..evaluate import Measured, Measures, Readouts, autocast
 from .peers import PEER_MEAN, check_peers, mean_of
-
-VOID = 255
-"""Value of a pixel of :class:`cohobate.core.Truth` that is not counted."""
 
 
 def confusion(y: Tensor, named: Tensor, classes: int, ignored: int) -> Tensor:
