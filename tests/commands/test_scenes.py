@@ -11,6 +11,7 @@ import pytest
 from painted import write
 
 from cohobate.cli import main
+from cohobate.commands.looking import labelled_of
 from cohobate.commands.prepare import Prepared, prepare
 from cohobate.data.arrays import arrays
 from cohobate.data.augment.crops import with_scale
@@ -93,6 +94,31 @@ def test_what_needs_one_label_each_is_refused_before_training(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         prepared(folder, **changes).check()
+
+
+@pytest.mark.parametrize(
+    "wrong", [("--mixing", "cutmix"), ("--label-smoothing", "0.1"), ("--autoaugment", "cifar")]
+)
+def test_what_is_refused_is_not_announced(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: tuple[str, str]
+) -> None:
+    flags = ["--data", str(folder), "--image-size", "24,32", "--model", f"{folder}/own.py:dense"]
+    flags += ["--device", "cpu", "--workers", "0", "--batch-size", "4", "--out", str(tmp_path / "run")]
+    with pytest.raises(SystemExit):
+        main(["train", "baseline", *flags, *wrong])
+    said = capsys.readouterr().err
+    assert "augmentation:" not in said
+    assert "error: " in said.splitlines()[-1]
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("command", ["attention", "residuals"])
+def test_commands_for_images_with_one_label_each_say_what_is_for_masks(folder: Path, command: str) -> None:
+    of = prepared(folder)
+    with pytest.raises(ValueError, match=f"`cohobate {command}` is for runs on images with one label each"):
+        labelled_of(of.dataset, "val", of.config, command)
+    with pytest.raises(ValueError, match="the page of such a run, `cohobate report RUN`, shows"):
+        labelled_of(of.dataset, "val", of.config, command)
 
 
 def test_logits_of_pixels_are_not_stored_and_unlabelled_images_not_mixed_in(folder: Path) -> None:
