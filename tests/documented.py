@@ -60,7 +60,7 @@ def options_of(words: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> list[Tr
         if command == "train":
             from cohobate.commands import outlook
 
-            patch.setattr(outlook, "show_plan", lambda method, config, own: seen.append(config))
+            patch.setattr(outlook, "show_plan", lambda method, config: seen.append(config))
             rest = [*rest, "--dry-run"]
         elif command == "compare":
             patch.setattr(module, "compare", compare)

@@ -34,6 +34,7 @@ from cohobate.report.tables.bench import bench_notes, bench_rows, to_rich
 from cohobate.runs.bench import Bench, Row, Spread
 
 TRAIN = ["--data", "digits", "--epochs", "1", "--train-images", "200", "--lr", "0.02", "--quiet"]
+KIND = "classification", 2
 QUICK: dict[str, Any] = {"seconds": 0.02, "say": lambda message: None}
 
 
@@ -126,7 +127,7 @@ def test_several_stand_in_one_table_and_a_file_as_it_is() -> None:
 
 def test_a_teacher_of_several_runs_has_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
     def opened(path: Path, *_: object) -> tuple[list[Measurable], None]:
-        own = Measurable(str(path), "f", 1, 2, 3, "cpu", (1, 1, 1), lambda images: images)
+        own = Measurable(str(path), "f", 1, 2, 3, "cpu", (1, 1, 1), lambda images: images, *KIND)
         return [own, own._replace(network="teacher t")], None
 
     monkeypatch.setattr(bench_times, "opened", opened)
@@ -279,7 +280,7 @@ def test_times_by_a_clock_that_only_the_networks_move(monkeypatch: pytest.Monkey
         seen.append(images.flatten().tolist())
         return images
 
-    network = Measurable("n", "f", 1, 2, 3, "cpu", (1, 1, 1), predict)
+    network = Measurable("n", "f", 1, 2, 3, "cpu", (1, 1, 1), predict, *KIND)
     images = {(1, 1, 1): Images(pixels, "here")}
     single = measured([network], images, [1] * 16, 0.0)
     assert single.rounds == 3
@@ -294,7 +295,7 @@ def test_times_by_a_clock_that_only_the_networks_move(monkeypatch: pytest.Monkey
 
 
 def test_a_row_has_the_median_and_the_quartiles() -> None:
-    network = Measurable("n", "f", 1, 2, 3, "cpu", (1, 1, 1), lambda images: images)
+    network = Measurable("n", "f", 1, 2, 3, "cpu", (1, 1, 1), lambda images: images, *KIND)
     single, large = Times({"7": 2}, {"7": (1, 4)}, 3), Times({"7": 0.5}, {"7": (0.25, 1)}, 3)
     row = bench_times._row("7", network, single, large)
     assert row.latency == Spread(median=2, low=1, high=4)

@@ -22,6 +22,9 @@ from cohobate.commands import export_int8_measures
 from cohobate.commands.bench_times import bench
 from cohobate.commands.evaluate import evaluate_run
 from cohobate.commands.export_forms import READERS
+from cohobate.commands.export_source import checked_at_most
+from cohobate.commands.feeds import measured_at_once
+from cohobate.commands.predict_batches import batch_size_for
 from cohobate.commands.ready_opened import ready_network
 from cohobate.config.forms import Form
 from cohobate.engine.errors import RunError
@@ -64,6 +67,22 @@ def about_of(form: Form | str) -> About:
     from cohobate.commands.export_metadata import about_at
 
     return about_at(Path("run/export", f"model.{form}"))
+
+
+@pytest.mark.parametrize(
+    ("classes", "batch", "checked"),
+    [(2, 4, 8), (32, 4, 4), (33, 3, 3), (150, 1, 2)],  # from 33 on, what is counted is logits
+)
+def test_many_classes_take_no_more_memory(classes: int, batch: int, checked: int) -> None:
+    about = about_of("onnx").model_copy(
+        update={"classes": tuple(map(str, range(classes))), "shape": (3, 512, 512)}
+    )
+    assert measured_at_once(about.task, about.shape, classes) == batch
+    assert batch_size_for(about.shape, about.task, classes) == batch
+    assert checked_at_most(about) == checked
+    one_label = about.model_copy(update={"task": "classification"})
+    assert measured_at_once(one_label.task, one_label.shape, classes) == 500
+    assert checked_at_most(one_label) == 256
 
 
 # ---------------------------------------------------------------- files
@@ -246,7 +265,9 @@ def test_a_batch_of_bench_has_no_more_pixels_than_one_of_evaluation(monkeypatch:
 
     sizes: list[int] = []
     monkeypatch.setattr(
-        bench_times, "measured_at_once", lambda task, shape: 5 if task == "segmentation" else 500
+        bench_times,
+        "measured_at_once",
+        lambda task, shape, classes: 5 if (task, classes) == ("segmentation", 3) else 500,
     )
     monkeypatch.setattr(
         bench_times, "measured", lambda found, images, each, seconds: sizes.append(sum(each)) or _none(found)

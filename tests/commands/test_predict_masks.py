@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from cohobate.cli import main
 from cohobate.commands import predict_masks as writing
 from cohobate.commands.evaluate import evaluate_run
 from cohobate.commands.feeds import MEASURES
+from cohobate.commands.task_at import segments
+from cohobate.config import extras
 from cohobate.config.colours import class_colours
 from cohobate.data.pictures import Reading
 from cohobate.data.views import padded_box, shown_box, uncut, whole
@@ -366,6 +369,39 @@ def test_nothing_that_is_there_is_replaced(capsys: pytest.CaptureFixture[str], t
     assert file.read_text() == "mine"
     error = refused(capsys, "predict", "net.safetensors", "scenes/test/images", "--out", "scenes/test")
     assert error.startswith("error: scenes/test/masks/0.png is there already, and 5 other files too")
+
+
+@pytest.mark.parametrize("name", ["gone.onnx", "gone.safetensors", "gone"])
+def test_of_what_is_not_there_nothing_is_said_but_that(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    error = refused(capsys, "predict", name, "scenes/test/images", "--overlay", "0.5", "--out", "x")
+    assert name in error
+    assert "is not there" in error
+    assert "overlay" not in error
+
+
+def test_onnx_that_is_not_installed_is_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_onnx(name: str) -> Any:
+        if name == "onnx":
+            raise ModuleNotFoundError("No module named 'onnx'", name="onnx")
+        return import_module(name)
+
+    monkeypatch.setattr(extras, "import_module", without_onnx)
+    for more in ([], ["--overlay", "0.5"], ["--out", "x"]):
+        error = refused(capsys, "predict", "net.onnx", "scenes/test/images", *more)
+        assert "an ONNX file needs onnx, onnxruntime and onnxscript; install them: pip install" in error
+
+
+@pytest.mark.parametrize("ending", ["onnx", "safetensors"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\x01", b"\xff" * 64, b"\x02" + bytes(7) + b"[]", b"\x02" + bytes(7) + b"{}", b"<html>" * 20],
+)
+def test_a_damaged_file_says_nothing(tmp_path: Path, ending: str, content: bytes) -> None:
+    file = tmp_path / f"net.{ending}"
+    file.write_bytes(content)
+    assert not segments(file)
 
 
 def test_overlays_of_a_classifier_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

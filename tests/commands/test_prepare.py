@@ -13,8 +13,11 @@ from filelock import FileLock
 
 from cohobate.cli import main
 from cohobate.commands import prepare as module
+from cohobate.commands import running
+from cohobate.commands.outlook import show_plan
 from cohobate.commands.prepare import prepare
 from cohobate.commands.sweeping import sweep
+from cohobate.commands.train import train
 from cohobate.config.groups import Training
 from cohobate.engine.checkpoint import read_state
 from cohobate.recipes.options import options
@@ -226,6 +229,29 @@ def test_a_folder_of_before_is_measured_and_goes_on(capsys: pytest.CaptureFixtur
     main(["attention", "run", "--images", "1"])
     assert "classifier" in capsys.readouterr().out
     assert Path("run/attention-val.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "folder"),
+    [
+        ({"alpha": 2.0, "depth": 2}, "frskd"),
+        ({"alpha": 1.0, "depth": 2}, "frskd-alpha=1.0"),
+    ],
+)
+def test_what_is_the_default_for_these_data_is_in_no_folder(
+    given: dict[str, Any], folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Comparisons name theirs by the label, too."""
+    seen: list[Path] = []
+    monkeypatch.setattr(running, "run", lambda prepared, folder, quiet: seen.append(folder.path))
+    train("frskd", options("frskd", {**given, **SMALL}), quiet=True)
+    assert seen == [Path("runs/digits-resnet8") / folder / "seed-0"]
+
+
+def test_a_dry_run_shows_the_options_that_the_run_would_have(capsys: pytest.CaptureFixture[str]) -> None:
+    show_plan("frskd", options("frskd", SMALL))
+    shown = capsys.readouterr().out
+    assert "\nalpha=2.0  beta=None  temperature=4.0  start=0.0  ramp=0.0  features=at " in shown
 
 
 def test_a_dry_run_and_a_run_prepare_the_same() -> None:

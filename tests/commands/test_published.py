@@ -119,7 +119,7 @@ def planned(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     from cohobate.commands import outlook
 
     seen: list[Any] = []
-    monkeypatch.setattr(outlook, "show_plan", lambda method, config, own: seen.append(config))
+    monkeypatch.setattr(outlook, "show_plan", lambda method, config: seen.append(config))
     return seen
 
 

@@ -11,7 +11,11 @@ import pytest
 from painted import write
 
 from cohobate.cli import main
+from cohobate.commands import running
+from cohobate.commands.looking import labelled_of
+from cohobate.commands.outlook import show_plan
 from cohobate.commands.prepare import Prepared, prepare
+from cohobate.commands.train import train
 from cohobate.data.arrays import arrays
 from cohobate.data.augment.crops import with_scale
 from cohobate.recipes.options import options
@@ -93,6 +97,47 @@ def test_what_needs_one_label_each_is_refused_before_training(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         prepared(folder, **changes).check()
+
+
+@pytest.mark.parametrize(
+    "wrong", [("--mixing", "cutmix"), ("--label-smoothing", "0.1"), ("--autoaugment", "cifar")]
+)
+def test_what_is_refused_is_not_announced(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: tuple[str, str]
+) -> None:
+    flags = ["--data", str(folder), "--image-size", "24,32", "--model", f"{folder}/own.py:dense"]
+    flags += ["--device", "cpu", "--workers", "0", "--batch-size", "4", "--out", str(tmp_path / "run")]
+    with pytest.raises(SystemExit):
+        main(["train", "baseline", *flags, *wrong])
+    said = capsys.readouterr().err
+    assert "augmentation:" not in said
+    assert "error: " in said.splitlines()[-1]
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("command", ["attention", "residuals"])
+def test_commands_for_images_with_one_label_each_say_what_is_for_masks(folder: Path, command: str) -> None:
+    of = prepared(folder)
+    with pytest.raises(ValueError, match=f"`cohobate {command}` is for runs on images with one label each"):
+        labelled_of(of.dataset, "val", of.config, command)
+    with pytest.raises(ValueError, match="the page of such a run, `cohobate report RUN`, shows"):
+        labelled_of(of.dataset, "val", of.config, command)
+
+
+def test_the_defaults_of_masks_are_in_no_folder_and_in_the_plan(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {"data": str(folder), "image_size": (24, 32), "model": "dense:resnet8:width=8"}
+    given |= {"batch_size": 4, "device": "cpu", "workers": 0}
+    seen: list[Path] = []
+    monkeypatch.setattr(running, "run", lambda prepared, folder, quiet: seen.append(folder.path))
+    for own in ({"alpha": 1.0, "layers": 2}, {"alpha": 2.0}):
+        train("frskd", options("frskd", {**given, **own}), quiet=True)
+    assert [path.parent.name for path in seen] == ["frskd", "frskd-alpha=2.0"]
+    show_plan("frskd", options("frskd", given))
+    shown = capsys.readouterr().out
+    assert "\nalpha=1.0  beta=None  temperature=1.0  start=0.666" in shown
+    assert "width=1.0  depth=1  layers=2" in shown
 
 
 def test_logits_of_pixels_are_not_stored_and_unlabelled_images_not_mixed_in(folder: Path) -> None:

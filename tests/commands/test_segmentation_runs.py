@@ -25,12 +25,15 @@ from cohobate.commands.feeds import split_loader
 from cohobate.commands.pictured import LONGEST, jpeg, pictured, png
 from cohobate.commands.result import Result, read_result
 from cohobate.config.colours import IGNORED_COLOUR, class_colours
-from cohobate.core import IGNORED, MIOU, TOP1_ERROR
+from cohobate.core import IGNORED, MIOU, TOP1_ERROR, VOID
+from cohobate.data import scenes
 from cohobate.data.dataset import Dataset
 from cohobate.data.sources import load_data
 from cohobate.engine import distributed
 from cohobate.engine.checkpoint import read_state
+from cohobate.inference.painted import mask_png
 from cohobate.methods.supervised import Supervised
+from cohobate.report.figures import scenes as figure
 from cohobate.runs.layout import RunFolder
 from cohobate.runs.pictured import read_pictured
 from cohobate.runs.reading import read_run
@@ -145,6 +148,16 @@ def test_of_255_classes_none_has_the_colour_of_another() -> None:
     ids = torch.arange(256).view(16, 16)
     shown = np.array(Image.open(io.BytesIO(png(ids, class_colours(255)))).convert("RGB")).reshape(256, 3)
     assert [tuple(map(int, colour)) for colour in shown] == [*class_colours(255), IGNORED_COLOUR]
+
+
+def test_the_masks_of_pages_are_written_as_those_of_predict() -> None:
+    ids = torch.randint(4, (9, 7))
+    ids[0, :3] = VOID
+    assert png(ids, class_colours(4)) == mask_png(ids.numpy().astype(np.uint8), class_colours(4))
+
+
+def test_the_number_that_is_not_counted_is_one_everywhere() -> None:
+    assert VOID == scenes.VOID == figure.VOID == 255
 
 
 def test_large_pictures_are_made_smaller_and_masks_keep_their_classes() -> None:

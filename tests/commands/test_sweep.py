@@ -140,6 +140,14 @@ def test_every_value_with_every_seed_seed_by_seed(trained: Trained) -> None:
     assert [row.measured("test") for row in found.rows] == [[11.0, 13.0], [12.0, 14.0]]
 
 
+def test_what_the_data_decides_is_marked_and_in_no_name(trained: Trained) -> None:
+    """On images with one label each alpha is 2 and the temperature 4."""
+    found, _ = sweep("frskd:temperature=4", "alpha", [1.0, 2.0], [0], TRAINING, quiet=True)
+    root = "runs/sweep-frskd-alpha-digits-resnet8/frskd"
+    assert [folder for _, folder, _ in trained] == [f"{root}/alpha={value}/seed-0" for value in ("1", "2")]
+    assert (found.label, found.marked) == ("frskd", ("2", "default"))
+
+
 def test_a_method_beside_keeps_the_shared_options_and_its_own(trained: Trained) -> None:
     found, _ = sweep(
         "self_guidance:survival=0.8",

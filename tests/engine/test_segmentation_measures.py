@@ -192,13 +192,27 @@ def test_in_bfloat16_a_class_is_the_first_of_the_likeliest() -> None:
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_logits_that_are_not_finite_do_not_hide(bad: float) -> None:
     logits, y = scenes(4, 3)
-    batches = [Batch((logits[:2],), y[:2]), Batch((logits[2:].clone(),), y[2:])]
+    truths = [Truth(mask.where(mask != IGNORED, 255).to(torch.uint8), (0, 0, 7, 5)) for mask in y]
+    batches = [
+        Batch((logits[rows].clone(),), y[rows], truths=tuple(truths[rows]))
+        for rows in (slice(2), slice(2, 4))
+    ]
     batches[1].x[1, 2, 0, 0] = bad
     measured = evaluate(lambda x: {"fine": x.nan_to_num(0, 0), "broken": x}, Scripted(batches), CPU)
     assert {(name, key) for name, key, _ in broken_measures(measured)} == {
         ("broken", "miou"),
+        ("broken", "miou_original"),
         ("broken", "pixel_accuracy"),
     }
+    assert all(value is not None and math.isnan(value) for value in measured["broken"]["class_iou"])
+    assert all(value is None or math.isfinite(value) for value in measured["fine"]["class_iou"])
+
+
+def test_without_whole_masks_broken_logits_have_no_number_of_them() -> None:
+    logits, y = scenes(2, 3)
+    found = evaluate(lambda x: {"a": x * math.nan}, Scripted([Batch((logits,), y)]), CPU)["a"]
+    assert "miou_original" not in found
+    assert math.isnan(found["miou"])
 
 
 def test_a_class_that_is_never_to_be_named_may_have_logits_of_minus_infinity() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from cohobate.inference.agreement import agreement, all_of
 
@@ -52,6 +55,42 @@ def test_more_than_rounding_is_another_network(one: Tensor, two: Tensor, other: 
 def test_a_single_class_is_compared_by_its_logit() -> None:
     assert agreement(LOGITS[:, :1], LOGITS[:, :1]).same
     assert not agreement(LOGITS[:, :1], LOGITS[:, :1] + 1).same
+
+
+def test_parts_say_what_the_whole_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of the tie, which the largest logit of all images decides."""
+    generator = torch.Generator().manual_seed(0)
+    one = torch.randn(7, 3, 4, 5, generator=generator)
+    two = one + 1e-3 * torch.randn(one.shape, generator=generator)
+    one[5, 1] = 50.0
+    two[5, 1] = 50.02
+    one[:, 2] = one[:, 0] + 2e-4  # a tie beside 50, none beside 4
+    whole = agreement(one, two)
+    assert whole.other_labels > 0
+    assert whole.ties > 0
+    for few in (1, 120, 180):
+        monkeypatch.setattr("cohobate.inference.agreement.AT_ONCE", few)
+        assert agreement(one, two) == whole
+    two[6, 0, 0, 0] = float("nan")
+    assert not agreement(one, two).same
+
+
+def test_no_copy_of_all_logits_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cohobate.inference.agreement.AT_ONCE", 200)
+    sizes: list[int] = []
+
+    class Watching(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            found = func(*args, **(kwargs or {}))
+            if isinstance(found, Tensor) and func is torch.ops.aten._to_copy.default:
+                sizes.append(found.numel())
+            return found
+
+    logits = torch.randn(6, 10, 4, 4)
+    with Watching():
+        agreement(logits, logits)
+    assert max(sizes) == 160
+    assert len(sizes) >= 12
 
 
 def test_all_images_are_seen_once_in_order_and_without_a_gradient() -> None:

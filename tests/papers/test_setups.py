@@ -44,7 +44,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def planned(monkeypatch: pytest.MonkeyPatch) -> list[Training]:
     """The options of every `cohobate train ... --dry-run`, instead of the plan."""
     seen: list[Training] = []
-    monkeypatch.setattr(outlook, "show_plan", lambda method, config, own: seen.append(config))
+    monkeypatch.setattr(outlook, "show_plan", lambda method, config: seen.append(config))
     return seen
 
 

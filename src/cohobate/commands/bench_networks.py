@@ -49,6 +49,7 @@ class Measurable(NamedTuple):
         shape: (C, H, W) of its images.
         predict: images as bytes, uint8 (B, C, H, W) -> logits, or what else has them.
         task: what it predicts.
+        classes: K.
     """
 
     network: str
@@ -59,7 +60,8 @@ class Measurable(NamedTuple):
     device: str
     shape: Shape
     predict: Callable[[Tensor], object]
-    task: Task = "classification"
+    task: Task
+    classes: int
 
 
 class Images(NamedTuple):
@@ -97,8 +99,7 @@ def _of_file(path: Path, device: str | None) -> list[Measurable]:
         form = "ONNX" if about.int8 is None else "ONNX int8"
     spent = (about.parameters, about.macs) if network is None else _cost(network, about.shape)
     size = path.stat().st_size
-    place = str(ready.device)
-    return [Measurable(ready.name, form, *spent, size, place, about.shape, ready.logits, about.task)]
+    return [_measurable(ready, form, spent, size)]
 
 
 def _of_run(path: Path, device: str | None, on: On, say: Say) -> tuple[list[Measurable], Images | None]:
@@ -109,7 +110,7 @@ def _of_run(path: Path, device: str | None, on: On, say: Say) -> tuple[list[Meas
         raise RunError(f"{path} is no run")
     dataset = images_to_check(of, on, say)
     spent, size = _cost(network, shape), of.deployed.path.stat().st_size
-    row = Measurable(ready.name, "", *spent, size, str(ready.device), shape, ready.logits, ready.about.task)
+    row = _measurable(ready, "", spent, size)
     found = [row._replace(form=f"PyTorch {ready.precision}")]
     if ready.precision != "fp32":
         single = in_torch(network, ready.about, ready.device, "fp32")
@@ -131,6 +132,15 @@ def _of_run(path: Path, device: str | None, on: On, say: Say) -> tuple[list[Meas
     found += _teacher(ready, dataset, say)
     name, split = checking_split(dataset)
     return found, Images(pixels(split, spread(len(split), SHOWN)), f"{dataset.name}, {name} split")
+
+
+def _measurable(
+    ready: ReadyNetwork, form: str, spent: tuple[int | None, int | None], size: int
+) -> Measurable:
+    """A ready network in a form; ``spent``: parameters and multiply-accumulates, ``size`` in bytes."""
+    about, place = ready.about, str(ready.device)
+    classes = len(about.classes)
+    return Measurable(ready.name, form, *spent, size, place, about.shape, ready.logits, about.task, classes)
 
 
 def _cost(network: nn.Module, shape: Shape) -> tuple[int, int]:
@@ -215,6 +225,7 @@ def _teacher(ready: ReadyNetwork, dataset: Dataset, say: Say) -> Iterator[Measur
         about.shape,
         in_torch(network, about, ready.device, ready.precision),
         about.task,
+        len(about.classes),
     )
     yield row
     normalisation = Normalisation(about.mean, about.std)

@@ -58,7 +58,7 @@ def bench(
         torch.set_num_threads(threads)
     try:
         found, images = _all_opened(paths, device, on, say)
-        batch = min(BATCH, *(measured_at_once(each.task, each.shape) for each in found))
+        batch = min(BATCH, *(measured_at_once(each.task, each.shape, each.classes) for each in found))
         for shape in dict.fromkeys(each.shape for each in found):
             if shape not in images:
                 images[shape] = Images(noise(batch, shape), "noise")

@@ -139,7 +139,7 @@ def calibrated(floats: bytes, about: About, split: Split, images: int | None, wh
 
 def calibrated_at_once(about: About) -> int:
     """Images of a batch that sets the ranges of the activations."""
-    return min(CALIBRATION_BATCH, measured_at_once(about.task, about.shape))
+    return min(CALIBRATION_BATCH, measured_at_once(about.task, about.shape, len(about.classes)))
 
 
 def calibration_split(dataset: Dataset) -> tuple[str, Split]:

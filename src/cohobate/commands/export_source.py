@@ -21,13 +21,14 @@ from ..recipes.networks import rebuilt
 from ..runs.exported import About
 from ..runs.names import data_words
 from .export_options import Asked
+from .feeds import LOGITS
 from .readouts import named, of_method, of_user
 from .subject import On, Opened, images_to_check, opened, opened_for
 
 CHECKED = 256
 """Images on which a file is compared with its original, at most."""
 PIXELS = 2**21
-"""The same of pixels, where each has a class: their logits are all in memory at once."""
+"""The same of pixels, where each has a class; fewer of many classes, as all logits are in memory at once."""
 
 
 class Source(NamedTuple):
@@ -146,8 +147,11 @@ def _errors(epoch: dict[str, Any], readout: str) -> dict[str, dict[str, float]]:
 
 def checked_at_most(about: About) -> int:
     """Images on which a file of this network is compared with its original."""
+    if about.task == "classification":
+        return CHECKED
     _, height, width = about.shape
-    return CHECKED if about.task == "classification" else min(CHECKED, max(2, PIXELS // (height * width)))
+    most = min(PIXELS, LOGITS // len(about.classes))
+    return min(CHECKED, max(2, most // (height * width)))
 
 
 def images_of(source: Source, on: On, say: Callable[[str], None]) -> Seen | None:

@@ -30,6 +30,11 @@ from ..engine.measures.segmentation import SEGMENTATION
 MEASURES: dict[Task, Measures] = {"classification": CLASSIFICATION, "segmentation": SEGMENTATION}
 """How the predictions of a task are measured."""
 
+PIXELS = 2**20
+"""Pixels of a batch of evaluation, where each has a class, at most."""
+LOGITS = 2**25
+"""Logits of pixels that are in memory at once, at most: 128 MiB in float32, for each read-out."""
+
 
 def make_feeds(
     dataset: Dataset,
@@ -220,24 +225,30 @@ def unlabelled_batch(images: int, share: float, settings: Settings) -> int:
     return count * world
 
 
-def measured_at_once(task: Task, shape: Shape) -> int:
-    """Images of a batch of evaluation: 500; where every pixel has a class as many as have a million pixels.
+def measured_at_once(task: Task, shape: Shape, classes: int) -> int:
+    """Images of a batch of evaluation: 500; where every pixel has a class, as many as memory is meant for.
+
+    That is as many as have a million pixels, and 33 million logits, which bind above 32 classes.
 
     Args:
         task: of the network.
         shape: (C, H, W) of an image.
+        classes: K.
     """
+    if task == "classification":
+        return 500
     _, height, width = shape
-    return 500 if task == "classification" else max(1, 2**20 // (height * width))
+    return max(1, min(PIXELS, LOGITS // classes) // (height * width))
 
 
 def split_loader(split: Split, dataset: Dataset, device: torch.device, workers: int) -> Loader:
     """The images of a split in order, each process its share of the batches."""
     world = distributed.world()
+    at_once = measured_at_once(dataset.task, dataset.shape, len(dataset.classes))
     return eval_loader(
         split,
         dataset,
-        batch_size=min(measured_at_once(dataset.task, dataset.shape), math.ceil(len(split) / world)),
+        batch_size=min(at_once, math.ceil(len(split) / world)),
         device=device,
         rank=distributed.rank(),
         world=world,

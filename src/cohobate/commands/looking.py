@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from ..analysis.attention import concentration, pooled
 from ..config.groups import Training
 from ..core import Batch, Classifier, Frozen, Method, Output, as_output
-from ..data.dataset import Dataset, Split, labelled
+from ..data.dataset import Dataset, Labelled, Split
 from ..data.raw import spread
+from ..data.scenes import Scenes
 from ..engine import distributed
 from ..engine.checkpoint import write_bytes
 from ..engine.evaluate import evaluating
@@ -67,7 +68,7 @@ def attention_of_run(
         raise ValueError("give --images or --rows, not both: rows says which images, images only how many")
     prepared = prepared_of(folder)
     dataset, config = prepared.dataset, prepared.config
-    pictures = labelled(split_of(dataset, split, config), "`cohobate attention`")
+    pictures = labelled_of(dataset, split, config, "attention")
     if rows:
         wanted = _checked_rows(rows, pictures, split)
     else:
@@ -218,6 +219,17 @@ def split_of(dataset: Dataset, split: str, config: Training) -> Split:
     images = dataset.val if split == "val" else dataset.test() if dataset.test else None
     if images is None:
         raise ValueError(f"{config.data} has no {split} split")
+    return images
+
+
+def labelled_of(dataset: Dataset, split: str, config: Training, command: str) -> Labelled:
+    """:func:`split_of` for a command that needs one label an image; a ValueError where they have masks."""
+    images = split_of(dataset, split, config)
+    if isinstance(images, Scenes):
+        raise ValueError(
+            f"`cohobate {command}` is for runs on images with one label each, and those of {config.data} "
+            "have masks; the page of such a run, `cohobate report RUN`, shows what its network names in them"
+        )
     return images
 
 

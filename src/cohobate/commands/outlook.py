@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -105,7 +104,7 @@ def beside(method: Method, shape: Shape) -> list[Beside]:
     return lines
 
 
-def show_plan(method: str, config: Training, own: Sequence[str]) -> None:
+def show_plan(method: str, config: Training) -> None:
     """Print the plan of a run and its cost."""
     prepared = prepare(method, config)
     outlooks = dry_run(prepared)
@@ -119,5 +118,5 @@ def show_plan(method: str, config: Training, own: Sequence[str]) -> None:
     print(f"augmentation: {prepared.augmentation}")
     for note in prepared.notes:
         print(f"note: {note}")
-    print("  ".join(f"{name}={getattr(config, name)}" for name in own))
+    print("  ".join(f"{name}={value}" for name, value in prepared.options.items()))
     print("The time is that of a few steps here, without validation. Nothing was written.")

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from ..config.colours import IGNORED_COLOUR, class_colours
-from ..core import IGNORED, Method
+from ..config.colours import Colour, class_colours
+from ..core import IGNORED, VOID, Method
 from ..data.dataset import Dataset, Split
 from ..data.loaders import eval_loader
 from ..data.raw import pixels, spread
-from ..data.scenes import VOID
 from ..engine.evaluate import autocast, evaluating
 from ..engine.randomness import unchanged
+from ..inference.painted import mask_png
 from ..runs.pictured import Picture, Pictured
 
 PICTURES = 4
@@ -81,7 +83,7 @@ def jpeg(image: Tensor) -> bytes:
     return out.getvalue()
 
 
-def png(classes: Tensor, palette: tuple[tuple[int, int, int], ...]) -> bytes:
+def png(classes: Tensor, palette: Sequence[Colour]) -> bytes:
     """Classes as a PNG whose palette has their colours; its numbers are the classes.
 
     Args:
@@ -89,10 +91,8 @@ def png(classes: Tensor, palette: tuple[tuple[int, int, int], ...]) -> bytes:
         palette: a colour for each class.
     """
     picture = Image.fromarray(classes.to(torch.uint8).numpy())
-    picture.putpalette([*sum(palette, ()), *([0] * 3 * (VOID - len(palette))), *IGNORED_COLOUR])
-    out = io.BytesIO()
-    picture.resize(_size(picture), Image.Resampling.NEAREST).save(out, "png", optimize=True)
-    return out.getvalue()
+    small = picture.resize(_size(picture), Image.Resampling.NEAREST)
+    return mask_png(np.array(small), palette)
 
 
 def _size(picture: Image.Image) -> tuple[int, int]:

@@ -48,6 +48,9 @@ def main(arguments: list[str]) -> None:
 def classes(command: Command) -> Counts:
     """Predict the class of each image."""
     if command.overlay is not None:
+        from .predict_files import opened_for
+
+        opened_for(command)  # of what cannot be opened nothing else is said
         raise ValueError(
             f"--overlay is for networks that give every pixel a class, and {shown(command.run)} gives each "
             "image one; leave it out"

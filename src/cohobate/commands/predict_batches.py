@@ -51,10 +51,10 @@ class Ranked(NamedTuple):
     probabilities: Tensor
 
 
-def batch_size_for(shape: Shape, task: Task = "classification") -> int:
+def batch_size_for(shape: Shape, task: Task, classes: int) -> int:
     """Images of a batch of this shape; where every pixel has a class, as many as in evaluation."""
     channels, height, width = shape
-    most = BATCH if task == "classification" else measured_at_once(task, shape)
+    most = BATCH if task == "classification" else measured_at_once(task, shape, classes)
     return max(1, min(most, MEMORY // (4 * channels * height * width)))
 
 

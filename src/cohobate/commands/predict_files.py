@@ -112,7 +112,7 @@ def answered_files(
     decoder = Decoder([file.path for file in files], about.shape[1:], ready.reading)
     pieces = batches(
         chunks(decoder, command.workers, reach),
-        command.batch_size or batch_size_for(about.shape, about.task),
+        command.batch_size or batch_size_for(about.shape, about.task, len(about.classes)),
         lambda row, why: skipped(files[row].name, why),
     )
     return answered(

@@ -12,8 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..config.text import shown
-from ..core import Shape
-from ..core import Task as Kind
+from ..core import Shape, Task
 from ..data.decoded import Decoder, Picture, Portion, batches, chunks
 from ..data.given import given
 from ..data.pictures import PictureError, Reading
@@ -54,12 +53,12 @@ class How(NamedTuple):
     workers: int = 0
     strict: bool = False
 
-    def batch_of(self, shape: Shape, kind: Kind) -> int:
-        """Images of this shape in a batch, for a network of this kind."""
-        return self.batch_size or batch_size_for(shape, kind)
+    def batch_of(self, shape: Shape, task: Task, classes: int) -> int:
+        """Images of this shape in a batch, for a network of this task with so many classes."""
+        return self.batch_size or batch_size_for(shape, task, classes)
 
 
-class Task(NamedTuple):
+class Work(NamedTuple):
     """Images and what answers to them.
 
     Attributes:
@@ -85,14 +84,15 @@ def refuse(given_: dict[str, Any], whose: str, not_whose: str) -> None:
         raise ValueError(f"{wrong} is for {whose}, not for {not_whose}; leave it out")
 
 
-def task_of_ready(ready: ReadyNetwork, images: Shown, how: How) -> Task:
+def work_of_ready(ready: ReadyNetwork, images: Shown, how: How) -> Work:
     """Files, pictures or bytes for a ready network.
 
     Raises:
         ValueError: images of another kind or size.
         FileNotFoundError: one is not there.
     """
-    shape, kind = ready.about.shape, ready.about.task
+    shape = ready.about.shape
+    size = how.batch_of(shape, ready.about.task, len(ready.about.classes))
 
     def answers(pixels: Tensor) -> Answers:
         return ready.answers(pixels.permute(0, 3, 1, 2))
@@ -105,11 +105,11 @@ def task_of_ready(ready: ReadyNetwork, images: Shown, how: How) -> Task:
                 "floating images that are normalised already are for a network in hand: cohobate.load"
             )
         _check_bytes(pixels, shape[0], shape[1:])
-        return Task(answers, _slices(pixels, how.batch_of(shape, kind), shape[1:]), range(len(pixels)), [])
-    return _pictures(images, answers, shape, ready.reading, how.batch_of(shape, kind), how)
+        return Work(answers, _slices(pixels, size, shape[1:]), range(len(pixels)), [])
+    return _pictures(images, answers, shape, ready.reading, size, how)
 
 
-def task_of_module(module: Module, images: Shown, how: How) -> Task:
+def work_of_module(module: Module, images: Shown, how: How) -> Work:
     """Files, pictures, bytes or normalised images for a module.
 
     Raises:
@@ -119,9 +119,9 @@ def task_of_module(module: Module, images: Shown, how: How) -> Task:
     if not isinstance(images, np.ndarray | Tensor):
         module.require("mean", "std", "size")
         shape = (module.channels, *module.size)
-        answer, kind = module.answers_of_bytes(shape[2]), module.kind_for(shape)
-        reading = uncut(module.reading) if kind == "segmentation" else module.reading
-        size = how.batch_of(shape, kind)
+        answer, (task, classes) = module.answers_of_bytes(shape[2]), module.predicts(shape)
+        reading = uncut(module.reading) if task == "segmentation" else module.reading
+        size = how.batch_of(shape, task, classes)
         return _pictures(images, lambda x: answer(x.permute(0, 3, 1, 2)), shape, reading, size, how)
     x = _tensor(images)
     if x.is_floating_point():
@@ -130,14 +130,14 @@ def task_of_module(module: Module, images: Shown, how: How) -> Task:
         if x.ndim != 4:
             raise ValueError(f"normalised images are (N, C, H, W), got {tuple(x.shape)}")
         shape = x.shape[1], x.shape[2], x.shape[3]
-        size = how.batch_of(shape, module.kind_for(shape))
-        return Task(module.normalised, _slices(x, size, shape[1:]), range(len(x)), [])
+        size = how.batch_of(shape, *module.predicts(shape))
+        return Work(module.normalised, _slices(x, size, shape[1:]), range(len(x)), [])
     module.require("mean", "std")
     _check_bytes(x, module.channels, None if module.known.size is None else module.size)
     answer = module.answers_of_bytes(x.shape[2])
     shape = x.shape[3], x.shape[1], x.shape[2]
-    size = how.batch_of(shape, module.kind_for(shape))
-    return Task(lambda x: answer(x.permute(0, 3, 1, 2)), _slices(x, size, shape[1:]), range(len(x)), [])
+    size = how.batch_of(shape, *module.predicts(shape))
+    return Work(lambda x: answer(x.permute(0, 3, 1, 2)), _slices(x, size, shape[1:]), range(len(x)), [])
 
 
 def _tensor(images: np.ndarray[Any, Any] | Tensor) -> Tensor:
@@ -174,7 +174,7 @@ def _pictures(
     reading: Reading,
     batch_size: int,
     how: How,
-) -> Task:
+) -> Work:
     """Files, or pictures of Pillow."""
     each: list[Any] = [images] if isinstance(images, str | os.PathLike | Image.Image) else list(images)
     notes: tuple[str, ...] = ()
@@ -200,7 +200,7 @@ def _pictures(
         skip(name, why)
     decoder = Decoder(pictures, shape[1:], reading)
     pieces = batches(chunks(decoder, how.workers), batch_size, lambda row, why: skip(names[row], why))
-    return Task(answers, pieces, names, skipped, notes, reading)
+    return Work(answers, pieces, names, skipped, notes, reading)
 
 
 def text_of(name: Name) -> str:

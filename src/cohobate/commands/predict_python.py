@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..config.one_of import check_word
 from ..config.text import shown
 from ..config.words import count
-from ..core import Task as Kind
+from ..core import Task
 from ..data.pictures import Reading
 from .masks import PredictedMasks, check_masks, masks_of
 from .predict_batches import Answered, answered, check_top_k, nothing_readable, ranked, refuse_stage
@@ -23,11 +23,11 @@ from .predict_images import (
     Place,
     Shown,
     Skipped,
-    Task,
+    Work,
     refuse,
-    task_of_module,
-    task_of_ready,
     text_of,
+    work_of_module,
+    work_of_ready,
 )
 from .ready_module import Known, Module, Size
 from .ready_opened import ready_network
@@ -102,7 +102,8 @@ def predict(
         reading: how pictures become images of a module; by default :class:`Reading`'s own.
         top_k: classes of each image, by default 1; not for masks.
         batch_size: images that are computed at a time; by default as many as in evaluation: 500, fewer of
-            more than 299 x 299 pixels, and for masks as many as have a million pixels.
+            more than 299 x 299 pixels, and for masks as many as have a million pixels,
+            of more than 32 classes fewer.
         workers: processes that decode pictures; 0: this one.
         device: of a run or file; by default that of the run, and of a file a GPU if there is one.
         weights: of a run, those of the last epoch, or of the best one on the validation split.
@@ -128,30 +129,30 @@ def predict(
         options = {"device": device, "weights": None if weights == "last" else weights}
         refuse({**options, "adaptive": adaptive or None}, "a run or a file", "a network in hand")
         module = Module(network, known)
-        task = task_of_module(module, images, how)
+        work = work_of_module(module, images, how)
         names, whose = module.classes, module.name
     else:
         refuse(known._asdict(), "a network in hand", f"{shown(Path(network))}, which says it itself")
         ready = ready_network(Path(network), weights=weights, device=device, adaptive=adaptive)
         refuse_stage(ready)
         check_options(ready.about.task, top_k, ready.about.classes, ready.name)
-        task = task_of_ready(ready, images, how)
+        work = work_of_ready(ready, images, how)
         names, whose = ready.about.classes, ready.name
-    answers = answered(task.answers, task.batches, lambda row: text_of(task.names[row]))
+    answers = answered(work.answers, work.batches, lambda row: text_of(work.names[row]))
     first = next(answers, None)
     if first is None:
-        name, why = task.skipped[0]
-        raise nothing_readable(len(task.skipped), f"{text_of(name)}: {why}")
+        name, why = work.skipped[0]
+        raise nothing_readable(len(work.skipped), f"{text_of(name)}: {why}")
     classes = _classes(names, first.logits.shape[1], whose)
-    kind: Kind = "classification" if first.logits.ndim == 2 else "segmentation"
-    check_options(kind, top_k, classes, whose)
-    collect = _classified if kind == "classification" else _segmented
-    return collect(task, chain([first], answers), classes, top_k or 1)
+    task: Task = "classification" if first.logits.ndim == 2 else "segmentation"
+    check_options(task, top_k, classes, whose)
+    collect = _classified if task == "classification" else _segmented
+    return collect(work, chain([first], answers), classes, top_k or 1)
 
 
-def check_options(kind: Kind, top_k: int | None, classes: Sequence[str], whose: str) -> None:
+def check_options(task: Task, top_k: int | None, classes: Sequence[str], whose: str) -> None:
     """Raise a ValueError if the options do not go with what a network predicts."""
-    if kind == "classification":
+    if task == "classification":
         check_top_k(1 if top_k is None else top_k, classes, whose)
         return
     check_masks(classes, whose)
@@ -169,29 +170,29 @@ def _classes(names: Sequence[str] | None, predicted: int, whose: str) -> Sequenc
     return names
 
 
-def _segmented(task: Task, answers: Iterable[Answered], classes: Sequence[str], _: int) -> PredictedMasks:
-    found = [mask for each in answers for mask in masks_of(each, task.reading)]
+def _segmented(work: Work, answers: Iterable[Answered], classes: Sequence[str], _: int) -> PredictedMasks:
+    found = [mask for each in answers for mask in masks_of(each, work.reading)]
     return PredictedMasks(
-        names=tuple(task.names[mask.row] for mask in found),
+        names=tuple(work.names[mask.row] for mask in found),
         masks=tuple(mask.classes for mask in found),
         classes=tuple(classes),
         shares=torch.stack([mask.shares for mask in found]),
-        skipped=tuple(task.skipped),
-        notes=task.notes,
+        skipped=tuple(work.skipped),
+        notes=work.notes,
     )
 
 
-def _classified(task: Task, answers: Iterable[Answered], classes: Sequence[str], top_k: int) -> Predictions:
+def _classified(work: Work, answers: Iterable[Answered], classes: Sequence[str], top_k: int) -> Predictions:
     found = list(answers)
     logits = torch.cat([each.logits for each in found])
     stages = [each.stages for each in found if each.stages is not None]
     best = ranked(logits, top_k)
     return Predictions(
-        names=tuple(task.names[row] for each in found for row in each.rows),
+        names=tuple(work.names[row] for each in found for row in each.rows),
         labels=tuple(tuple(classes[k] for k in row) for row in best.classes.tolist()),
         probabilities=best.probabilities,
         logits=logits,
         stages=torch.cat(stages) if stages else None,
-        skipped=tuple(task.skipped),
-        notes=task.notes,
+        skipped=tuple(work.skipped),
+        notes=work.notes,
     )

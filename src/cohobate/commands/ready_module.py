@@ -146,11 +146,11 @@ class Module:
             )
         return found
 
-    def kind_for(self, shape: Shape) -> Task:
-        """What it predicts: images of zeros, (C, H, W), are shown to it.
+    def predicts(self, shape: Shape) -> tuple[Task, int]:
+        """What it predicts, and of how many classes: images of zeros, (C, H, W), are shown to it.
 
         Raises:
             ValueError: it gives neither classes of images nor of their pixels.
         """
         logits = self.normalised(torch.zeros(1, *shape)).logits
-        return "classification" if logits.ndim == 2 else "segmentation"
+        return "classification" if logits.ndim == 2 else "segmentation", logits.shape[1]

@@ -53,9 +53,9 @@ def run(prepared: Prepared, folder: RunFolder, *, checked: bool = False, quiet: 
         display.say(f"note: {note}")
     if prepared.config.log_test and prepared.dataset.test is None:
         display.say(f"note: {prepared.config.data} has no test split, so --log-test has nothing to measure")
-    display.say(f"augmentation: {prepared.augmentation}{_if_sides_matter(prepared)}")
     if not checked and not prepared.has_begun(folder):
         prepared.check()
+    display.say(f"augmentation: {prepared.augmentation}{_if_sides_matter(prepared)}")
     prepared.require_own(folder)
     prepared = _with_precision(prepared.as_recorded(folder), display)
     if folder.finished:

@@ -15,14 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from ..core import Frozen, running_sums
-from ..data.dataset import Dataset, Labelled, Split, labelled
+from ..data.dataset import Dataset, Labelled, Split
 from ..engine.errors import RunError
 from ..recipes.networks import rebuilt
 from ..runs.deployed import Deployed, read_deployed
 from ..runs.layout import RunFolder
 from ..runs.reading import read_run, require_finished
 from .feeds import all_logits
-from .looking import split_of
+from .looking import labelled_of
 from .prepare import Prepared
 from .rebuild import kept_teacher, prepared_of
 
@@ -225,8 +225,7 @@ def _same_images(subjects: Sequence[Subject], split: str) -> Labelled:
     """The images of the split, which all runs must have alike."""
     first = subjects[0]
     every = [
-        labelled(split_of(each.prepared.dataset, split, each.prepared.config), "`cohobate residuals`")
-        for each in subjects
+        labelled_of(each.prepared.dataset, split, each.prepared.config, "residuals") for each in subjects
     ]
     for subject, images in zip(subjects[1:], every[1:], strict=True):
         ours, theirs = first.prepared.dataset, subject.prepared.dataset

@@ -14,7 +14,7 @@ from ..engine import distributed
 from ..engine.progress import Display
 from ..papers.setups import find_setup
 from ..recipes.axis import check_values
-from ..recipes.options import for_method, label, options_model
+from ..recipes.options import default_of, for_method, label, options_model
 from ..recipes.recipe import find
 from ..report.files import sweep_files
 from ..report.tables.sweep import Sweep, Trial, gather, shown
@@ -95,8 +95,7 @@ def sweep(
         published = find_setup(setup).options
         bare = bare.model_copy(update={k: v for k, v in published.items() if k in Teacher.model_fields})
     name, configs = _configurations(method, option, values, shared, beside, setup)
-    marked = _marked(name, option, list(configs), mark)
-    titled = _label(name, option, next(iter(configs.values())))
+    wanted = _wanted(name, option, list(configs), mark)
     named = (
         default_folder(name, option, bare)
         if setup is None
@@ -105,9 +104,12 @@ def sweep(
     root = named if out is None else out
     with distributed.process_group(distributed.pick_device(bare.device)):
         read = reader(quiet)
+        ready = {value: prepare(name, config, read) for value, config in configs.items()}
+        first = next(iter(ready.values()))
+        titled = _label(first, option)
         swept = {
-            value: Job(prepare(name, config, read), root / label_name(titled), f"{option}={shown(value)}")
-            for value, config in configs.items()
+            value: Job(prepared, root / label_name(titled), f"{option}={shown(value)}")
+            for value, prepared in ready.items()
         }
         beside_it = [prepare(*configure(spec, bare, setup), read) for spec in beside]
         others = {each.label: Job(each, root, each.label) for each in beside_it}
@@ -131,7 +133,7 @@ def sweep(
             {name: trials(job) for name, job in others.items()},
             list(runs.values()),
             about=options_model(name).model_fields[option].description or "",
-            mark=marked,
+            mark=wanted or _default(first, option, list(configs)),
             notes=_notes(option, bare, jobs, list(others)),
         )
         files = sweep_files(table, list(runs.values())) if distributed.rank() == 0 else {}
@@ -170,21 +172,27 @@ def _configurations(
     return method, {value: with_setup(method, {**shared, option: value}, setup) for value in typed}
 
 
-def _marked(method: str, option: str, values: Sequence[Any], mark: Any) -> tuple[Any, str] | None:
-    """The value to mark, and why."""
+def _wanted(method: str, option: str, values: Sequence[Any], mark: Any) -> tuple[Any, str] | None:
+    """The value to mark, and why, where one is asked for."""
     if mark is None:
-        default = options_model(method).model_fields[option].default
-        return (default, "default") if default in values else None
+        return None
     (wanted,) = check_values(method, option, [mark])
     if wanted not in values:
         raise ValueError(f"the value to mark, {mark}, is none of {', '.join(map(shown, values))}")
     return wanted, "marked"
 
 
-def _label(method: str, option: str, config: Training) -> str:
+def _default(prepared: Prepared, option: str, values: Sequence[Any]) -> tuple[Any, str] | None:
+    """The option's default for these data, and why it is marked, if it is among the values."""
+    default = default_of(prepared.method, option, prepared.dataset.task)
+    return (default, "default") if default in values else None
+
+
+def _label(prepared: Prepared, option: str) -> str:
     """The label without the option."""
-    default = type(config).model_fields[option].default
-    return label(method, config.model_copy(update={option: default}))
+    task = prepared.dataset.task
+    default = default_of(prepared.method, option, task)
+    return label(prepared.method, prepared.config.model_copy(update={option: default}), task)
 
 
 def _notes(option: str, training: Training, jobs: Sequence[Job], beside: Sequence[str]) -> Iterator[str]:

@@ -18,12 +18,15 @@ def segments(path: Path) -> bool:
 
     False for whatever cannot be read, of which :func:`cohobate.commands.ready_opened.ready_network` says what
     is wrong with it.
+
+    Raises:
+        ImportError: it is an ONNX file, and its libraries are not installed; the message names the extra.
     """
     file = RunFolder(path).deployed if path.is_dir() else path
     try:
         return _said(file).get("task") == "segmentation"
-    # Damaged files make all kinds of errors; they are opened again, and refused then.
-    except Exception:
+    # A damaged file makes one of these; it is opened again, and refused then.
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
 
 
@@ -32,7 +35,10 @@ def _said(file: Path) -> dict[str, Any]:
         require("export", "an ONNX file")
         import onnx
 
-        model = onnx.load(file, load_external_data=False)
+        try:
+            model = onnx.load(file, load_external_data=False)
+        except Exception as error:  # protobuf has a class of its own, which onnx does not name
+            raise ValueError(f"{file}: {error}") from error
         return {each.key: each.value for each in model.metadata_props}
     with file.open("rb") as opened:
         return facts_in(opened)

@@ -44,7 +44,6 @@ def train(
     """
     from ..engine import distributed
     from ..engine.progress import Display
-    from ..recipes.options import label
     from ..runs.folder import default_root, seed_folder
     from .images import read_data
     from .prepare import prepare
@@ -52,10 +51,12 @@ def train(
     from .running import run
 
     with distributed.process_group(distributed.pick_device(config.device)):
+        say = Display(method, quiet or distributed.rank() > 0).say
+        prepared = prepare(method, config, partial(read_data, say=say))
         root = default_root(config) if setup is None else named_folder(config, setup)
-        folder = out or seed_folder(root, label(method, config), config.seed)
-        say = Display(label(method, config), quiet or distributed.rank() > 0).say
-        return run(prepare(method, config, partial(read_data, say=say)), RunFolder(folder), quiet=quiet)
+        # The label of the prepared run: what is at its default depends on the labels of the data.
+        folder = out or seed_folder(root, prepared.label, config.seed)
+        return run(prepared, RunFolder(folder), quiet=quiet)
 
 
 def fit(
@@ -148,7 +149,7 @@ class Command(Group):
 def main(arguments: list[str]) -> None:
     """Train METHOD; the same command resumes an interrupted run."""
     method, initial = named_run(arguments, "train")
-    from ..recipes.options import own_group, own_options, some_options
+    from ..recipes.options import own_group, some_options
     from ..recipes.recipe import find
     from .published import with_setup
 
@@ -165,7 +166,7 @@ def main(arguments: list[str]) -> None:
     if command.dry_run:
         from .outlook import show_plan
 
-        show_plan(method, config, own_options(method))
+        show_plan(method, config)
         return
     result = train(method, config, command.out, setup=command.setup, quiet=command.quiet)
     if os.environ.get("RANK", "0") == "0":

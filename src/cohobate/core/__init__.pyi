@@ -1,6 +1,7 @@
 """The names of this room and their files; the package reads this file and loads each on first use."""
 
 from .batch import IGNORED as IGNORED
+from .batch import VOID as VOID
 from .batch import Batch as Batch
 from .batch import Loader as Loader
 from .batch import Truth as Truth

@@ -10,12 +10,15 @@ from torch import Tensor
 IGNORED = -100
 """Label of a position that no loss counts."""
 
+VOID = 255
+"""Value of a pixel in a mask that no loss and no measure counts; it becomes :data:`IGNORED`."""
+
 
 class Truth(NamedTuple):
     """The mask of a whole picture, and where the picture is in the image that the network sees.
 
     Attributes:
-        mask: (H_i, W_i), uint8, at the picture's own size, on the CPU; 255 is ignored.
+        mask: (H_i, W_i), uint8, at the picture's own size, on the CPU; :data:`VOID` is not counted.
         box: left, top, right, bottom of the picture in the image, in pixels of that; the rest is padding.
     """
 

@@ -8,11 +8,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..core import VOID as VOID
 from ..core import Shape
 from .pictures import Reading
-
-VOID = 255
-"""Value of a pixel in a mask that no loss and no measure counts."""
 
 SCALES = (0.5, 2.0)
 """Smallest and largest factor of the random scale of training, as for DeepLab (Chen et al., 2018)."""

@@ -13,6 +13,8 @@ from ..config.words import count
 TIE = 1e-4
 """Two logits that are closer, as a share of the largest where that is above 1, are a tie: which is larger may
 be decided by rounding."""
+AT_ONCE = 2**22
+"""Logits that are compared at a time, or those of one image: their differences are in float64."""
 ROUNDING = 1e-3
 """Largest difference of logits, over the largest logit, that rounding explains."""
 
@@ -54,19 +56,30 @@ class Agreement(NamedTuple):
 def agreement(one: Tensor, two: Tensor) -> Agreement:
     """Of logits, (N, K) or (N, K, H, W) each; an infinite difference where one of them is not finite."""
     one, two = one.detach(), two.detach()
-    difference = (one.double() - two.double()).abs().nan_to_num(nan=torch.inf)
-    other = one.argmax(dim=1) != two.argmax(dim=1)
-    best = one.topk(min(2, one.shape[1]), dim=1).values
-    largest = float(one.abs().max())
-    tied = (best[:, 0] - best[:, -1]).abs() < TIE * max(1.0, largest)
+    # Copies in float64 of all logits of pixels would take gigabytes.
+    few = max(1, AT_ONCE // one[0].numel())
+    ones = one.split(few)
+    largest = float(torch.stack([part.abs().max() for part in ones]).max())
+    tie = TIE * max(1.0, largest)
+    each = [_compared(*parts, tie) for parts in zip(ones, two.split(few), strict=True)]
+    difference, other, ties = torch.stack(each).T
     return Agreement(
         len(one),
         float(difference.max()),
         largest,
         int(other.sum()),
-        int((other & tied).sum()),
-        None if one.ndim == 2 else other.numel(),
+        int(ties.sum()),
+        None if one.ndim == 2 else one[:, 0].numel(),
     )
+
+
+def _compared(one: Tensor, two: Tensor, tie: float) -> Tensor:
+    """The largest difference, other labels, and those of them that are ties: (3,), float64."""
+    difference = (one.double() - two.double()).abs().nan_to_num(nan=torch.inf)
+    other = one.argmax(dim=1) != two.argmax(dim=1)
+    best = one.topk(min(2, one.shape[1]), dim=1).values
+    tied = (best[:, 0] - best[:, -1]).abs() < tie
+    return torch.stack([difference.max(), other.sum(), (other & tied).sum()])
 
 
 def all_of(network: Callable[[Tensor], Tensor], images: Tensor, batch_size: int = 100) -> Tensor:

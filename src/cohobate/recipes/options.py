@@ -147,6 +147,11 @@ def _defaults_for(name: str, task: Task | None) -> dict[str, Any]:
     return dict(imported(BY_TASK[name])(task)) if task is not None and name in BY_TASK else {}
 
 
+def default_of(name: str, option: str, task: Task) -> Any:
+    """The default of an option of a method, of its own or of every run, for these labels."""
+    return _defaults_for(name, task).get(option, options_model(name).model_fields[option].default)
+
+
 def label(name: str, config: Training, task: Task | None = None) -> str:
     """The method and those of its own options that differ from their defaults.
 

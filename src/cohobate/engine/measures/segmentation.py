@@ -10,13 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...config.words import count
-from ...core import IGNORED, MIOU, Batch, Loader, Truth, float32
+from ...core import IGNORED, MIOU, VOID, Batch, Loader, Truth, float32
 from .. import distributed
 from ..evaluate import Measured, Measures, Readouts, autocast
 from .peers import PEER_MEAN, check_peers, mean_of
-
-VOID = 255
-"""Value of a pixel of :class:`cohobate.core.Truth` that is not counted."""
 
 
 def confusion(y: Tensor, named: Tensor, classes: int, ignored: int) -> Tensor:
@@ -84,10 +81,12 @@ def _count(logits: Tensor, batch: Batch) -> Tensor:
     """The confusion matrices at the network's size and at the pictures' own, (2, K, K), float64."""
     classes = logits.shape[1]
     best, named = logits.max(dim=1)  # three times as fast as argmax
-    seen = confusion(batch.y, named, classes, IGNORED).double()
     # A class is named whatever the logits: what is not finite would hide in numbers that look right.
-    seen = seen.where(best.isfinite().all(), torch.nan)
-    whole = torch.zeros_like(seen) if batch.truths is None else of_wholes(logits, batch.truths).double()
+    finite = best.isfinite().all()
+    seen = confusion(batch.y, named, classes, IGNORED).double().where(finite, torch.nan)
+    if batch.truths is None:
+        return torch.stack([seen, torch.zeros_like(seen)])
+    whole = of_wholes(logits, batch.truths).double().where(finite, torch.nan)
     return torch.stack([seen, whole])
 
 
@@ -147,13 +146,14 @@ def _measures(counts: Tensor, images: int) -> dict[str, Any]:
             f"no pixel of {count(images, 'image')} is counted: the masks hold nothing but ignored pixels; "
             "give masks with classes"
         )
-    each = iou(matrix)
+    each, finite = iou(matrix), not matrix.isnan().any()
     return {
         MIOU.name: each.nanmean().item(),
         **({"miou_original": iou(whole).nanmean().item()} if whole.any() else {}),
         "pixel_accuracy": 100 * (matrix.diagonal().sum() / pixels).item(),
         "images": images,
-        "class_iou": [None if value != value else value for value in each.tolist()],
+        # A class that does not occur is one thing, one of which nothing can be said another.
+        "class_iou": [None if finite and value != value else value for value in each.tolist()],
     }
 
 

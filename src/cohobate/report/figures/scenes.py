@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 from xml.sax.saxutils import escape
 
-from ...config.colours import IGNORED_COLOUR, Colour, class_colours
+from ...config.colours import IGNORED_COLOUR, MOST_CLASSES, Colour, class_colours
 from ...config.words import count, named
 from ...runs.layout import RunFolder
 from ...runs.pictured import Picture, Pictured, read_pictured
@@ -22,8 +22,8 @@ from .lettering import POINTS, inches, shortened
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-VOID = 255
-"""Number of a pixel in a mask that is not counted."""
+VOID = MOST_CLASSES
+"""Number of a pixel in a mask that is not counted: the one after those that classes may have."""
 RIGHT: Colour = (221, 225, 230)
 WRONG: Colour = (178, 24, 43)
 
