@@ -142,7 +142,7 @@ def load_pictures(
     listings, said = sound({"train": listing}, (), found.broken, None, reading, care)
     notes = (*found.note(f"in {folder.name}"), *said)
     split = split_of(*listings["train"], size, reading, in_memory=in_memory)
-    return split, tuple(f"unlabelled images: {note}" for note in notes)
+    return split, notes
 
 
 def _listing(folder: Path, classes: tuple[str, ...], found: Found) -> Listing:

@@ -77,13 +77,37 @@ def load_data(
     return load_folder(path, image_size, reading, care, channels=channels, in_memory=in_memory)
 
 
-def are_pictures(spec: str) -> bool:
-    """Whether the images that ``--data`` names are picture files, which are read as a run says."""
+def are_pictures(spec: str, root: Path) -> bool:
+    """Whether the images that ``--data`` names are pictures in files, which are read as a run says.
+
+    Answered by what is there: one data set may be a folder of pictures, an archive, or a table.
+
+    Args:
+        spec, root: as in :func:`load_data`.
+    """
+    if is_hub(spec):
+        return True
+    path = Path(spec).expanduser()
+    if spec in SETS:
+        return _in_files(spec, root)
+    names = sets_in(path)
+    return any(_in_files(name, path) for name in names) if names else path.is_dir()
+
+
+def has_sizes(spec: str) -> bool:
+    """Whether the images that ``--data`` names have no one size of their own, so that one is to be named."""
     if is_hub(spec):
         return True
     path = Path(spec).expanduser()
     names = [spec] if spec in SETS else sets_in(path)
     return any(SETS[name].pictures for name in names) if names else path.is_dir()
+
+
+def _in_files(name: str, root: Path) -> bool:
+    if not SETS[name].pictures:
+        return False
+    place = source(name).whereabouts(root).place
+    return place is None or place.is_dir()
 
 
 def sets_in(folder: Path) -> list[str]:

@@ -40,7 +40,7 @@ def load(root: Path, wanted: Wanted) -> Dataset:
         raise missing("cinic10", root)
     if place.is_dir():
         return _from_folder(place, wanted)
-    wanted.refuse_for_pictures(place.name)
+    wanted.refuse_for_pictures(place.name, archive=True)
     return averaged(_from_archive(place), wanted.size)
 
 

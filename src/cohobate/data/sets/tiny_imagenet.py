@@ -49,7 +49,7 @@ def load(root: Path, wanted: Wanted) -> Dataset:
         raise missing("tiny_imagenet", root)
     if place.is_dir():
         return _from_folder(place, wanted)
-    wanted.refuse_for_pictures(place.name)
+    wanted.refuse_for_pictures(place.name, archive=True)
     size = wanted.size or SEEN
     if max(size) > SMALL:
         raise ValueError(
