@@ -15,6 +15,7 @@ CIELAB.
 from __future__ import annotations
 
 import io
+import warnings
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -156,6 +157,23 @@ def decode_bytes(content: bytes, where: str, reading: Reading) -> Image.Image:
     try:
         with Image.open(io.BytesIO(content)) as picture:
             return _upright(picture, reading)
+    except Exception as error:
+        why = reason(error)
+        raise PictureError(f"{shown(where)} cannot be decoded: {why}", why) from error
+
+
+def size_in(content: bytes, where: str) -> tuple[int, int]:
+    """(height, width) of a picture as its header has it, however large; its pixels are not decoded.
+
+    Raises:
+        PictureError: it is no picture.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of a size that is large, which is for the caller to judge.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(content)) as picture:
+                return picture.height, picture.width
     except Exception as error:
         why = reason(error)
         raise PictureError(f"{shown(where)} cannot be decoded: {why}", why) from error

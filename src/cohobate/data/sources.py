@@ -121,4 +121,5 @@ def _named(name: str, root: Path, wanted: Wanted, channels: int | None) -> Datas
     elif channels is not None:
         wanted = replace(wanted, reading=replace(wanted.reading, channels=channels))
     dataset = source(name).load(root, wanted)
-    return with_channels(averaged(dataset, wanted.size), channels)
+    # A picture that is predicted is made grey before it is averaged, too.
+    return averaged(with_channels(dataset, channels), wanted.size)
