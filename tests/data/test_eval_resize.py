@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from cohobate.data import reader
 from cohobate.data.augment.crops import with_crops
 from cohobate.data.dataset import Dataset, Files, Images
 from cohobate.data.loaders import eval_loader, train_loader
@@ -37,6 +38,19 @@ def photos(tmp_path: Path) -> Path:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 smooth(*((60, 40) if number % 2 else (40, 60)), seed=number).save(file)
     return tmp_path / "photos"
+
+
+def mit67(root: Path) -> None:
+    """A picture of each class."""
+    rooms = [f"room_{label:02}" for label in range(67)]
+    for part in ("train", "test"):
+        (root / "mit67").mkdir(exist_ok=True)
+        lines = "".join(f"{room}/{part}.png\n" for room in rooms)
+        (root / f"mit67/{part.title()}Images.txt").write_text(lines)
+        for room in rooms:
+            file = root / "mit67/Images" / room / f"{part}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8)).save(file)
 
 
 def bytes_of(x: torch.Tensor, dataset: Dataset) -> np.ndarray:
@@ -100,6 +114,24 @@ def test_a_shorter_side_below_the_crop_is_refused(size: int, photos: Path) -> No
     message = re.escape(f"eval_resize 31 is smaller than the shorter side of the images, {size} pixels")
     with pytest.raises(ValueError, match=f"{message}.*give {size} or more"):
         load_data(str(photos), Path(), size, reading=Reading(eval_resize=31))
+
+
+def test_it_is_refused_before_any_header_is_read(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the pictures, and of unlabelled ones: the headers of a million files take minutes."""
+
+    def looked(*arguments: object, **options: object) -> None:
+        raise AssertionError("a header was read")
+
+    kept = load_data(str(photos), Path(), 32)
+    mit67(photos.parent)
+    monkeypatch.setattr(reader, "check", looked)
+    reading = Reading(eval_resize=31)
+    with pytest.raises(ValueError, match="eval_resize 31 is smaller"):
+        load_data(str(photos), Path(), 32, reading=reading)
+    with pytest.raises(ValueError, match="eval_resize 31 is smaller"):
+        load_data("mit67", photos.parent, 32, reading=reading)
+    with pytest.raises(ValueError, match="eval_resize 31 is smaller"):
+        unlabelled(str(photos), Path(), kept, reading=reading)
 
 
 @pytest.mark.parametrize("data", ["digits", "mine.npz"])

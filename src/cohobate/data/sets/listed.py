@@ -7,7 +7,7 @@ A data set finds its place (:func:`find`), lists the files of its splits with th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache, partial
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 import torch
@@ -15,10 +15,10 @@ import torch
 from ...config.objects import nearest
 from ...config.sizes import Size
 from ...config.text import shown
-from ..averaged import averaging
-from ..dataset import Dataset, Images, channel_statistics
+from ..dataset import Dataset
+from ..from_files import from_files
 from ..listing import Found, below, classes_of
-from ..reader import Listing, imagenet, sound, split_of
+from ..reader import Listing
 from ..wanted import Wanted
 from . import SETS, Whereabouts
 
@@ -136,13 +136,8 @@ def from_lists(
     stored: Size | None = None,
     notes: Sequence[str] = (),
     broken: Sequence[tuple[Path, str]] = (),
-    flip: bool = True,
 ) -> Dataset:
-    """A data set of picture files, read as those of a folder are.
-
-    Up to 64 pixels a side the images are decoded at once and kept in memory, normalised by the training
-    images' own mean and standard deviation, with random crops (padding of an eighth); larger ones stay on
-    disk, are normalised by ImageNet's, and training shows random parts of them.
+    """A data set of picture files, read as those of a folder are; see :mod:`cohobate.data.from_files`.
 
     Args:
         name: of the data set.
@@ -155,7 +150,6 @@ def from_lists(
             averaged from it.
         notes: further remarks.
         broken: links that lead nowhere, and why.
-        flip: whether a mirrored image keeps its label.
 
     Raises:
         ValueError: no training images, a class without one, or files that cannot be read.
@@ -168,28 +162,19 @@ def from_lists(
     }
     shape = wanted.size or size
     differs = counted({part: len(y) for part, (_, y) in listings.items()}, published)
-    side = None if stored is None else max(stored)
-    listings, said = sound(listings, tuple(classes), list(broken), side, wanted.reading, wanted.care)
     smaller = stored if stored is not None and shape[0] <= stored[0] and shape[1] <= stored[1] else None
     if wanted.reading.eval_resize is not None or not wanted.in_memory:
         smaller = None  # they are resized as the run says
-    split = partial(split_of, size=shape, reading=wanted.reading, stored=smaller, in_memory=wanted.in_memory)
-    train = split(*listings["train"])
-    mean, std = imagenet(wanted.reading.channels)
-    if isinstance(train, Images):
-        mean, std = channel_statistics(train.x)
-    return Dataset(
+    return from_files(
         name,
         tuple(classes),
-        train,
-        split(*listings["val"]) if "val" in listings else None,
-        partial(split, *listings["test"]) if "test" in listings else None,
-        mean,
-        std,
-        crop=max(1, min(shape) // 8) if isinstance(train, Images) else 0,
-        flip=flip,
-        notes=(*notes, *differs, *said, *(averaging(smaller, shape) if smaller else ())),
-        averaged_from=None if smaller == shape else smaller,
+        listings,
+        shape,
+        wanted,
+        broken=broken,
+        guessed=None if stored is None else max(stored),
+        stored=smaller,
+        notes=(*notes, *differs),
     )
 
 
