@@ -110,6 +110,25 @@ def test_a_run_on_pictures_is_evaluated_on_a_table(
     assert "--no-check" not in said.out + said.err
 
 
+@pytest.mark.parametrize("data", ["digits", "fer2013", "mine.npz", "packed"])
+def test_a_check_that_is_declined_where_there_is_none_is_said_to_change_nothing(
+    data: str, table: Path, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "mine.npz", x=np.zeros((4, 8, 8), np.uint8), y=np.array([0, 1, 0, 1]))
+    spec = data if data in ("digits", "fer2013") else str(tmp_path / data)
+    archive(tmp_path / "packed")
+    for check in (True, False):
+        notes = read_data(options("baseline", {"data": spec, "data_root": table, "check": check})).notes
+        assert any(note.startswith("--no-check changes nothing: ") for note in notes) is not check
+
+
+def test_the_list_of_data_has_every_form(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["list", "data"])
+    said = " ".join(capsys.readouterr().out.split())
+    for form in ("FOLDER", "train/<class>/", "images/ and masks/", "FILE.npz", "hf:NAME", "hf:./FOLDER"):
+        assert form in said
+
+
 def test_what_an_archive_lacks_it_has_unpacked(tmp_path: Path) -> None:
     packed = archive(tmp_path / "packed")
     with pytest.raises(ValueError, match=r"crop resized is for pictures in files; CINIC-10.tar.*: unpack it"):

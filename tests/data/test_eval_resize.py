@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from cohobate.config.groups import Training
 from cohobate.data import reader
 from cohobate.data.augment.crops import with_crops
 from cohobate.data.dataset import Dataset, Files, Images
@@ -72,6 +73,22 @@ def test_the_shorter_side_is_resized_and_the_middle_is_cut_out(
     expected = resized.crop((left, top, left + side, top + side))
     shown = whole(picture, (side, side), Reading(eval_resize=shorter))
     np.testing.assert_array_equal(np.asarray(shown), np.asarray(expected))
+
+
+@pytest.mark.parametrize(("width", "height", "wide", "tall"), [(300, 300, 256, 256), (500, 200, 320, 128)])
+def test_of_images_that_are_not_square_it_is_the_shorter_side_of_what_is_covered(
+    width: int, height: int, wide: int, tall: int
+) -> None:
+    """128 for images of 112 x 224: an area of 128 x 256 is covered. The help says so."""
+    picture = smooth(width, height)
+    left, top = (wide - 224) // 2, (tall - 112) // 2
+    resized = picture.resize((wide, tall), Image.Resampling.BILINEAR)
+    shown = whole(picture, (112, 224), Reading(eval_resize=128))
+    expected = resized.crop((left, top, left + 224, top + 112))
+    np.testing.assert_array_equal(np.asarray(shown), np.asarray(expected))
+    said = Training.model_fields["eval_resize"].description
+    assert said is not None
+    assert "of images that are not square, the shorter side of an area of their proportions" in said
 
 
 def test_the_default_is_256_of_224_pixels_above_64_and_all_below() -> None:

@@ -87,7 +87,8 @@ class Reading:
         background: shown through transparent pixels and beside a padded picture: a name of
             :data:`cohobate.config.colours.NAMED`, or ``#rrggbb``.
         channels: 3 (RGB) or 1 (grey).
-        eval_resize: shorter side in pixels to which a picture is resized before its central crop; None:
+        eval_resize: shorter side in pixels to which a picture is resized before its central crop; if that is
+            not square, the shorter side of an area of its proportions that the resized picture covers. None:
             256/224 of the size of images larger than 64 pixels, and the size itself of others.
         averaged_from: (height, width) to which a picture is brought before it is averaged over areas to the
             size, as the images of a data set in memory are (``--image-size``); None: it is resized at once.

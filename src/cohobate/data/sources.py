@@ -60,7 +60,7 @@ def load_data(
     path = Path(spec).expanduser()
     if path.suffix == SUFFIX and not path.is_dir():
         wanted.refuse_for_pictures(spec)
-        return averaged(load_npz(path, channels), size)
+        return _whole(averaged(load_npz(path, channels), size), wanted)
     separators = [s for s in (os.sep, os.altsep) if s]
     if not path.is_dir() and not any(s in spec for s in separators):
         raise ValueError(
@@ -122,4 +122,13 @@ def _named(name: str, root: Path, wanted: Wanted, channels: int | None) -> Datas
         wanted = replace(wanted, reading=replace(wanted.reading, channels=channels))
     dataset = source(name).load(root, wanted)
     # A picture that is predicted is made grey before it is averaged, too.
-    return averaged(with_channels(dataset, channels), wanted.size)
+    dataset = averaged(with_channels(dataset, channels), wanted.size)
+    return dataset if _in_files(name, root) else _whole(dataset, wanted)
+
+
+def _whole(dataset: Dataset, wanted: Wanted) -> Dataset:
+    """Images in memory, with a note where a check was declined, which is for pictures in files."""
+    if wanted.care.check:
+        return dataset
+    said = f"--no-check changes nothing: {dataset.name} is no pictures in files, and is read whole at once"
+    return replace(dataset, notes=(*dataset.notes, said))
