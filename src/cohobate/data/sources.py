@@ -130,5 +130,5 @@ def _whole(dataset: Dataset, wanted: Wanted) -> Dataset:
     """Images in memory, with a note where a check was declined, which is for pictures in files."""
     if wanted.care.check:
         return dataset
-    said = f"--no-check changes nothing: {dataset.name} is no pictures in files, and is read whole at once"
+    said = f"--no-check changes nothing: {dataset.name} is held in memory, and all of it is read at once"
     return replace(dataset, notes=(*dataset.notes, said))

@@ -15,11 +15,11 @@ from ...config.text import shown
 from ..dataset import Dataset
 from ..listing import Found
 from ..wanted import Wanted
-from . import Whereabouts
+from . import SETS, Whereabouts
 from .listed import Pairs, by_class, find, from_lists, inside, look, missing
 from .wordnet import ids_in, readable
 
-CLASSES = 1000
+CLASSES = SETS["imagenet"].classes
 PUBLISHED = {"train": 1281167, "test": 50000}
 FOLDERS = (
     *("imagenet", "ImageNet", "ILSVRC2012", "imagenet-1k"),

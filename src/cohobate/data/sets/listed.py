@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import torch
 
@@ -60,6 +61,45 @@ def look(name: str, place: Path | None, needed: Sequence[str]) -> Whereabouts:
     there = {each: place / each for each in needed if (place / each).exists()}
     files = {each: path.stat().st_size for each, path in there.items() if path.is_file()}
     return Whereabouts(SETS[name].layouts, place, files, tuple(each for each in needed if each not in there))
+
+
+class Layout(NamedTuple):
+    """A data set that is read from a folder only: how it is found, and what it must hold.
+
+    Attributes:
+        name: of the data set.
+        folders: names of the folder that its download makes, or that people give it.
+        holds: files and folders by which it is known.
+        needed: all that it must hold.
+        beside: a folder of it where files may lie that are looked for in it.
+    """
+
+    name: str
+    folders: tuple[str, ...]
+    holds: tuple[str, ...]
+    needed: tuple[str, ...]
+    beside: str = ""
+
+    def place(self, root: Path) -> Path | None:
+        """The folder that holds it, in ``root`` or ``root`` itself."""
+        return find(root, self.folders, lambda path: all(self.at(path, each).exists() for each in self.holds))
+
+    def at(self, place: Path, name: str) -> Path:
+        """A file or folder of the place."""
+        paths = place / name, place / self.beside / name
+        return next((path for path in paths if path.exists()), paths[0])
+
+    def is_in(self, folder: Path) -> bool:
+        """Whether a folder holds it, or one of its name does."""
+        return self.place(folder) is not None
+
+    def whereabouts(self, root: Path) -> Whereabouts:
+        """Where it would be read."""
+        place = self.place(root)
+        needed = self.needed
+        if place is not None:
+            needed = tuple(str(self.at(place, each).relative_to(place)) for each in needed)
+        return look(self.name, place, needed)
 
 
 def inside(folder: Path, names: Iterable[str]) -> list[Path]:

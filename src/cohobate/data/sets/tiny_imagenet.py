@@ -21,12 +21,12 @@ from ..dataset import Dataset, channel_statistics
 from ..listing import Found
 from ..pictures import SMALL
 from ..wanted import Wanted
-from . import Whereabouts
+from . import SETS, Whereabouts
 from .listed import Pairs, by_class, counted, find, from_lists, inside, look, missing, require_classes
 from .packed import Kept, decoded, texts
 from .wordnet import ids_in, readable
 
-CLASSES = 200
+CLASSES = SETS["tiny_imagenet"].classes
 PUBLISHED = {"train": 100000, "test": 10000}
 FOLDERS = ("tiny-imagenet-200", "tiny-imagenet", "tiny_imagenet", "TinyImageNet")
 ARCHIVE = "tiny-imagenet-200.zip"
