@@ -22,6 +22,7 @@ from cohobate.models.surgery.normalised import Renormalised
 from cohobate.recipes.job import Job
 from cohobate.recipes.options import options
 from cohobate.recipes.teachers import teacher, untrained
+from cohobate.runs.layout import RunFolder
 
 QUICK = ["--epochs", "2", "--device", "cpu", "--quiet"]
 
@@ -90,6 +91,23 @@ def test_another_configuration_is_another_teacher() -> None:
         0.3,
         0,
     )
+
+
+@pytest.mark.parametrize("size", [24, (24, 16)])
+def test_a_teacher_kept_under_the_name_of_before_is_found(size: int | tuple[int, int]) -> None:
+    """The names of kept teachers had no size of the images, and their options not all of those of today."""
+    asked = options("kd", {"data": "some/photos", "teacher": ("resnet14",), "image_size": size})
+    config, new = teacher_run("resnet14", asked, "data")
+    assert new.path.name.startswith("photos-24x")
+    old = RunFolder(Path("runs/teachers/photos-resnet14-0123456789"))
+    old.path.mkdir(parents=True)
+    recorded = config.model_dump(mode="json", exclude={"eval_resize", "random_scale", "clip_value"})
+    old.config.write_text(json.dumps(recorded))
+    old.provenance.write_text(json.dumps({"data_fingerprint": "data"}))
+    assert teacher_run("resnet14", asked, "data")[1] == old
+    assert teacher_run("resnet14", asked, "other data")[1] != old
+    other = asked.model_copy(update={"image_size": None})
+    assert teacher_run("resnet14", other, "data")[1] != old
 
 
 def test_several_teachers_are_averaged() -> None:

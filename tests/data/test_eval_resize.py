@@ -11,6 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
+from cohobate.config.groups import Training
+from cohobate.data import reader
 from cohobate.data.augment.crops import with_crops
 from cohobate.data.dataset import Dataset, Files, Images
 from cohobate.data.loaders import eval_loader, train_loader
@@ -39,6 +41,19 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
+def mit67(root: Path) -> None:
+    """A picture of each class."""
+    rooms = [f"room_{label:02}" for label in range(67)]
+    for part in ("train", "test"):
+        (root / "mit67").mkdir(exist_ok=True)
+        lines = "".join(f"{room}/{part}.png\n" for room in rooms)
+        (root / f"mit67/{part.title()}Images.txt").write_text(lines)
+        for room in rooms:
+            file = root / "mit67/Images" / room / f"{part}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8)).save(file)
+
+
 def bytes_of(x: torch.Tensor, dataset: Dataset) -> np.ndarray:
     """Normalised (C, H, W) -> the pixels, (H, W, C)."""
     mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (dataset.mean, dataset.std))
@@ -58,6 +73,22 @@ def test_the_shorter_side_is_resized_and_the_middle_is_cut_out(
     expected = resized.crop((left, top, left + side, top + side))
     shown = whole(picture, (side, side), Reading(eval_resize=shorter))
     np.testing.assert_array_equal(np.asarray(shown), np.asarray(expected))
+
+
+@pytest.mark.parametrize(("width", "height", "wide", "tall"), [(300, 300, 256, 256), (500, 200, 320, 128)])
+def test_of_images_that_are_not_square_it_is_the_shorter_side_of_what_is_covered(
+    width: int, height: int, wide: int, tall: int
+) -> None:
+    """128 for images of 112 x 224: an area of 128 x 256 is covered. The help says so."""
+    picture = smooth(width, height)
+    left, top = (wide - 224) // 2, (tall - 112) // 2
+    resized = picture.resize((wide, tall), Image.Resampling.BILINEAR)
+    shown = whole(picture, (112, 224), Reading(eval_resize=128))
+    expected = resized.crop((left, top, left + 224, top + 112))
+    np.testing.assert_array_equal(np.asarray(shown), np.asarray(expected))
+    said = Training.model_fields["eval_resize"].description
+    assert said is not None
+    assert "of images that are not square, the shorter side of an area of their proportions" in said
 
 
 def test_the_default_is_256_of_224_pixels_above_64_and_all_below() -> None:
@@ -100,6 +131,24 @@ def test_a_shorter_side_below_the_crop_is_refused(size: int, photos: Path) -> No
     message = re.escape(f"eval_resize 31 is smaller than the shorter side of the images, {size} pixels")
     with pytest.raises(ValueError, match=f"{message}.*give {size} or more"):
         load_data(str(photos), Path(), size, reading=Reading(eval_resize=31))
+
+
+def test_it_is_refused_before_any_header_is_read(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the pictures, and of unlabelled ones: the headers of a million files take minutes."""
+
+    def looked(*arguments: object, **options: object) -> None:
+        raise AssertionError("a header was read")
+
+    kept = load_data(str(photos), Path(), 32)
+    mit67(photos.parent)
+    monkeypatch.setattr(reader, "check", looked)
+    reading = Reading(eval_resize=31)
+    with pytest.raises(ValueError, match="eval_resize 31 is smaller"):
+        load_data(str(photos), Path(), 32, reading=reading)
+    with pytest.raises(ValueError, match="eval_resize 31 is smaller"):
+        load_data("mit67", photos.parent, 32, reading=reading)
+    with pytest.raises(ValueError, match="eval_resize 31 is smaller"):
+        unlabelled(str(photos), Path(), kept, reading=reading)
 
 
 @pytest.mark.parametrize("data", ["digits", "mine.npz"])

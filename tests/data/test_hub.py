@@ -259,7 +259,7 @@ def test_the_files_of_a_saved_data_set_lie_in_its_folder(pets: str, tmp_path: Pa
 )
 def test_notation(text: str, expected: tuple[Any, ...]) -> None:
     assert Spec.of(text)[1:] == expected
-    assert are_pictures(text)
+    assert are_pictures(text, Path())
 
 
 @pytest.mark.parametrize(

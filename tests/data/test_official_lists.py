@@ -370,6 +370,11 @@ def test_the_lists_of_dogs_may_lie_in_a_folder_of_theirs(tmp_path: Path) -> None
     for part in SHARES:
         (place / f"{part}_list.mat").rename(place / "lists" / f"{part}_list.mat")
     assert len(load("dogs", tmp_path).train) == 240
+    found = source("dogs").whereabouts(tmp_path)
+    assert sorted(found.files) == ["lists/test_list.mat", "lists/train_list.mat"]
+    assert found.lacking == ()
+    (place / "lists/test_list.mat").unlink()
+    assert source("dogs").whereabouts(tmp_path).lacking == ("test_list.mat",)
 
 
 def test_a_link_that_leaves_the_folder_is_refused(tmp_path: Path) -> None:

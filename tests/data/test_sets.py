@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -324,6 +326,51 @@ def test_a_damaged_archive_or_picture_in_it_is_an_error(tmp_path: Path) -> None:
         load_data("cinic10", tmp_path, care=Care(skip=True))
 
 
+def test_a_huge_picture_in_an_archive_is_not_decoded(tmp_path: Path) -> None:
+    header = struct.pack(">II5B", 12000, 9000, 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", b"not even pixels"), (b"IEND", b"")]
+    bomb = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        for kind, content in chunks
+    )
+    pack_tar({**cinic_files(), "train/cat/bomb.png": bomb}, tmp_path / "CINIC-10.tar.gz")
+    with pytest.raises(ValueError, match=r"bomb.png is 9000 x 12000 pixels, and all should be 32 x 32"):
+        load_data("cinic10", tmp_path)
+
+
+def test_hidden_files_in_an_archive_are_passed_over_as_in_a_folder(tmp_path: Path) -> None:
+    """macOS packs ``._1.png``, which is no picture, beside ``1.png``."""
+    files = cinic_files()
+    lay_out(files, tmp_path / "unpacked/CINIC-10")
+    (tmp_path / "packed").mkdir()
+    hidden = {"train/cat/._1.png": b"Mac OS X", "._CINIC-10/test/cat/1.png": b"Mac OS X"}
+    pack_tar({**hidden, **files}, tmp_path / "packed/CINIC-10.tar.gz")
+    same(*(load_data("cinic10", tmp_path / each) for each in ("unpacked", "packed")))
+
+
+@pytest.mark.parametrize("place", ["unpacked", "packed"])
+def test_cinic10_is_never_made_larger(place: str, tmp_path: Path) -> None:
+    (tmp_path / "packed").mkdir()
+    pack_tar(cinic_files(), tmp_path / "packed/CINIC-10.tar.gz")
+    lay_out(cinic_files(), tmp_path / "unpacked/CINIC-10")
+    for size, shown in ((48, "48 x 48"), (224, "224 x 224"), ((16, 33), "16 x 33")):
+        with pytest.raises(ValueError, match=f"cinic10 are 32 x 32 pixels and only .* image_size {shown}"):
+            load_data("cinic10", tmp_path / place, size)
+
+
+def test_grey_images_are_averaged_alike_from_an_archive_and_from_files(tmp_path: Path) -> None:
+    """A picture that is predicted becomes grey, and is then averaged; so do images in memory."""
+    (tmp_path / "packed").mkdir()
+    pack_tar(cinic_files(), tmp_path / "packed/CINIC-10.tar.gz")
+    lay_out(cinic_files(), tmp_path / "unpacked/CINIC-10")
+    packed, read = (load_data("cinic10", tmp_path / each, 16, 1) for each in ("packed", "unpacked"))
+    same(packed, read)
+    assert packed.averaged_from == (32, 32)
+    grey = Image.open(tmp_path / "unpacked/CINIC-10/train/airplane/cifar10-train-8.png").convert("L")
+    expected = np.floor(np.asarray(grey).reshape(16, 2, 16, 2).mean((1, 3)) + 0.5)
+    assert (pixels_of(packed.train)[0, ..., 0].numpy() == expected).all()
+
+
 def test_cinic10_lacks_a_class(tmp_path: Path) -> None:
     lay_out(
         {name: each for name, each in cinic_files().items() if "/frog/" not in name}, tmp_path / "cinic10"
@@ -401,6 +448,28 @@ def test_the_val_of_tiny_imagenet_may_have_been_sorted_into_classes(tmp_path: Pa
         files[f"val/{each}/images/{name}"] = files.pop(f"val/images/{name}")
     lay_out(files, tmp_path / "sorted/tiny-imagenet-200")
     same(*(load_data("tiny_imagenet", tmp_path / each) for each in ("as_published", "sorted")))
+
+
+@pytest.mark.usefixtures("three_classes")
+@pytest.mark.parametrize("name", ["tiny_imagenet", "imagenet"])
+def test_what_is_not_read_in_a_sorted_val_is_said_and_a_broken_link_refused(
+    name: str, tmp_path: Path
+) -> None:
+    place = tmp_path / {"tiny_imagenet": "tiny-imagenet-200"}.get(name, name)
+    files = tiny_files() if name == "tiny_imagenet" else imagenet_files()
+    lay_out(files, place)
+    for label, each in enumerate(IDS if name == "tiny_imagenet" else ()):
+        write(place / f"val/{each}/images/val_{label}.JPEG", files[f"val/images/val_{9 - label}.JPEG"])
+    write(place / "val/labels.csv", "")
+    (note,) = (note for note in load_data(name, tmp_path, 32).notes if note.startswith("not read"))
+    assert note.startswith("not read in val: ")
+    assert "1 .csv (labels.csv)" in note
+    folder = place / "val" / IDS[0] / ("images" if name == "tiny_imagenet" else "")
+    (folder / "gone.JPEG").symlink_to("nowhere.JPEG")
+    message = r"1 of 10 image files cannot be read: .*gone.JPEG: it is a link to nowhere.JPEG"
+    with pytest.raises(ValueError, match=message):
+        load_data(name, tmp_path, 32)
+    assert any("gone.JPEG" in note for note in load_data(name, tmp_path, 32, care=Care(skip=True)).notes)
 
 
 @pytest.mark.usefixtures("three_classes")

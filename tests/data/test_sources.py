@@ -19,9 +19,11 @@ from cohobate.data import sets
 from cohobate.data.arrays import arrays
 from cohobate.data.dataset import Dataset, Files, Images
 from cohobate.data.pickles import unpickle
+from cohobate.data.pictures import Reading, as_read
 from cohobate.data.sets import SETS, Entry, source
 from cohobate.data.sets import cifar100 as cifar100_file
 from cohobate.data.sources import load_data
+from cohobate.data.views import whole
 from cohobate.data.wanted import Wanted
 
 # ---------------------------------------------------------------- names
@@ -186,6 +188,16 @@ def test_cifar_pixels_labels_and_names_are_where_they_belong(cifar10: Path) -> N
         red = np.asarray(source["data"])[row, :1024].reshape(32, 32)
         assert np.array_equal(dataset.train.x[4 + row, :, :, 0].numpy(), red)
     assert dataset.train.y[4:8].tolist() == source["labels"]
+
+
+def test_grey_cifar_is_averaged_as_a_picture_that_is_predicted(cifar10: Path) -> None:
+    """Both are made grey first: averages of RGB differ from those of grey by a rounding in places."""
+    images, dataset = load_data("cifar10", cifar10), load_data("cifar10", cifar10, 16, 1)
+    reading = Reading(channels=1, averaged_from=dataset.averaged_from)
+    for row in range(len(images.train)):
+        picture = as_read(Image.fromarray(images.train.x[row].numpy()), reading)
+        expected = np.asarray(whole(picture, (16, 16), reading))
+        assert np.array_equal(dataset.train.x[row, ..., 0].numpy(), expected)
 
 
 def test_cifar100_reads_the_fine_labels(cifar100: Path) -> None:

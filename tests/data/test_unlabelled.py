@@ -33,6 +33,11 @@ def unlabelled(spec: str, root: Path, like: Dataset) -> Split:
     return split
 
 
+def pixels(split: object) -> torch.Tensor:
+    assert isinstance(split, Images)
+    return split.x
+
+
 def greys(split: object) -> list[int]:
     assert isinstance(split, Images)
     return split.x[:, 0, 0, 0].tolist()
@@ -103,12 +108,21 @@ def test_nothing_found_names_the_folder_and_what_was_looked_for(tmp_path: Path) 
 
 
 def test_another_size_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"images of digits are 8 x 8, those of arrays 6 x 6; give a folder"):
-        unlabelled("digits", tmp_path, made(side=6))
-    with pytest.raises(ValueError, match=r"images of digits are 8 x 8, those of arrays 8 x 5; give a folder"):
-        unlabelled("digits", tmp_path, made(width=5))
+    with pytest.raises(ValueError, match=r"images of digits are 8 x 8, those of arrays 9 x 9; give a folder"):
+        unlabelled("digits", tmp_path, made(side=9))
+    with pytest.raises(ValueError, match=r"images of digits are 8 x 8, those of arrays 6 x 9; give a folder"):
+        unlabelled("digits", tmp_path, made(side=6, width=9))
     with pytest.raises(ValueError, match=r"the unlabelled images are 6 x 6, those of arrays 8 x 8"):
         fitting(made(side=6).train, made())
+
+
+def test_larger_images_in_memory_are_averaged_over_areas(tmp_path: Path) -> None:
+    split, notes = unlabelled_and_notes("digits", tmp_path, made(side=4))
+    assert isinstance(split, Images)
+    x = pixels(load_data("digits", tmp_path).train).double()
+    expected = x.view(-1, 4, 2, 4, 2, 3).mean((2, 4)).add(0.5).floor()
+    assert torch.equal(split.x.double(), expected)
+    assert notes == ("unlabelled images: images are averaged from 8 x 8 to 4 x 4 pixels",)
 
 
 def test_the_fingerprint_takes_them_in_and_stays_without_them() -> None:

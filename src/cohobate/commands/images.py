@@ -10,8 +10,7 @@ from ..data.augment.crops import RESIZED, with_crops, with_scale
 from ..data.dataset import Dataset, Split, hold_out, limit
 from ..data.pictures import Reading
 from ..data.reader import Care
-from ..data.sets import SETS
-from ..data.sources import load_data
+from ..data.sources import are_pictures, load_data
 from ..data.unlabelled import fitting
 from ..data.unlabelled import unlabelled as unlabelled_images
 
@@ -26,9 +25,8 @@ def read_data(config: Training, say: Callable[[str], None] = lambda message: Non
         config: of the run.
         say: prints a line now and then if a check of many files takes long.
     """
-    # Where the images have a name, these options can be meant for unlabelled ones in a folder only.
-    named = SETS.get(config.data)
-    folder = named is None or named.pictures or config.unlabelled is None
+    # Where the images are no pictures in files, these options can be meant for unlabelled ones that are.
+    folder = config.unlabelled is None or are_pictures(config.data, config.data_root)
     dataset = load_data(
         config.data,
         config.data_root,

@@ -19,6 +19,16 @@ Listing = tuple["Table", list[str]]
 """A table, and the lines below it."""
 
 
+OTHERS = {
+    "FOLDER": "train/<class>/, val/<class>/ and test/<class>/ with images; or images/ and masks/ of the same "
+    "names, and classes.csv (docs/SEGMENTATION.md)",
+    "FILE.npz": "arrays x and y, x_val and y_val, x_test and y_test (docs/AUGMENTATION.md)",
+    "hf:NAME": "of the Hugging Face hub, hf:./FOLDER as save_to_disk has saved it; with :CONFIG, "
+    ":image=COLUMN and :label=COLUMN where they are needed (docs/DATA.md)",
+}
+"""What ``--data`` takes beside names."""
+
+
 def methods() -> Listing:
     """Every method, what it does, and its options."""
     from rich.table import Table
@@ -71,8 +81,8 @@ def data(root: Path | None = None) -> Listing:
             *([] if root is None else [f"here: {_found(name, root)}"]),
         ]
         table.add_row(name, Text("\n".join(facts), overflow="fold"))
-    table.add_row("FOLDER", "train/<class>/, val/<class>/ and test/<class>/ with images")
-    table.add_row("FILE.npz", "arrays x and y, x_val and y_val, x_test and y_test (docs/AUGMENTATION.md)")
+    for name, what in OTHERS.items():
+        table.add_row(name, Text(what, overflow="fold"))
     where = "`cohobate list data --data-root FOLDER` says which of them are in a folder"
     return table, [where] if root is None else []
 

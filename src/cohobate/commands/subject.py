@@ -197,7 +197,7 @@ def _dataset(
 ) -> tuple[Dataset, bool]:
     """Those of the run, divided as they were, and True; or others, whole, normalised as the run's were."""
     from ..data.averaged import if_larger
-    from ..data.sources import are_pictures
+    from ..data.sources import are_pictures, has_sizes
     from .images import read_data
 
     if on.dataset is not None:
@@ -209,14 +209,15 @@ def _dataset(
     dataset = _same(config, trained_on, say)
     own = dataset is not None
     if dataset is None:
-        as_pictures = {"image_size": deployed.shape[1:]}
-        # What says how pictures in files are read is refused for other data.
-        read = {"fit": "crop", "background": "white", "eval_resize": None, "crop": None}
-        pictures = are_pictures(config.data)
-        side = as_pictures if pictures else {"image_size": None, **read}
-        whole = {"val_fraction": 0.0, "train_images": None, **side}
+        sized = has_sizes(config.data)
+        whole: dict[str, Any] = {"val_fraction": 0.0, "train_images": None}
+        whole["image_size"] = deployed.shape[1:] if sized else None
+        if not are_pictures(config.data, config.data_root):
+            # What says how pictures in files are read is refused for other data; evaluation can ask to skip.
+            whole |= {"fit": "crop", "background": "white", "eval_resize": None, "crop": None}
+            whole |= {"check": True, "skip_unreadable": on.skip_unreadable}
         dataset = read_data(config.model_copy(update=whole))
-        if config.image_size is not None and not pictures:
+        if config.image_size is not None and not sized:
             dataset = if_larger(dataset, deployed.shape[1:])
         say(f"note: {config.data} does not hold the images that the run was trained on, or no longer")
         for note in dataset.notes:

@@ -47,7 +47,9 @@ def teacher_run(spec: str, training: Training, fingerprint: str) -> tuple[Traini
 def _kept(spec: str, config: Training, fingerprint: str) -> RunFolder:
     wanted = _identity(config)
     name = plain(f"{data_name(config.data, config.image_size)}-{spec}")
-    for path in sorted(config.teachers.glob(f"{name}-*")):
+    # The names of folders that were made earlier do not have the size of the images.
+    earlier = plain(f"{data_name(config.data, None)}-{spec}")
+    for path in (path for each in (name, earlier) for path in sorted(config.teachers.glob(f"{each}-*"))):
         folder = RunFolder(path)
         if folder.provenance.exists() and _of(folder) == (wanted, fingerprint):
             return folder

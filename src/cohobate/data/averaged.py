@@ -26,8 +26,7 @@ def averaged(dataset: Dataset, size: Size | None) -> Dataset:
     if size is None or dataset.shape[1:] == size:
         return dataset
     own = dataset.shape[1], dataset.shape[2]
-    if size[0] > own[0] or size[1] > own[1]:
-        raise too_large(dataset.name, own, size)
+    require_smaller(dataset.name, own, size)
     if not isinstance(dataset.train, Images):
         raise ValueError(
             f"images of {dataset.name} are made smaller in memory, from {shown_size(own)} to "
@@ -54,12 +53,17 @@ def if_larger(dataset: Dataset, size: Size) -> Dataset:
     return averaged(dataset, size) if larger else dataset
 
 
-def too_large(name: str, own: Size, size: Size) -> ValueError:
-    """That images are not made larger."""
-    return ValueError(
-        f"images of {name} are {shown_size(own)} pixels and only made smaller, got image_size "
-        f"{shown_size(size)}"
-    )
+def require_smaller(name: str, own: Size, size: Size | None) -> None:
+    """Check that images of one size, ``own``, are not to be made larger.
+
+    Raises:
+        ValueError: they are.
+    """
+    if size is not None and (size[0] > own[0] or size[1] > own[1]):
+        raise ValueError(
+            f"images of {name} are {shown_size(own)} pixels and only made smaller, got image_size "
+            f"{shown_size(size)}"
+        )
 
 
 def averaging(stored: Size, size: Size) -> tuple[str, ...]:

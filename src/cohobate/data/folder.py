@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,11 +11,14 @@ import torch
 from ..config.sizes import Size, shown_size, size_of
 from ..config.text import shown
 from ..core import IGNORED
-from .dataset import Dataset, Images, Split, channel_statistics
+from .dataset import Dataset, Split
+from .from_files import from_files
 from .listing import Found, below, classes_of, parts_of
 from .pictures import EXTENSIONS, SMALL, Reading
-from .reader import Care, Listing, imagenet, sound, split_of
+from .reader import Care, Listing, sound, split_of
 from .stored import Picture, opened
+from .views import margin_of
+from .wanted import Wanted
 
 LARGE = 224
 
@@ -80,23 +82,17 @@ def load_folder(
         notes += each.note(f"in {folders[part].name}")
     size = size_of(image_size or common_side(listings["train"][0][:32]))
     broken = [each for part in (beside, *found.values()) for each in part.broken]
-    listings, said = sound(listings, classes, broken, None if image_size else max(size), reading, care)
-    val, test = (listings.get(part) for part in ("val", "test"))
-    split = partial(split_of, size=size, reading=reading, in_memory=in_memory)
-    images = split(*listings["train"])
-    mean, std = channel_statistics(images.x) if isinstance(images, Images) else imagenet(reading.channels)
-    read_test: Callable[[], Split] | None = None if test is None else partial(split, *test)
-    return Dataset(
+    if image_size is None and max(size) > SMALL:
+        notes.append(guess(size))
+    return from_files(
         shown(root.absolute().name),
         classes,
-        images,
-        None if val is None else split(*val),
-        read_test,
-        mean,
-        std,
-        max(1, min(size) // 8) if isinstance(images, Images) else 0,
-        flip=True,
-        notes=(*notes, *([guess(size)] if image_size is None and max(size) > SMALL else []), *said),
+        listings,
+        size,
+        Wanted(size, reading, care, in_memory),
+        broken=broken,
+        guessed=None if image_size else max(size),
+        notes=notes,
     )
 
 
@@ -138,11 +134,12 @@ def load_pictures(
         raise ValueError(
             f"{shown(folder)} has no image in it or below it; looked for {', '.join(EXTENSIONS)}"
         )
+    margin_of(size, reading.eval_resize)
     listing = tuple(found.paths), torch.full((len(found.paths),), IGNORED)
     listings, said = sound({"train": listing}, (), found.broken, None, reading, care)
     notes = (*found.note(f"in {folder.name}"), *said)
     split = split_of(*listings["train"], size, reading, in_memory=in_memory)
-    return split, tuple(f"unlabelled images: {note}" for note in notes)
+    return split, notes
 
 
 def _listing(folder: Path, classes: tuple[str, ...], found: Found) -> Listing:

@@ -7,7 +7,6 @@ their bytes. No code of the hub is run: releases of the library that could are r
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,11 +17,12 @@ from ..config.grammar import split, without
 from ..config.text import first_line, shown
 from ..config.words import count
 from .columns import Column, chosen_columns, classes_of, ids_of
-from .dataset import Dataset, Images, channel_statistics
+from .dataset import Dataset
 from .folder import common_side, guess
+from .from_files import from_files
 from .listing import PARTS
 from .pictures import SMALL
-from .reader import Listing, imagenet, sound, split_of
+from .reader import Listing
 from .saved import require_saved
 from .stored import Stored
 from .wanted import Wanted
@@ -110,29 +110,13 @@ def _dataset(
 ) -> Dataset:
     size = wanted.size or (common_side(listings["train"][0][:32]),) * 2
     guessed = max(size) if wanted.size is None else None
-    listings, said = sound(listings, classes, [], guessed, wanted.reading, wanted.care)
-    divided = partial(split_of, size=size, reading=wanted.reading, in_memory=wanted.in_memory)
-    train = divided(*listings["train"])
-    mean, std = imagenet(wanted.reading.channels)
-    if isinstance(train, Images):
-        mean, std = channel_statistics(train.x)
-    without_images = len(classes) - len(train.y.unique())
+    without_images = len(classes) - len(listings["train"][1].unique())
     if without_images:
         notes.append(f"{without_images} of {count(len(classes), 'class')} have no training image")
     if guessed is not None and guessed > SMALL:
         notes.append(guess(size))
-    return Dataset(
-        shown(spec.name or Path(str(spec.folder)).absolute().name),
-        classes,
-        train,
-        divided(*listings["val"]) if "val" in listings else None,
-        partial(divided, *listings["test"]) if "test" in listings else None,
-        mean,
-        std,
-        crop=max(1, min(size) // 8) if isinstance(train, Images) else 0,
-        flip=True,
-        notes=(*notes, *said),
-    )
+    name = shown(spec.name or Path(str(spec.folder)).absolute().name)
+    return from_files(name, classes, listings, size, wanted, guessed=guessed, notes=notes)
 
 
 def _listing(name: str, table: Any, image: str, y: Tensor) -> Listing:

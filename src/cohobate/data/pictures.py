@@ -15,6 +15,7 @@ CIELAB.
 from __future__ import annotations
 
 import io
+import warnings
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -86,7 +87,8 @@ class Reading:
         background: shown through transparent pixels and beside a padded picture: a name of
             :data:`cohobate.config.colours.NAMED`, or ``#rrggbb``.
         channels: 3 (RGB) or 1 (grey).
-        eval_resize: shorter side in pixels to which a picture is resized before its central crop; None:
+        eval_resize: shorter side in pixels to which a picture is resized before its central crop; if that is
+            not square, the shorter side of an area of its proportions that the resized picture covers. None:
             256/224 of the size of images larger than 64 pixels, and the size itself of others.
         averaged_from: (height, width) to which a picture is brought before it is averaged over areas to the
             size, as the images of a data set in memory are (``--image-size``); None: it is resized at once.
@@ -156,6 +158,23 @@ def decode_bytes(content: bytes, where: str, reading: Reading) -> Image.Image:
     try:
         with Image.open(io.BytesIO(content)) as picture:
             return _upright(picture, reading)
+    except Exception as error:
+        why = reason(error)
+        raise PictureError(f"{shown(where)} cannot be decoded: {why}", why) from error
+
+
+def size_in(content: bytes, where: str) -> tuple[int, int]:
+    """(height, width) of a picture as its header has it, however large; its pixels are not decoded.
+
+    Raises:
+        PictureError: it is no picture.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of a size that is large, which is for the caller to judge.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(content)) as picture:
+                return picture.height, picture.width
     except Exception as error:
         why = reason(error)
         raise PictureError(f"{shown(where)} cannot be decoded: {why}", why) from error

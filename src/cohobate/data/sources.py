@@ -60,7 +60,7 @@ def load_data(
     path = Path(spec).expanduser()
     if path.suffix == SUFFIX and not path.is_dir():
         wanted.refuse_for_pictures(spec)
-        return averaged(load_npz(path, channels), size)
+        return _whole(averaged(load_npz(path, channels), size), wanted)
     separators = [s for s in (os.sep, os.altsep) if s]
     if not path.is_dir() and not any(s in spec for s in separators):
         raise ValueError(
@@ -77,13 +77,37 @@ def load_data(
     return load_folder(path, image_size, reading, care, channels=channels, in_memory=in_memory)
 
 
-def are_pictures(spec: str) -> bool:
-    """Whether the images that ``--data`` names are picture files, which are read as a run says."""
+def are_pictures(spec: str, root: Path) -> bool:
+    """Whether the images that ``--data`` names are pictures in files, which are read as a run says.
+
+    Answered by what is there: one data set may be a folder of pictures, an archive, or a table.
+
+    Args:
+        spec, root: as in :func:`load_data`.
+    """
+    if is_hub(spec):
+        return True
+    path = Path(spec).expanduser()
+    if spec in SETS:
+        return _in_files(spec, root)
+    names = sets_in(path)
+    return any(_in_files(name, path) for name in names) if names else path.is_dir()
+
+
+def has_sizes(spec: str) -> bool:
+    """Whether the images that ``--data`` names have no one size of their own, so that one is to be named."""
     if is_hub(spec):
         return True
     path = Path(spec).expanduser()
     names = [spec] if spec in SETS else sets_in(path)
     return any(SETS[name].pictures for name in names) if names else path.is_dir()
+
+
+def _in_files(name: str, root: Path) -> bool:
+    if not SETS[name].pictures:
+        return False
+    place = source(name).whereabouts(root).place
+    return place is None or place.is_dir()
 
 
 def sets_in(folder: Path) -> list[str]:
@@ -97,4 +121,14 @@ def _named(name: str, root: Path, wanted: Wanted, channels: int | None) -> Datas
     elif channels is not None:
         wanted = replace(wanted, reading=replace(wanted.reading, channels=channels))
     dataset = source(name).load(root, wanted)
-    return with_channels(averaged(dataset, wanted.size), channels)
+    # A picture that is predicted is made grey before it is averaged, too.
+    dataset = averaged(with_channels(dataset, channels), wanted.size)
+    return dataset if _in_files(name, root) else _whole(dataset, wanted)
+
+
+def _whole(dataset: Dataset, wanted: Wanted) -> Dataset:
+    """Images in memory, with a note where a check was declined, which is for pictures in files."""
+    if wanted.care.check:
+        return dataset
+    said = f"--no-check changes nothing: {dataset.name} is held in memory, and all of it is read at once"
+    return replace(dataset, notes=(*dataset.notes, said))

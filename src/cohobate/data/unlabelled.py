@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +10,13 @@ from pathlib import Path
 import torch
 
 from ..core import IGNORED, Batch, Loader
+from .averaged import if_larger
 from .dataset import Dataset, Split, labelled
 from .folder import load_pictures
 from .pictures import Reading
 from .reader import Care
 from .sets import SETS
-from .sources import are_pictures, load_data, sets_in
+from .sources import are_pictures, has_sizes, load_data, sets_in
 
 
 def unlabelled(
@@ -32,8 +33,9 @@ def unlabelled(
     Every label is -100, which no loss counts.
 
     Args:
-        spec: a name of :data:`cohobate.data.sets.SETS` (its training images), or a folder of
-            images, sorted into folders or not (what is below ``train`` if there is such a folder).
+        spec: a name of :data:`cohobate.data.sets.SETS` (its training images, averaged over areas where they
+            are held in memory and larger), or a folder of images, sorted into folders or not (what is below
+            ``train`` if there is such a folder).
         root: folder with the files of the named data sets.
         like: data set whose image size and channels are required; the images of a folder are resized to it,
             and grey and RGB are turned into one another.
@@ -48,7 +50,8 @@ def unlabelled(
     path = Path(spec).expanduser()
     channels = like.shape[0]
     if spec in SETS or not path.is_dir() or sets_in(path):
-        return fitting(_known(spec, root, like, reading, care, in_memory).train, like, spec), ()
+        known = _known(spec, root, like, reading, care, in_memory)
+        return fitting(known.train, like, spec), _of_unlabelled(known.notes)
     if channels not in (1, 3):
         raise ValueError(
             f"images of {like.name} have {channels} channels, and those of a folder, {spec}, 1 or 3; give "
@@ -56,7 +59,11 @@ def unlabelled(
         )
     reading = replace(reading or Reading(), channels=channels)
     split, notes = load_pictures(path, like.shape[1:], reading, care, in_memory=in_memory)
-    return fitting(split, like, spec), notes
+    return fitting(split, like, spec), _of_unlabelled(notes)
+
+
+def _of_unlabelled(notes: Iterable[str]) -> tuple[str, ...]:
+    return tuple(f"unlabelled images: {note}" for note in notes)
 
 
 def _known(
@@ -64,11 +71,13 @@ def _known(
 ) -> Dataset:
     """A data set by its name, or the one in a folder, or arrays; pictures are read as those of ``like``."""
     channels, *size = like.shape
-    if are_pictures(spec):
-        return load_data(
-            spec, root, (size[0], size[1]), channels, reading=reading, care=care, in_memory=in_memory
-        )
-    return load_data(spec, root, channels=channels, in_memory=in_memory)
+    wanted = size[0], size[1]
+    if not are_pictures(spec, root):
+        reading = care = None  # those are for pictures in files
+    if has_sizes(spec):
+        return load_data(spec, root, wanted, channels, reading=reading, care=care, in_memory=in_memory)
+    dataset = load_data(spec, root, channels=channels, in_memory=in_memory)
+    return if_larger(dataset, wanted)
 
 
 def fitting(split: Split, like: Dataset, name: str = "the unlabelled images") -> Split:

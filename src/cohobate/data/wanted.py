@@ -26,8 +26,12 @@ class Wanted:
     care: Care = Care()  # noqa: RUF009  it is frozen
     in_memory: bool = True
 
-    def refuse_for_pictures(self, whose: str) -> None:
+    def refuse_for_pictures(self, whose: str, *, archive: bool = False) -> None:
         """Check that nothing is wanted that is for pictures in files only.
+
+        Args:
+            whose: what is not in files, for the message.
+            archive: whether it would be if it were unpacked.
 
         Raises:
             ValueError: something is.
@@ -37,4 +41,5 @@ class Wanted:
         given += ["skip_unreadable"] if self.care.skip else []
         given += [] if self.in_memory else ["crop resized"]
         if given:
-            raise ValueError(f"{given[0]} is for pictures in files; {whose} is read as it is, leave it out")
+            remedy = ": unpack it, or leave the option out" if archive else ", leave it out"
+            raise ValueError(f"{given[0]} is for pictures in files; {whose} is read as it is{remedy}")

@@ -36,8 +36,10 @@ class Images(Group):
         default=None,
         ge=1,
         description="Shorter side in pixels to which a picture is resized before its middle is taken, with "
-        "--fit crop, wherever it is not cropped at random: in evaluation, in prediction, and in memory; by "
-        "default 256/224 of --image-size above 64 pixels, else --image-size. Only for pictures in files.",
+        "--fit crop, wherever it is not cropped at random: in evaluation, in prediction, and in memory; of "
+        "images that are not square, the shorter side of an area of their proportions that the resized "
+        "picture covers; by default 256/224 of --image-size above 64 pixels, else --image-size. Only for "
+        "pictures in files.",
     )
     background: str = Field(
         default="white",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from ..averaged import averaged
+from ..averaged import averaged, require_smaller
 from ..dataset import Dataset, Images, channel_statistics
 from ..listing import PARTS, Found, parts_of
 from ..wanted import Wanted
@@ -32,16 +32,17 @@ def load(root: Path, wanted: Wanted) -> Dataset:
 
     Raises:
         FileNotFoundError: neither is there.
-        ValueError: a folder of no class, a class without images, a damaged file or archive, or an option of
-            pictures in files with the archive.
+        ValueError: a folder of no class, a class without images, a damaged file or archive, a size above
+            32x32, or an option of pictures in files with the archive.
     """
     place = _place(root)
     if place is None:
         raise missing("cinic10", root)
+    require_smaller("cinic10", STORED, wanted.size)
     if place.is_dir():
         return _from_folder(place, wanted)
-    wanted.refuse_for_pictures(place.name)
-    return averaged(_from_archive(place), wanted.size)
+    wanted.refuse_for_pictures(place.name, archive=True)
+    return averaged(_from_archive(place, wanted.reading.channels), wanted.size)
 
 
 def is_in(folder: Path) -> bool:
@@ -80,8 +81,8 @@ def _from_folder(place: Path, wanted: Wanted) -> Dataset:
     )
 
 
-def _from_archive(archive: Path) -> Dataset:
-    images, counts = decoded(archive, _kept, ("train", "val"), STORED)
+def _from_archive(archive: Path, channels: int) -> Dataset:
+    images, counts = decoded(archive, _kept, ("train", "val"), STORED, channels=channels)
     train = images["train"]
     require_classes(f"cinic10 in {archive.name}", CLASSES, train.y.tolist())
     mean, std = channel_statistics(train.x)
@@ -90,7 +91,7 @@ def _from_archive(archive: Path) -> Dataset:
         CLASSES,
         train,
         images["val"] if "val" in counts else None,
-        partial(_test, archive) if "test" in counts else None,
+        partial(_test, archive, channels) if "test" in counts else None,
         mean,
         std,
         crop=4,
@@ -99,8 +100,8 @@ def _from_archive(archive: Path) -> Dataset:
     )
 
 
-def _test(archive: Path) -> Images:
-    images, _ = decoded(archive, _kept, ("test",), STORED)
+def _test(archive: Path, channels: int) -> Images:
+    images, _ = decoded(archive, _kept, ("test",), STORED, channels=channels)
     return images["test"]
 
 

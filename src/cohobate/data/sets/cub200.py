@@ -11,16 +11,22 @@ from pathlib import Path
 from ...config.text import shown
 from ..dataset import Dataset
 from ..wanted import Wanted
-from . import Whereabouts
-from .listed import find, from_lists, inside, look
+from . import SETS
+from .listed import Layout, from_lists, inside
 from .official import absent, lines, number, refuse_twice
 
-CLASSES = 200
+CLASSES = SETS["cub200"].classes
 PUBLISHED = {"train": 5994, "test": 5794}
-FOLDERS = ("CUB_200_2011", "cub200", "CUB-200-2011", "cub200/CUB_200_2011", "CUB_200_2011/CUB_200_2011")
 ARCHIVES = ("CUB_200_2011.tgz", "CUB_200_2011.tar.gz")
 NAMES, LABELS, SPLIT, WORDS = "images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt"
 SEEN = (224, 224)
+LAYOUT = Layout(
+    "cub200",
+    ("CUB_200_2011", "cub200", "CUB-200-2011", "cub200/CUB_200_2011", "CUB_200_2011/CUB_200_2011"),
+    holds=(NAMES, SPLIT),
+    needed=(NAMES, LABELS, SPLIT, WORDS, "images"),
+)
+is_in, whereabouts = LAYOUT.is_in, LAYOUT.whereabouts
 
 
 def load(root: Path, wanted: Wanted) -> Dataset:
@@ -30,7 +36,7 @@ def load(root: Path, wanted: Wanted) -> Dataset:
         FileNotFoundError: it is not there, or one of the lists is not.
         ValueError: a damaged line, lists of different images, or a class out of range.
     """
-    place = _place(root)
+    place = LAYOUT.place(root)
     if place is None:
         raise absent("cub200", root, ARCHIVES)
     classes = _classes(place / WORDS)
@@ -44,20 +50,6 @@ def load(root: Path, wanted: Wanted) -> Dataset:
         splits["train" if is_train else "test"].append((path, label - 1))
     refuse_twice("cub200", splits)
     return from_lists("cub200", classes, splits, wanted, size=SEEN, published=PUBLISHED)
-
-
-def is_in(folder: Path) -> bool:
-    """Whether a folder holds the lists, or one of its name does."""
-    return _place(folder) is not None
-
-
-def whereabouts(root: Path) -> Whereabouts:
-    """Where :func:`load` would read it."""
-    return look("cub200", _place(root), (NAMES, LABELS, SPLIT, WORDS, "images"))
-
-
-def _place(root: Path) -> Path | None:
-    return find(root, FOLDERS, lambda path: all((path / name).is_file() for name in (NAMES, SPLIT)))
 
 
 def _by_number(file: Path, expected: dict[str, str] | None = None) -> dict[str, str]:

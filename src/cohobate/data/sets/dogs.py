@@ -14,16 +14,23 @@ import numpy as np
 from ...config.text import as_text, first_line, shown
 from ..dataset import Dataset
 from ..wanted import Wanted
-from . import Whereabouts
-from .listed import find, from_lists, inside, look
+from . import SETS
+from .listed import Layout, from_lists, inside
 from .official import absent, refuse_twice
 
-CLASSES = 120
+CLASSES = SETS["dogs"].classes
 PUBLISHED = {"train": 12000, "test": 8580}
-FOLDERS = ("StanfordDogs", "stanford_dogs", "Stanford_Dogs", "stanford-dogs", "dogs")
 ARCHIVES = ("images.tar", "lists.tar")
 LISTS = {"train": "train_list.mat", "test": "test_list.mat"}
 SEEN = (224, 224)
+LAYOUT = Layout(
+    "dogs",
+    ("StanfordDogs", "stanford_dogs", "Stanford_Dogs", "stanford-dogs", "dogs"),
+    holds=(LISTS["train"], "Images"),
+    needed=(*LISTS.values(), "Images"),
+    beside="lists",
+)
+is_in, whereabouts = LAYOUT.is_in, LAYOUT.whereabouts
 
 Row = tuple[str, int]
 """Name and label, from 0."""
@@ -36,10 +43,10 @@ def load(root: Path, wanted: Wanted) -> Dataset:
         FileNotFoundError: it is not there, or one of the lists is not.
         ValueError: a list that is no such file of MATLAB, or labels and folders that do not agree.
     """
-    place = _place(root)
+    place = LAYOUT.place(root)
     if place is None:
         raise absent("dogs", root, ARCHIVES)
-    rows = {part: _rows(_list(place, file)) for part, file in LISTS.items()}
+    rows = {part: _rows(LAYOUT.at(place, file)) for part, file in LISTS.items()}
     classes = _classes(rows)
     splits = {}
     for part, each in rows.items():
@@ -47,33 +54,6 @@ def load(root: Path, wanted: Wanted) -> Dataset:
         splits[part] = [(path, label) for path, (_, label) in zip(files, each, strict=True)]
     refuse_twice("dogs", splits)
     return from_lists("dogs", classes, splits, wanted, size=SEEN, published=PUBLISHED)
-
-
-def is_in(folder: Path) -> bool:
-    """Whether a folder holds a list and the images, or one of its name does."""
-    return _place(folder) is not None
-
-
-def whereabouts(root: Path) -> Whereabouts:
-    """Where :func:`load` would read it."""
-    place = _place(root)
-    lists = (
-        LISTS.values()
-        if place is None
-        else (str(_list(place, file).relative_to(place)) for file in LISTS.values())
-    )
-    return look("dogs", place, (*lists, "Images"))
-
-
-def _place(root: Path) -> Path | None:
-    return find(
-        root, FOLDERS, lambda path: (path / "Images").is_dir() and _list(path, LISTS["train"]).is_file()
-    )
-
-
-def _list(place: Path, name: str) -> Path:
-    """Beside the images, or in a folder of the lists."""
-    return next((file for file in (place / name, place / "lists" / name) if file.is_file()), place / name)
 
 
 def _rows(file: Path) -> list[Row]:

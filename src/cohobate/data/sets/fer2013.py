@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from ...config.text import shown
-from ..averaged import averaged, too_large
+from ..averaged import averaged, require_smaller
 from ..dataset import Dataset, Images, channel_statistics
 from ..listing import Found, below, classes_of, parts_of
 from ..wanted import Wanted
@@ -54,8 +54,7 @@ def load(root: Path, wanted: Wanted) -> Dataset:
             pictures in files with the CSV.
     """
     table, folder = _table(root), _folder(root)
-    if wanted.size is not None and (wanted.size[0] > STORED[0] or wanted.size[1] > STORED[1]):
-        raise too_large("fer2013", STORED, wanted.size)
+    require_smaller("fer2013", STORED, wanted.size)
     if table is not None:
         wanted.refuse_for_pictures("fer2013's CSV")
         return averaged(_from_table(table), wanted.size or SEEN)

@@ -13,12 +13,13 @@ from pathlib import Path
 
 from ...config.text import shown
 from ..dataset import Dataset
+from ..listing import Found
 from ..wanted import Wanted
-from . import Whereabouts
+from . import SETS, Whereabouts
 from .listed import Pairs, by_class, find, from_lists, inside, look, missing
 from .wordnet import ids_in, readable
 
-CLASSES = 1000
+CLASSES = SETS["imagenet"].classes
 PUBLISHED = {"train": 1281167, "test": 50000}
 FOLDERS = (
     *("imagenet", "ImageNet", "ILSVRC2012", "imagenet-1k"),
@@ -46,16 +47,17 @@ def load(root: Path, wanted: Wanted) -> Dataset:
             f"is a folder of images and given by its path: --data {shown(place)}"
         )
     train, found = by_class(place / "train", ids, place)
+    test, in_val = _val(place, root, ids)
     names = _beside(place, root, NAMES)
     return from_lists(
         "imagenet",
         readable(ids, names.read_text("utf-8", "replace").splitlines() if names else ()),
-        {"train": train, "test": _val(place, root, ids)},
+        {"train": train, "test": test},
         wanted,
         size=SEEN,
         published=PUBLISHED,
-        notes=found.note("in train"),
-        broken=found.broken,
+        notes=[*found.note("in train"), *in_val.note("in val")],
+        broken=[*found.broken, *in_val.broken],
     )
 
 
@@ -82,12 +84,12 @@ def _beside(place: Path, root: Path, names: tuple[str, ...]) -> Path | None:
     return None
 
 
-def _val(place: Path, root: Path, ids: list[str]) -> Pairs:
+def _val(place: Path, root: Path, ids: list[str]) -> tuple[Pairs, Found]:
     folder = place / "val"
     if not folder.is_dir():
         raise ValueError(f"{shown(place)} has no folder val, which is the test split")
     if ids_in(folder):
-        return by_class(folder, ids, place)[0]
+        return by_class(folder, ids, place)
     solution = _beside(place, root, (SOLUTION,))
     if solution is None:
         raise ValueError(
@@ -96,7 +98,7 @@ def _val(place: Path, root: Path, ids: list[str]) -> Pairs:
         )
     at = {each: label for label, each in enumerate(ids)}
     labels = _solution(solution, at)
-    return list(zip(inside(folder, labels), labels.values(), strict=True))
+    return list(zip(inside(folder, labels), labels.values(), strict=True)), Found(place)
 
 
 def _solution(file: Path, at: dict[str, int]) -> dict[str, int]:

@@ -7,18 +7,19 @@ A data set finds its place (:func:`find`), lists the files of its splits with th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache, partial
+from functools import cache
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import torch
 
 from ...config.objects import nearest
 from ...config.sizes import Size
 from ...config.text import shown
-from ..averaged import averaging
-from ..dataset import Dataset, Images, channel_statistics
+from ..dataset import Dataset
+from ..from_files import from_files
 from ..listing import Found, below, classes_of
-from ..reader import Listing, imagenet, sound, split_of
+from ..reader import Listing
 from ..wanted import Wanted
 from . import SETS, Whereabouts
 
@@ -60,6 +61,45 @@ def look(name: str, place: Path | None, needed: Sequence[str]) -> Whereabouts:
     there = {each: place / each for each in needed if (place / each).exists()}
     files = {each: path.stat().st_size for each, path in there.items() if path.is_file()}
     return Whereabouts(SETS[name].layouts, place, files, tuple(each for each in needed if each not in there))
+
+
+class Layout(NamedTuple):
+    """A data set that is read from a folder only: how it is found, and what it must hold.
+
+    Attributes:
+        name: of the data set.
+        folders: names of the folder that its download makes, or that people give it.
+        holds: files and folders by which it is known.
+        needed: all that it must hold.
+        beside: a folder of it where files may lie that are looked for in it.
+    """
+
+    name: str
+    folders: tuple[str, ...]
+    holds: tuple[str, ...]
+    needed: tuple[str, ...]
+    beside: str = ""
+
+    def place(self, root: Path) -> Path | None:
+        """The folder that holds it, in ``root`` or ``root`` itself."""
+        return find(root, self.folders, lambda path: all(self.at(path, each).exists() for each in self.holds))
+
+    def at(self, place: Path, name: str) -> Path:
+        """A file or folder of the place."""
+        paths = place / name, place / self.beside / name
+        return next((path for path in paths if path.exists()), paths[0])
+
+    def is_in(self, folder: Path) -> bool:
+        """Whether a folder holds it, or one of its name does."""
+        return self.place(folder) is not None
+
+    def whereabouts(self, root: Path) -> Whereabouts:
+        """Where it would be read."""
+        place = self.place(root)
+        needed = self.needed
+        if place is not None:
+            needed = tuple(str(self.at(place, each).relative_to(place)) for each in needed)
+        return look(self.name, place, needed)
 
 
 def inside(folder: Path, names: Iterable[str]) -> list[Path]:
@@ -136,13 +176,8 @@ def from_lists(
     stored: Size | None = None,
     notes: Sequence[str] = (),
     broken: Sequence[tuple[Path, str]] = (),
-    flip: bool = True,
 ) -> Dataset:
-    """A data set of picture files, read as those of a folder are.
-
-    Up to 64 pixels a side the images are decoded at once and kept in memory, normalised by the training
-    images' own mean and standard deviation, with random crops (padding of an eighth); larger ones stay on
-    disk, are normalised by ImageNet's, and training shows random parts of them.
+    """A data set of picture files, read as those of a folder are; see :mod:`cohobate.data.from_files`.
 
     Args:
         name: of the data set.
@@ -155,7 +190,6 @@ def from_lists(
             averaged from it.
         notes: further remarks.
         broken: links that lead nowhere, and why.
-        flip: whether a mirrored image keeps its label.
 
     Raises:
         ValueError: no training images, a class without one, or files that cannot be read.
@@ -168,28 +202,19 @@ def from_lists(
     }
     shape = wanted.size or size
     differs = counted({part: len(y) for part, (_, y) in listings.items()}, published)
-    side = None if stored is None else max(stored)
-    listings, said = sound(listings, tuple(classes), list(broken), side, wanted.reading, wanted.care)
     smaller = stored if stored is not None and shape[0] <= stored[0] and shape[1] <= stored[1] else None
     if wanted.reading.eval_resize is not None or not wanted.in_memory:
         smaller = None  # they are resized as the run says
-    split = partial(split_of, size=shape, reading=wanted.reading, stored=smaller, in_memory=wanted.in_memory)
-    train = split(*listings["train"])
-    mean, std = imagenet(wanted.reading.channels)
-    if isinstance(train, Images):
-        mean, std = channel_statistics(train.x)
-    return Dataset(
+    return from_files(
         name,
         tuple(classes),
-        train,
-        split(*listings["val"]) if "val" in listings else None,
-        partial(split, *listings["test"]) if "test" in listings else None,
-        mean,
-        std,
-        crop=max(1, min(shape) // 8) if isinstance(train, Images) else 0,
-        flip=flip,
-        notes=(*notes, *differs, *said, *(averaging(smaller, shape) if smaller else ())),
-        averaged_from=None if smaller == shape else smaller,
+        listings,
+        shape,
+        wanted,
+        broken=broken,
+        guessed=None if stored is None else max(stored),
+        stored=smaller,
+        notes=(*notes, *differs),
     )
 
 

@@ -11,16 +11,22 @@ from pathlib import Path
 from ...config.text import as_text, shown
 from ..dataset import Dataset
 from ..wanted import Wanted
-from . import Whereabouts
-from .listed import find, from_lists, inside, look
+from . import SETS
+from .listed import Layout, from_lists, inside
 from .official import absent, lines, refuse_twice
 
-CLASSES = 67
+CLASSES = SETS["mit67"].classes
 PUBLISHED = {"train": 5360, "test": 1340}
-FOLDERS = ("mit67", "MIT67", "MIT-67", "MIT_Indoor_67", "indoorCVPR_09")
 ARCHIVES = ("indoorCVPR_09.tar",)
 LISTS = {"train": "TrainImages.txt", "test": "TestImages.txt"}
 SEEN = (224, 224)
+LAYOUT = Layout(
+    "mit67",
+    ("mit67", "MIT67", "MIT-67", "MIT_Indoor_67", "indoorCVPR_09"),
+    holds=(LISTS["train"], "Images"),
+    needed=(*LISTS.values(), "Images"),
+)
+is_in, whereabouts = LAYOUT.is_in, LAYOUT.whereabouts
 
 
 def load(root: Path, wanted: Wanted) -> Dataset:
@@ -31,7 +37,7 @@ def load(root: Path, wanted: Wanted) -> Dataset:
         ValueError: a name without a class, a class that the training list does not have, or another number
             of classes than 67.
     """
-    place = _place(root)
+    place = LAYOUT.place(root)
     if place is None:
         raise absent("mit67", root, ARCHIVES)
     named = {part: [line[0] for line in lines(place / file, 1)] for part, file in LISTS.items()}
@@ -52,17 +58,3 @@ def load(root: Path, wanted: Wanted) -> Dataset:
         splits[part] = list(zip(files, labels, strict=True))
     refuse_twice("mit67", splits)
     return from_lists("mit67", classes, splits, wanted, size=SEEN, published=PUBLISHED)
-
-
-def is_in(folder: Path) -> bool:
-    """Whether a folder holds the lists and the images, or one of its name does."""
-    return _place(folder) is not None
-
-
-def whereabouts(root: Path) -> Whereabouts:
-    """Where :func:`load` would read it."""
-    return look("mit67", _place(root), (*LISTS.values(), "Images"))
-
-
-def _place(root: Path) -> Path | None:
-    return find(root, FOLDERS, lambda path: (path / "Images").is_dir() and (path / LISTS["train"]).is_file())

@@ -17,7 +17,7 @@ from ...config.sizes import Size, shown_size
 from ...config.text import shown
 from ..areas import area_means
 from ..dataset import Images
-from ..pictures import Reading, decode_bytes
+from ..pictures import Reading, decode_bytes, size_in
 
 LARGEST = 16 * 2**20
 """Bytes of a file in an archive; a small picture has a few thousand."""
@@ -41,11 +41,15 @@ class Row(NamedTuple):
 def members(archive: Path) -> Iterator[tuple[PurePosixPath, Callable[[], bytes]]]:
     """Name of each file in a .zip, .tar or .tar.gz, and what reads it; links and special files are left out.
 
+    So are hidden files, as in folders: macOS puts ``._1.png`` beside ``1.png``.
+
     Raises:
         ValueError: the archive is damaged, or a file that is read is too large for what it should be.
     """
     try:
-        yield from _zipped(archive) if zipfile.is_zipfile(archive) else _tarred(archive)
+        for name, read in _zipped(archive) if zipfile.is_zipfile(archive) else _tarred(archive):
+            if not any(part.startswith(".") for part in name.parts):
+                yield name, read
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, OSError) as error:
         raise ValueError(f"{shown(archive)} is damaged or truncated: {error}") from error
 
@@ -103,6 +107,7 @@ def decoded(
     parts: tuple[str, ...],
     stored: Size,
     size: Size | None = None,
+    channels: int = 3,
 ) -> tuple[dict[str, Images], dict[str, int]]:
     """The pictures of some splits, in the order of their labels and names, and how many each split has.
 
@@ -114,6 +119,7 @@ def decoded(
         parts: splits to decode; of the others the pictures are counted.
         stored: (height, width) that every picture has.
         size: (height, width) that they are averaged to; None: they stay as they are.
+        channels: 3 (RGB) or 1 (grey).
 
     Raises:
         ValueError: a damaged archive or picture, or one of another size.
@@ -126,24 +132,25 @@ def decoded(
             continue
         counts[place.part] = counts.get(place.part, 0) + 1
         if place.part in rows:
-            pixels = _pixels(read(), f"{archive}: {name}", stored, size or stored)
+            pixels = _pixels(read(), f"{archive}: {name}", stored, size or stored, channels)
             rows[place.part].append(Row(place.label, str(name), pixels))
-    return {part: _images(each, size or stored) for part, each in rows.items()}, counts
+    return {part: _images(each, size or stored, channels) for part, each in rows.items()}, counts
 
 
-def _images(rows: list[Row], size: Size) -> Images:
+def _images(rows: list[Row], size: Size, channels: int) -> Images:
     rows.sort()
     x = np.frombuffer(bytearray().join(row.pixels for row in rows), np.uint8)
     labels = torch.tensor([row.label for row in rows], dtype=torch.int64)
-    return Images(torch.from_numpy(x.reshape(-1, *size, 3)), labels)
+    return Images(torch.from_numpy(x.reshape(-1, *size, channels)), labels)
 
 
-def _pixels(content: bytes, where: str, stored: Size, size: Size) -> bytes:
-    picture = decode_bytes(content, where, Reading())
-    if (picture.height, picture.width) != stored:
+def _pixels(content: bytes, where: str, stored: Size, size: Size, channels: int) -> bytes:
+    # Of a few thousand bytes a picture of gigabytes can be made: its header is asked first.
+    has = size_in(content, where)
+    if has != stored:
         raise ValueError(
-            f"{shown(where)} is {shown_size((picture.height, picture.width))} pixels, and all should be "
-            f"{shown_size(stored)}"
+            f"{shown(where)} is {shown_size(has)} pixels, and all should be {shown_size(stored)}"
         )
-    x = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(1, *stored, 3)
+    picture = decode_bytes(content, where, Reading(channels=channels))
+    x = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(1, *stored, channels)
     return area_means(x, size).numpy().tobytes()

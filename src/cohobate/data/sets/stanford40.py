@@ -11,16 +11,22 @@ from pathlib import Path
 from ...config.text import shown
 from ..dataset import Dataset
 from ..wanted import Wanted
-from . import Whereabouts
-from .listed import find, from_lists, inside, look
+from . import SETS
+from .listed import Layout, from_lists, inside
 from .official import absent, lines, refuse_twice
 
-CLASSES = 40
+CLASSES = SETS["stanford40"].classes
 PUBLISHED = {"train": 4000, "test": 5532}
-FOLDERS = ("Stanford40", "stanford40", "stanford_40", "Stanford-40")
 ARCHIVES = ("Stanford40_ImageSplits.zip", "Stanford40_JPEGImages.zip", "Stanford40.zip")
 IMAGES, LISTS = "JPEGImages", "ImageSplits"
 SEEN = (224, 224)
+LAYOUT = Layout(
+    "stanford40",
+    ("Stanford40", "stanford40", "stanford_40", "Stanford-40"),
+    holds=(IMAGES, LISTS),
+    needed=(IMAGES, LISTS),
+)
+is_in, whereabouts = LAYOUT.is_in, LAYOUT.whereabouts
 
 
 def load(root: Path, wanted: Wanted) -> Dataset:
@@ -30,7 +36,7 @@ def load(root: Path, wanted: Wanted) -> Dataset:
         FileNotFoundError: it is not there, or an action has no test list.
         ValueError: another number of actions than 40, or a file in two lists.
     """
-    place = _place(root)
+    place = LAYOUT.place(root)
     if place is None:
         raise absent("stanford40", root, ARCHIVES)
     actions = sorted(file.name.removesuffix("_train.txt") for file in (place / LISTS).glob("*_train.txt"))
@@ -47,17 +53,3 @@ def load(root: Path, wanted: Wanted) -> Dataset:
     refuse_twice("stanford40", splits)
     classes = [action.replace("_", " ") for action in actions]
     return from_lists("stanford40", classes, splits, wanted, size=SEEN, published=PUBLISHED)
-
-
-def is_in(folder: Path) -> bool:
-    """Whether a folder holds the lists and the images, or one of its name does."""
-    return _place(folder) is not None
-
-
-def whereabouts(root: Path) -> Whereabouts:
-    """Where :func:`load` would read it."""
-    return look("stanford40", _place(root), (IMAGES, LISTS))
-
-
-def _place(root: Path) -> Path | None:
-    return find(root, FOLDERS, lambda path: (path / IMAGES).is_dir() and (path / LISTS).is_dir())

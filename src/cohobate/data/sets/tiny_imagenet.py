@@ -17,15 +17,16 @@ from pathlib import Path, PurePosixPath
 from ...config.sizes import Size, shown_size
 from ...config.text import shown
 from ..averaged import averaging
-from ..dataset import Dataset, Images, channel_statistics
+from ..dataset import Dataset, channel_statistics
+from ..listing import Found
 from ..pictures import SMALL
 from ..wanted import Wanted
-from . import Whereabouts
+from . import SETS, Whereabouts
 from .listed import Pairs, by_class, counted, find, from_lists, inside, look, missing, require_classes
 from .packed import Kept, decoded, texts
 from .wordnet import ids_in, readable
 
-CLASSES = 200
+CLASSES = SETS["tiny_imagenet"].classes
 PUBLISHED = {"train": 100000, "test": 10000}
 FOLDERS = ("tiny-imagenet-200", "tiny-imagenet", "tiny_imagenet", "TinyImageNet")
 ARCHIVE = "tiny-imagenet-200.zip"
@@ -49,14 +50,14 @@ def load(root: Path, wanted: Wanted) -> Dataset:
         raise missing("tiny_imagenet", root)
     if place.is_dir():
         return _from_folder(place, wanted)
-    wanted.refuse_for_pictures(place.name)
+    wanted.refuse_for_pictures(place.name, archive=True)
     size = wanted.size or SEEN
     if max(size) > SMALL:
         raise ValueError(
             f"at {shown_size(size)} pixels tiny_imagenet is read from its folder: unpack {shown(place)}, or "
             f"give an image_size of at most {SMALL}"
         )
-    return _from_archive(place, size)
+    return _from_archive(place, size, wanted.reading.channels)
 
 
 def is_in(folder: Path) -> bool:
@@ -91,30 +92,31 @@ def _from_folder(place: Path, wanted: Wanted) -> Dataset:
     ids = ids_in(place / "train")
     _require_all(ids, place)
     train, found = by_class(place / "train", ids, place, below_them="images")
+    test, in_val = _val(place, ids)
     words = place / WORDS
     lines = words.read_text("utf-8", "replace").splitlines() if words.is_file() else ()
     return from_lists(
         "tiny_imagenet",
         readable(ids, lines),
-        {"train": train, "test": _val(place, ids)},
+        {"train": train, "test": test},
         wanted,
         size=SEEN,
         stored=STORED,
         published=PUBLISHED,
-        notes=found.note("in train"),
-        broken=found.broken,
+        notes=[*found.note("in train"), *in_val.note("in val")],
+        broken=[*found.broken, *in_val.broken],
     )
 
 
-def _val(place: Path, ids: list[str]) -> Pairs:
-    """By its annotations, or by class folders into which it has been sorted."""
+def _val(place: Path, ids: list[str]) -> tuple[Pairs, Found]:
+    """By its annotations, or by class folders into which it has been sorted; and what else was found."""
     if ids_in(place / "val"):
-        return by_class(place / "val", ids, place, below_them="images", beside=("images",))[0]
+        return by_class(place / "val", ids, place, below_them="images", beside=("images",))
     file = place / ANNOTATIONS
     if not file.is_file():
         raise ValueError(f"{shown(place / 'val')} has neither val_annotations.txt nor folders of the classes")
     labels = _labels(file.read_text("utf-8", "replace"), ids, str(file))
-    return list(zip(inside(place / "val" / "images", labels), labels.values(), strict=True))
+    return list(zip(inside(place / "val" / "images", labels), labels.values(), strict=True)), Found(place)
 
 
 def _labels(text: str, ids: list[str], file: str) -> dict[str, int]:
@@ -132,7 +134,7 @@ def _labels(text: str, ids: list[str], file: str) -> dict[str, int]:
 # ---------------------------------------------------------------- archive
 
 
-def _from_archive(archive: Path, size: Size) -> Dataset:
+def _from_archive(archive: Path, size: Size, channels: int) -> Dataset:
     held = texts(archive, [IDS, WORDS, ANNOTATIONS], below=1)
     for name in (IDS, ANNOTATIONS):
         if name not in held:
@@ -141,7 +143,8 @@ def _from_archive(archive: Path, size: Size) -> Dataset:
     _require_all(ids, archive)
     labels = _labels(held[ANNOTATIONS], ids, f"{archive}: {ANNOTATIONS}")
     place_of = partial(_kept, labels, {each: label for label, each in enumerate(ids)})
-    images, counts = decoded(archive, place_of, ("train",), STORED, size)
+    read = partial(decoded, archive, place_of, stored=STORED, size=size, channels=channels)
+    images, counts = read(parts=("train",))
     classes = readable(ids, held.get(WORDS, "").splitlines())
     require_classes(f"tiny_imagenet in {archive.name}", classes, images["train"].y.tolist())
     mean, std = channel_statistics(images["train"].x)
@@ -150,7 +153,7 @@ def _from_archive(archive: Path, size: Size) -> Dataset:
         classes,
         images["train"],
         None,
-        partial(_test, archive, place_of, size) if "test" in counts else None,
+        (lambda: read(parts=("test",))[0]["test"]) if "test" in counts else None,
         mean,
         std,
         crop=max(1, min(size) // 8),
@@ -158,11 +161,6 @@ def _from_archive(archive: Path, size: Size) -> Dataset:
         notes=(*counted(counts, PUBLISHED), *averaging(STORED, size)),
         averaged_from=None if size == STORED else STORED,
     )
-
-
-def _test(archive: Path, place_of: partial[Kept | None], size: Size) -> Images:
-    images, _ = decoded(archive, place_of, ("test",), STORED, size)
-    return images["test"]
 
 
 def _kept(labels: Mapping[str, int], at: Mapping[str, int], name: PurePosixPath) -> Kept | None:
