@@ -210,7 +210,9 @@ WITHOUT_TORCH = [
     (["export", "run", "--adaptive", "--format", "pt2"], 2, "without --adaptive"),
     (["export", "run"], 2, "does not exist"),
     (["predict", "--help"], 0, "--top-k"),
-    (["predict", "run", "a.png", "--out", "a.txt"], 2, "--format"),
+    (["predict", "net.safetensors", "a.png", "--out", "a.txt"], 2, "--format"),
+    (["predict", "run", "a.png", "--out", "a.txt"], 2, "run is not there"),
+    (["predict", ".", "a.png", "--out", "a.txt"], 2, "not the folder of a run"),
     (["bench", "--help"], 0, "--seconds"),
     (["bench"], 2, "exported files"),
     (["report", "--help"], 0, "folder"),
@@ -251,6 +253,7 @@ for arguments, status, word in json.loads(sys.argv[1]):
 
 def test_help_lists_and_mistakes_do_not_wait_for_torch(tmp_path: Path) -> None:
     config = sorted(module for module in MODULES if room(module) == "config")
+    (tmp_path / "net.safetensors").touch()
     done = subprocess.run(
         [sys.executable, "-c", RUN_THEM, json.dumps(WITHOUT_TORCH), json.dumps(config)],
         capture_output=True,

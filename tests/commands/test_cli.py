@@ -400,6 +400,19 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
         assert symbol in re.sub(r"[\s│]+", " ", printed)
 
 
+def test_help_names_what_masks_need(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")  # one column
+    with pytest.raises(SystemExit):
+        main(["train", "baseline", "--help"])
+    said = re.sub(r"[\s│]+", " ", capsys.readouterr().out)
+    assert "images in train/<class>/, a folder with images/ and masks/ (a class for every pixel), " in said
+    assert "a file of arrays (.npz), or hf:NAME of the Hugging Face hub" in said
+    assert "for images with masks dense: before any of them, dense:resnet20" in said
+    assert "of threads that scale and crop images with masks" in said
+
+
 def test_help_writes_lists_as_they_are_typed(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from command_line import fails
 from safetensors.torch import save_file
 
 from cohobate.cli import main
@@ -195,3 +196,23 @@ def test_inspect_shows_the_levels_of_a_dense_network(capsys: pytest.CaptureFixtu
     )
     assert "classifier" not in said
     assert "no branch" not in said
+    # Nothing is said of trunks and tails: no branch begins in a dense network.
+    assert "stage           ┃ channels ┃    size ┃ stride ┃\n" in said
+    assert "MMACs ┃" not in said
+
+
+@pytest.mark.parametrize("size", ["45,60", "45x60"])
+def test_inspect_takes_height_and_width(size: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["inspect", "dense:resnet8", "--classes", "4", "--image-size", size])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "4 classes, images 3 x 45 x 60)" in said
+    assert "pyramid level 2 │ 64 │ 23 x 30 │ 1.96 │" in said
+
+
+def test_inspect_says_what_a_size_is(capsys: pytest.CaptureFixture[str]) -> None:
+    said = fails(capsys, "inspect", "resnet8", "--image-size", "wide")
+    assert said == (
+        "error: cohobate inspect: image_size: a size is a side in pixels, as 32, or height,width, as 90,120; "
+        "got wide\n"
+    )
+    assert "classes: Input should be greater" in fails(capsys, "inspect", "resnet8", "--classes", "0")

@@ -331,6 +331,9 @@ def test_a_worker_that_is_killed(capsys: pytest.CaptureFixture[str], monkeypatch
         (["pets/5.png", NET], "pets/5.png is an image, and the network comes first"),
         (["pets", NET], "pets is not the folder of a run"),
         (["nat.safetensors", "pets"], "the nearest in .: net.safetensors"),
+        # Whether there is a network is said before anything about --out.
+        (["runs/nosuch", "pets", "--out", "masks"], "runs/nosuch is not there; give the folder of a run"),
+        (["empty", "pets", "--out", "masks"], "empty is not the folder of a run: it has no run.yaml"),
     ],
 )
 def test_one_line_says_what_is_wrong(
@@ -346,7 +349,10 @@ def test_one_line_says_what_is_wrong(
 def test_nothing_that_is_read_is_replaced(capsys: pytest.CaptureFixture[str]) -> None:
     """Neither a picture, by whatever name, nor the network's file, nor a file of its run."""
     Path("run/export").mkdir(parents=True)
-    for name in ("run.yaml", "deployed.safetensors", "metrics.jsonl", "export/model.onnx", "mine.csv"):
+    for name in (
+        *("run.yaml", "result.json", "deployed.safetensors", "metrics.jsonl", "export/model.onnx"),
+        "mine.csv",
+    ):
         Path("run", name).write_bytes(b"")
     Path("link.csv").symlink_to("pets/5.png")
     for network, out, what in [

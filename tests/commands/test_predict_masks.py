@@ -348,6 +348,16 @@ def test_options_of_others_are_refused_by_name(
     assert message in error
 
 
+def test_what_is_no_finished_run_is_said_first(capsys: pytest.CaptureFixture[str]) -> None:
+    """With masks --out is a folder, and whether there are masks nobody knows without the run."""
+    there = "scenes/test/images", "--out", "masks"
+    error = refused(capsys, "predict", "run-crap", *there)
+    assert error.startswith("error: run-crap is not there; the nearest in .: run-crop")
+    Path("begun").mkdir()
+    shutil.copy("run-crop/run.yaml", "begun/run.yaml")
+    assert "begun has not finished: 0 epochs so far" in refused(capsys, "predict", "begun", *there)
+
+
 def test_a_folder_is_refused_before_the_network_is_opened(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

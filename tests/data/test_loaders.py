@@ -325,7 +325,16 @@ def test_random_boxes_stay_inside_and_within_their_bounds(width: int, height: in
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 33}, "batch_size 33 exceeds the 32 training images"),
+        (
+            {"batch_size": 33},
+            r"^batch_size 33 exceeds the 32 training images; give 32 or less \(--batch-size 32\)$",
+        ),
+        # A batch is a multiple of the parts that share it.
+        ({"batch_size": 40, "accumulate": 5, "world": 2}, r"give 30 or less \(--batch-size 30\)$"),
+        (
+            {"batch_size": 40, "accumulate": 40},
+            r"a batch is shared by 40 \(accumulate x world\); give more images, or fewer parts$",
+        ),
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         (
             {"batch_size": 8, "accumulate": 3},

@@ -581,6 +581,8 @@ X = np.zeros((2, 6, 6, 3), np.uint8)
         (X[:0], np.zeros(0, int), {}, "train has 0 images and 0 labels"),
         (X, [0.0, 1.0], {}, "y of train must be integer ids"),
         (X, [[0], [1]], {}, r"got torch.int64 of \(2, 1\)"),
+        (X, X[..., 0], {}, r"y of train has the shape \(2, 6, 6\).*masks.* are read from folders"),
+        (X, [0, 1], {"val": (X, X[..., :1])}, r"y of val has the shape \(2, 6, 6, 1\).*masks.* from folders"),
         (X, ["a", "b"], {}, "y of train must be numbers, got <U1"),
         (X, [0, -1], {}, "labels of train run from -1 to 0"),
         (X, [0, 3], {"classes": "abc"}, "labels of train run from 0 to 3, 3 classes need 0 to 2"),

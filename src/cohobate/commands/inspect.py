@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
-import tyro
+from typing import Annotated
 
+import tyro
+from pydantic import Field
+
+from ..config.groups import Group
+from ..config.sizes import ImageSize
 from .console import show
+from .parsing import parsed_alone
+
+ABOUT = "Show the map of a network: stages, sizes, where it can be branched, which blocks can be gated."
+
+
+class Command(Group):
+    """The network, and the images that it is built for."""
+
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")] = Field(
+        description="Network: a name (`cohobate list models`), timm:NAME, torchvision:NAME or "
+        "file.py:function; for a class for every pixel dense: before any of them."
+    )
+    classes: int = Field(100, ge=1, description="Number of classes that the network predicts.")
+    image_size: ImageSize = Field(
+        None,
+        description="Size in pixels of the images that the network sees: a side, or height,width; by default "
+        "32, or what timm or torchvision made it for. Also HEIGHTxWIDTH, as tables have it.",
+    )
+    channels: int = Field(3, ge=1, description="Channels of the images; 1: grey.")
 
 
 def main(arguments: list[str]) -> None:
     """Show the map of the network MODEL: stages, sizes, branch points, gates."""
+    command = parsed_alone("cohobate inspect", arguments, Command, ABOUT)
+    from ..report.tables.terminal import map_notes, map_table
+    from .networks import inspect_network
 
-    def inspect(
-        model: tyro.conf.Positional[str],
-        classes: int = 100,
-        image_size: int | None = None,
-        channels: int = 3,
-    ) -> None:
-        """Show the map of a network: stages, sizes, where it can be branched, which blocks can be gated.
-
-        Args:
-            model: Network: a name (`cohobate list models`), timm:NAME, torchvision:NAME or file.py:function.
-            classes: Number of classes that the network predicts.
-            image_size: Side of the images in pixels; by default 32, or what timm or torchvision made it for.
-            channels: Channels of the images; 1: grey.
-        """
-        from ..report.tables.terminal import map_notes, map_table
-        from .networks import inspect_network
-
-        network_map = inspect_network(model, classes, image_size, channels)
-        show(map_table(network_map))
-        print("\n".join(map_notes(network_map)))
-
-    tyro.cli(inspect, args=arguments, prog="cohobate inspect")
+    network_map = inspect_network(command.model, command.classes, command.image_size, command.channels)
+    show(map_table(network_map))
+    print("\n".join(map_notes(network_map)))

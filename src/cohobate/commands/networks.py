@@ -11,6 +11,7 @@ from torch import nn
 from ..analysis.cost import cost
 from ..config.extras import install_command
 from ..config.grammar import without
+from ..config.sizes import Size, size_of
 from ..core import Shape, gate_names
 from ..models.build import build
 from ..models.registry import LIBRARIES, NETWORKS, dense_parts, is_known, parse
@@ -49,14 +50,15 @@ def libraries() -> dict[str, str]:
 
 
 def inspect_network(
-    spec: str, classes: int = 100, image_size: int | None = None, channels: int = 3
+    spec: str, classes: int = 100, image_size: int | Size | None = None, channels: int = 3
 ) -> NetworkMap:
     """Stages, costs, branch points and gates of a network.
 
     Args:
         spec: as ``--model``.
         classes: K.
-        image_size: side in pixels; by default 32, or the input size of a library's network.
+        image_size: side in pixels, or (height, width); by default 32, or the input size of a library's
+            network.
         channels: of the images.
 
     Raises:
@@ -81,7 +83,7 @@ def inspect_network(
     return NetworkMap(spec, shape, classes, *total, lines, pooled, _gates(network), gateless, dense)
 
 
-def _made(spec: str, classes: int, image_size: int | None, channels: int) -> tuple[nn.Module, Shape]:
+def _made(spec: str, classes: int, image_size: int | Size | None, channels: int) -> tuple[nn.Module, Shape]:
     name, options = parse(spec)
     inner, _ = dense_parts(name, options) or (name, options)
     if image_size is None and is_known(inner) and ":" in inner:
@@ -89,9 +91,9 @@ def _made(spec: str, classes: int, image_size: int | None, channels: int) -> tup
         shape = made_for(next(m for m in network.modules() if isinstance(m, Adapted)).network)
         if channels == shape[0]:
             return network, shape
-        image_size = shape[1]
-    size = image_size or CIFAR
-    return make_network(spec, classes, (channels, size, size)), (channels, size, size)
+        image_size = shape[1:]
+    shape = (channels, *size_of(image_size or CIFAR))
+    return make_network(spec, classes, shape), shape
 
 
 def _gates(network: nn.Module) -> list[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..config.text import shown
 from ..config.words import count
+from .handed import require_network
 from .parsing import parsed_alone
 from .predict_options import Command, Counts, destination, keep_inputs
 from .task_at import segments
@@ -37,6 +38,7 @@ each class. Nothing that is there already is replaced.
 def main(arguments: list[str]) -> None:
     """Predict the classes of IMAGES by a run, or by a file of `cohobate export`."""
     command = parsed_alone("cohobate predict", arguments, Command, ABOUT)
+    require_network(command.run)
     written, skipped = masks(command) if segments(command.run) else classes(command)
     if skipped:
         images = count(written + skipped, "image")

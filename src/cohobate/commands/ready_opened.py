@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..config.objects import nearest_file
 from ..config.one_of import check_word
 from ..config.text import shown
 from ..core import Classifier
@@ -16,17 +15,14 @@ from ..engine.distributed import pick_device
 from ..engine.errors import RunError
 from ..recipes.networks import cascade_of, rebuilt, refuse_foreign_code
 from ..runs.deployed import Deployed, read_deployed
-from ..runs.exported import About, ExportFolder
-from ..runs.finding import require_run
-from ..runs.layout import RunFolder
+from ..runs.exported import About
+from .handed import EXPECTED, require_network
 from .ready import Answers as Answers
 from .ready import Kind
 from .ready import ReadyNetwork as ReadyNetwork
 from .ready_onnx import ready_of_onnx
 from .ready_torch import in_torch
 from .subject import Opened, Weights, opened
-
-EXPECTED = "the folder of a run, or a file deployed*.safetensors, model.safetensors or *.onnx that it gave"
 
 
 def ready_network(
@@ -59,10 +55,9 @@ def ready_network(
             predict what it says.
     """
     check_word("weights", weights, Weights)
+    require_network(path)
     if path.is_dir():
         return _of_run(path, weights, device, adaptive)
-    if not path.exists():
-        raise FileNotFoundError(f"{shown(path)} is not there{nearest_file(path)}; give {EXPECTED}")
     if weights != "last":
         raise ValueError(f"--weights {weights} is for the folder of a run; {shown(path)} holds one network")
     if path.suffix == ".safetensors":
@@ -76,7 +71,6 @@ def ready_network(
 
 
 def _of_run(path: Path, weights: Weights, device: str | None, adaptive: bool) -> ReadyNetwork:
-    _require_run(path)
     of = opened(path, weights)
     if weights == "best" and of.run.outcome["best"] is None:
         raise RunError(f"{path} has no best weights, since it has no validation split; give --weights last")
@@ -145,22 +139,6 @@ def _in_torch(
 
 
 # ---------------------------------------------------------------- what is none of these
-
-
-def _require_run(path: Path) -> None:
-    """Raise a FileNotFoundError unless it is the folder of a run; that of an export names its files."""
-    if RunFolder(path).config.is_file():
-        return
-    export = ExportFolder(path)
-    files = [export.network("onnx"), export.network("safetensors"), export.int8]
-    if found := [str(file) for file in files if file.is_file()]:
-        raise FileNotFoundError(f"{shown(path)} holds exported files; give one of them: {', '.join(found)}")
-    if export.cascade.is_file():
-        raise FileNotFoundError(
-            f"{shown(path)} holds a cascade: `python cascade.py images.npy` runs it there; or give its run, "
-            "with --adaptive"
-        )
-    require_run(path)
 
 
 def _refusal(path: Path) -> str:

@@ -80,6 +80,11 @@ def _check(part: str, split: Images, classes: int, train: Images) -> None:
 
 def _pair(part: str, pair: Pair, channels: int | None) -> Images:
     x, y = (_tensor(f"{kind} of {part}", value) for kind, value in zip("xy", pair, strict=True))
+    if y.dim() > 2:
+        raise ValueError(
+            f"y of {part} has the shape {tuple(y.shape)}, and arrays take one label for each image, (N,): "
+            "masks, a class for every pixel, are read from folders with images/ and masks/"
+        )
     if y.dim() != 1 or y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
         raise ValueError(f"y of {part} must be integer ids of shape (N,), got {y.dtype} of {tuple(y.shape)}")
     x = in_channels(_channels_last(part, x, channels), channels or 3, part)

@@ -227,7 +227,7 @@ def hold_out(dataset: Dataset, fraction: float, seed: int) -> Dataset:
         whose = dataset.name if dataset.task == "segmentation" else whose
         raise ValueError(
             f"{whose} has one training image, none could be held out; give more images, a val split, or "
-            "fraction 0"
+            "hold out none: --val-fraction 0, in Python fraction=0"
         )
     wanted = (sizes * fraction).round().long().clamp(min=1).minimum(sizes - 1).clamp(min=0)
     held_out, rest = stratified_rows(y, wanted, seed)

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..config.words import count
+
 SecondView = Literal[None, "augmentation", "classmate"]
 SECOND_VIEWS = (None, "augmentation", "classmate")
 
@@ -38,6 +40,14 @@ def own_draws(purpose: int, *key: int) -> np.random.Generator:
         key: seed, epoch and further numbers that identify the draw.
     """
     return np.random.default_rng(np.random.SeedSequence(key, spawn_key=(purpose,)))
+
+
+def _too_large(batch_size: int, images: int, parts: int) -> str:
+    most = images // parts * parts
+    said = f"batch_size {batch_size} exceeds the {count(images, 'training image')}"
+    if most:
+        return f"{said}; give {most} or less (--batch-size {most})"
+    return f"{said}, and a batch is shared by {parts} (accumulate x world); give more images, or fewer parts"
 
 
 def _check_start(start: int, batches: int) -> None:
@@ -83,7 +93,7 @@ class TrainOrder:
         if self.seed < 0:
             raise ValueError(f"seed must be 0 or more, got {self.seed}")
         if self.batch_size > self.images:
-            raise ValueError(f"batch_size {self.batch_size} exceeds the {self.images} training images")
+            raise ValueError(_too_large(self.batch_size, self.images, self.accumulate * self.world))
         if self.batch_size % (self.accumulate * self.world):
             raise ValueError(
                 f"batch_size {self.batch_size} cannot be shared evenly by accumulate {self.accumulate} "
@@ -185,8 +195,8 @@ def balanced_rows(y: Tensor, generator: torch.Generator) -> Tensor:
     wanted = torch.full_like(sizes, each)
     wanted[torch.randperm(len(classes), generator=generator)[:more]] += 1
     rows = []
-    for own, count in zip(by_class.split(sizes.tolist()), wanted.tolist(), strict=True):
-        times, rest = divmod(count, len(own))
+    for own, number in zip(by_class.split(sizes.tolist()), wanted.tolist(), strict=True):
+        times, rest = divmod(number, len(own))
         rows += [own.repeat(times), own[torch.randperm(len(own), generator=generator)[:rest]]]
     return torch.cat(rows)[torch.randperm(len(y), generator=generator)]
 

@@ -22,7 +22,8 @@ class Bookkeeping(Group):
         default=2,
         ge=0,
         description="Number of processes that decode the images of a folder, if they are larger than 64 "
-        "pixels; 0: the main process decodes them.",
+        "pixels; of threads that scale and crop images with masks, where these are kept in memory; 0: the "
+        "main process does it.",
     )
     check: bool = Field(
         default=True,

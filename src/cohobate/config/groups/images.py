@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import math
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from ..colours import colour
+from ..grammar import text
 from ..sizes import ImageSize
 from .group import UNSHARED, Group
 
@@ -16,15 +18,16 @@ class Images(Group):
 
     data: str = Field(
         default="digits",
-        description="Data set: a name (`cohobate list data`), a folder with images in train/<class>/, a file "
-        "of arrays (.npz), or hf:NAME of the Hugging Face hub (hf:./FOLDER as save_to_disk has saved it), "
-        "with :CONFIG, :image=COLUMN and :label=COLUMN where they are needed.",
+        description="Data set: a name (`cohobate list data`), a folder with images in train/<class>/, a "
+        "folder with images/ and masks/ (a class for every pixel), a file of arrays (.npz), or hf:NAME of "
+        "the Hugging Face hub (hf:./FOLDER as save_to_disk has saved it), with :CONFIG, :image=COLUMN and "
+        ":label=COLUMN where they are needed.",
     )
     image_size: ImageSize = Field(
         default=None,
         description="Size in pixels of the images that the network sees: a side, or height,width; by default "
         "that of the data set, and of a folder the size that its images have if it is square and at most 64, "
-        "else 224.",
+        "else 224. Also HEIGHTxWIDTH, as tables have it.",
     )
     fit: Literal["crop", "pad", "squash"] = Field(
         default="crop",
@@ -114,6 +117,14 @@ class Images(Group):
         colour(value)
         return value
 
+    @field_validator("random_scale", mode="before")
+    @classmethod
+    def _is_a_range(cls, value: Any) -> Any:
+        if value is not None and not (_is_several(value) and len(value) == 2 and all(map(_is_number, value))):
+            given = text(tuple(value)) if _is_several(value) else value
+            raise ValueError(f"give the smallest and the largest factor, as 0.5,2; got {given}")
+        return value
+
     @field_validator("crop")
     @classmethod
     def _is_a_crop(cls, value: int | Literal["resized"] | None) -> int | Literal["resized"] | None:
@@ -128,3 +139,14 @@ class Images(Group):
         if self.augmentations == 0 and self.random_scale is not None:
             raise ValueError("augmentations 0 shows the images as they are; leave out random_scale")
         return self
+
+
+def _is_several(value: Any) -> bool:
+    return isinstance(value, list | tuple)
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return math.isfinite(float(value))
+    except (TypeError, ValueError):
+        return False

@@ -16,8 +16,8 @@ class Network(Group):
     model: str = Field(
         default="resnet8",
         description="Network: a name (`cohobate list models`), timm:NAME, torchvision:NAME or "
-        "file.py:function; options follow a colon: resnet20:shortcut=padding, "
-        "timm:resnet18:pretrained, NAME:weights=FILE.",
+        "file.py:function; for images with masks dense: before any of them, dense:resnet20; options follow "
+        "a colon: resnet20:shortcut=padding, timm:resnet18:pretrained, NAME:weights=FILE.",
     )
     init: Path | None = Field(
         default=None,

@@ -107,15 +107,21 @@ def map_table(network: NetworkMap) -> Table:
     size = " x ".join(map(str, network.shape))
     total = f"{network.parameters:,} parameters, {network.macs / 1e6:,.1f} MMACs"
     table = Table(title=f"{network.name}: {total} ({count(network.classes, 'class')}, images {size})")
-    for column in ("at", "stage", "channels", "size", "stride", "trunk", "its MMACs", "a tail", "its MMACs"):
+    # No branch begins at a stage of a dense network, so no column is for one.
+    before, after = ((), ()) if network.dense else (("at",), ("trunk", "its MMACs", "a tail", "its MMACs"))
+    for column in (*before, "stage", "channels", "size", "stride", *after):
         table.add_column(column, justify="left" if column == "stage" else "right")
     for at, line in enumerate(network.stages, 1):
+        what = f"{line.size[0]} x {line.size[1]}"
+        stage = line.name, f"{line.channels:,}", what, f"{round(line.stride, 2):g}"
+        if network.dense:
+            table.add_row(*stage)
+            continue
         cells = ["", "", "", ""]
         if line.sizes is not None:
             cells = [text for n, macs in line.sizes for text in (f"{n:,}", f"{macs / 1e6:,.1f}")]
         place = str(at) if line.sizes is not None else ""
-        what = f"{line.size[0]} x {line.size[1]}"
-        table.add_row(place, line.name, f"{line.channels:,}", what, f"{line.stride:g}", *cells)
+        table.add_row(place, *stage, *cells)
     return table
 
 
