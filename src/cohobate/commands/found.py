@@ -16,8 +16,10 @@ def found(name: str, root: Path) -> str | None:
         name: of the data set.
         root: where data sets lie; absolute.
     """
+    # The file of a data set needs torch, and an OSError of its import says nothing about the folder.
+    look = source(name).whereabouts
     try:
-        data = source(name).whereabouts(root)
+        data = look(root)
     except OSError as error:
         return f"cannot be looked for in {root}: {error.strerror}"
     if data.place is None:
