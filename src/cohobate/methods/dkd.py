@@ -155,7 +155,7 @@ class DKD(Term):
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         ids = batch.ids("DKD")
         temperature = now(self.temperature, batch, "the temperature of DKD")
-        logits = (only_kept(each, batch.kept) for each in (student.logits, teacher.logits.detach()))
-        arguments = (*logits, ids, temperature)
+        ours, theirs = (only_kept(x, batch.kept) for x in (student.logits, teacher.logits.detach()))
+        arguments = (ours, theirs, ids, temperature)
         value = self.alpha * target_kl(*arguments) + self.beta * non_target_kl(*arguments)  # Eq. 7
         return batch.ramp(self.ramp, "DKD") * value
