@@ -53,6 +53,11 @@ def toy_dense() -> nn.Module:
     return DenseNetwork.of(toy(), CLASSES, SHAPE, width=8, layers=1)
 
 
+def toy_dense_stacked() -> nn.Module:
+    """Of two layers, of which the first has both paths and the second the top-down path alone."""
+    return DenseNetwork.of(toy(), CLASSES, SHAPE, width=8, layers=2)
+
+
 def toy_dense_wide() -> nn.Module:
     """Maps of 12 channels."""
     return DenseNetwork.of(toy_wide(), CLASSES, SHAPE, width=12, layers=1)
@@ -73,17 +78,17 @@ def taught(make: Callable[[], Term]) -> Case:
     return Case(made, toy_dense, masks=True)
 
 
-def alone(make: Callable[[], Method], *ensembles: str) -> Case:
-    return Case(make, toy_dense, ensembles=ensembles, masks=True)
+def alone(make: Callable[[], Method], *ensembles: str, network: Callable[[], nn.Module] = toy_dense) -> Case:
+    return Case(make, network, ensembles=ensembles, masks=True)
 
 
 def peers(count: int) -> Separate:
     return Separate([toy_dense() for _ in range(count)])
 
 
-def toy_dense_frskd(feature: Term | None, **how: Any) -> FRSKD:
+def toy_dense_frskd(feature: Term | None, network: Callable[[], nn.Module] = toy_dense, **how: Any) -> FRSKD:
     teacher = DenseSelfTeacher((8, 8, 8), (8, 8, 8), CLASSES, layers=2)
-    return FRSKD(toy_dense(), teacher, feature, **how)
+    return FRSKD(network(), teacher, feature, **how)
 
 
 WIDTHS = (8, 8, 8), (12, 12, 12)
@@ -120,12 +125,30 @@ DENSE: dict[str, Case] = {
         lambda: DML(Separate([toy_dense(), toy_dense()]), in_turns=True), "ensemble"
     ),
     "frskd of masks": alone(
-        lambda: toy_dense_frskd(AT(weight=50.0), alpha=1.0, temperature=1.0, start=0.4, ramp=0.3),
+        lambda: toy_dense_frskd(
+            AT(weight=50.0), toy_dense_stacked, alpha=1.0, temperature=1.0, start=0.4, ramp=0.3
+        ),
         "self_teacher",
+        network=toy_dense_stacked,
     ),
     "frskd of masks as printed": alone(lambda: toy_dense_frskd(None, soft_labels="paper"), "self_teacher"),
     "sad of masks": alone(lambda: SAD(toy_dense(), start=0.5)),
 }
+
+COMPILED_DENSE = (
+    "dkd of masks",  # the class of each position, of which an ignored one has none
+    "dist of masks",  # correlations over the kept positions
+    "standardised_kd of masks",  # logits on one scale, and the mean over the kept positions
+    "hard of masks",  # the class that the teacher says, and the cross-entropy of every method
+    "cwd of masks",  # a softmax over the kept positions
+    "cwd of stages",  # a layer of the term's own
+    "slkd of masks in turns",  # several networks, and a graph for each turn
+    "dml of masks",  # peers that are each other's teachers
+    "self_guidance of masks",  # two passes of one network, with gates
+    "frskd of masks",  # stacked layers, the self-teacher's too
+)
+"""Cases that are compiled: each loss that treats masks in a way of its own, and each way of passing a dense
+network. The others would compile the same network, with terms that are compiled on images with one label."""
 
 
 def batch_of_masks(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from dense_zoo import DENSE, data, trainer_of
+from dense_zoo import COMPILED_DENSE, DENSE, data, trainer_of
 from filelock import FileLock
 from torch import Tensor, fx, nn
 from torch._dynamo.testing import CompileCounterWithBackend
@@ -218,9 +218,9 @@ def check_compiled(case: Case, make_backend: Callable[[], object], device: str) 
     assert counter.frame_count == eager.turns
 
 
-@cases
-def test_compiled_equals_eager_in_one_graph_a_turn(case: Case, device: str) -> None:
-    check_compiled(case, lambda: "aot_eager", device)
+@pytest.mark.parametrize("name", [*ZOO, *COMPILED_DENSE])
+def test_compiled_equals_eager_in_one_graph_a_turn(name: str, device: str) -> None:
+    check_compiled(EVERY[name], lambda: "aot_eager", device)
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler")

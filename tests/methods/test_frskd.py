@@ -183,7 +183,7 @@ def test_weights_scale_the_terms() -> None:
         ({"alpha": -1.0}, "alpha must be at least 0, got -1"),
         ({"temperature": 0.0}, "temperature must be above 0, got 0"),
         ({"soft_labels": "both"}, "soft_labels must be one of 'code', 'paper', got 'both'"),
-        ({"start": 0.7, "ramp": 0.5}, "start and ramp are shares of one run, got 0.7 and 0.5"),
+        ({"start": 0.7, "ramp": 0.5}, "at most 1 together, got 0.7 and 0.5; give ramp 0.3 or less"),
         ({"start": -0.1}, "start must be at least 0, got -0.1"),
     ],
 )

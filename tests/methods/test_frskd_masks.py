@@ -9,13 +9,13 @@ import torch
 from dense_zoo import batch_of_masks, toy_dense, toy_dense_frskd
 from naive import kl, softmax
 from torch import Tensor, nn
-from zoo import CLASSES, SIZE, seeded
+from zoo import CLASSES, SIZE, batch, seeded, toy
 
 from cohobate.core import IGNORED, Batch, Output, cross_entropy
 from cohobate.methods.at import AT
 from cohobate.methods.frskd import FRSKD, printed_kl
 from cohobate.methods.kd import softened_kl
-from cohobate.models.dense.self_teacher import DenseSelfTeacher
+from cohobate.models.dense.self_teacher import DenseSelfTeacher, SelfTeacher
 
 
 def frskd(**how: object) -> FRSKD:
@@ -165,6 +165,28 @@ def test_logits_of_a_smaller_map_are_enlarged() -> None:
     assert small.shape[2:] != (SIZE, SIZE)
     large = nn.functional.interpolate(small, (SIZE, SIZE), mode="bilinear", align_corners=False)
     assert torch.equal(teacher.logits, large)
+
+
+def test_a_self_teacher_for_other_labels_is_refused() -> None:
+    """Both ways round, with what to make it by."""
+    data = batch_of_masks(2)
+    images, pixels = (kind((8, 8, 8), (8, 8, 8), CLASSES) for kind in (SelfTeacher, DenseSelfTeacher))
+    message = (
+        rf"logits \(2, {CLASSES}, {SIZE}, {SIZE}\) of the network and \(2, {CLASSES}\) of the self-teacher; "
+        r"make it by DenseSelfTeacher\.of for a network that predicts every pixel"
+    )
+    with pytest.raises(ValueError, match=message):
+        FRSKD(toy_dense(), images, None)(data)
+    with pytest.raises(ValueError, match=r"SelfTeacher\.of for one that predicts whole images"):
+        FRSKD(toy(), pixels, None)(batch(2))
+
+
+def test_start_and_ramp_are_shares_of_one_run() -> None:
+    """With what is left for the ramp, which is taken."""
+    message = r"at most 1 together, got 0\.8 and 0\.3333; give ramp 0\.2 or less$"
+    with pytest.raises(ValueError, match=message):
+        toy_dense_frskd(None, start=0.8, ramp=1 / 3)
+    assert toy_dense_frskd(None, start=0.8, ramp=0.2).ramp == 0.2
 
 
 def test_a_self_teacher_reads_the_maps_that_it_was_made_for() -> None:

@@ -85,14 +85,23 @@ def test_an_ignored_pixel_has_a_gradient_of_exactly_zero(name: str, size: float)
 
 
 @pytest.mark.parametrize("name", [*TERMS, "cwd"])
-def test_without_any_label_the_loss_is_finite_and_moves_nothing(name: str) -> None:
+def test_without_any_label_the_loss_is_zero_and_moves_nothing(name: str) -> None:
     term, batch = (TERMS | {"cwd": lambda: CWD(None)})[name](), masks()
     student, teacher = logits()
     nothing = batch._replace(y=torch.full_like(batch.y, IGNORED))
     value = term(Output(student), Output(teacher), nothing)
     (gradient,) = torch.autograd.grad(value, student)
-    assert torch.isfinite(value)
+    assert value.item() == 0
     assert not gradient.any()
+
+
+@pytest.mark.parametrize("name", [*TERMS, "cwd"])
+@pytest.mark.parametrize("broken", [torch.nan, torch.inf])
+def test_a_broken_number_at_an_ignored_pixel_moves_no_value(name: str, broken: float) -> None:
+    term, batch = (TERMS | {"cwd": lambda: CWD(None)})[name](), masks()
+    (student, teacher), here = logits(), (batch.y != IGNORED).unsqueeze(1)
+    wild, calm = ([Output(torch.where(here, x, fill)) for x in (student, teacher)] for fill in (broken, 0.0))
+    torch.testing.assert_close(term(*wild, batch), term(*calm, batch), rtol=1e-12, atol=1e-12)
 
 
 @terms
@@ -113,6 +122,7 @@ def test_the_relations_of_dist_take_positions_too() -> None:
     for part in (inter_class, intra_class):
         found = part(student, teacher, 2.0, kept)
         torch.testing.assert_close(found, part(rows(student, kept), rows(teacher, kept), 2.0))
+        assert part(student, teacher, 2.0, torch.zeros_like(kept)).item() == 0
 
 
 @pytest.mark.parametrize("target", ["each", "mean_probabilities", "mean_logits"])

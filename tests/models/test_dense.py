@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from cohobate.analysis.cost import cost
-from cohobate.core import Classifier, as_output
+from cohobate.core import Classifier, Output, as_output
 from cohobate.models.build import build, dense_options
 from cohobate.models.dense.bifpn import BiFPN, Unchanged, between
 from cohobate.models.dense.network import DenseHead, DenseNetwork, Pyramid
@@ -101,6 +101,43 @@ def test_a_backbone_needs_stages() -> None:
         DenseNetwork.of(Bare(), 3, (3, 16, 16))
 
 
+@pytest.mark.parametrize("frozen", ["conv.", "stages.1", ""])
+def test_a_frozen_backbone_stays_frozen(frozen: str) -> None:
+    """What its classifier needs alone is gone all the same, and nothing else."""
+    backbone = build("mobilenet_v2", 5)
+    for name, parameter in backbone.named_parameters():
+        parameter.requires_grad_(not name.startswith(frozen))
+    flags = {name: p.requires_grad for name, p in backbone.named_parameters()}
+    assert not all(flags.values())
+    network = DenseNetwork.of(backbone, 5, (3, 32, 32), width=8, layers=1)
+    whole = dense("dense:mobilenet_v2:width=8").backbone
+    left = {name: p.requires_grad for name, p in network.backbone.named_parameters()}
+    assert left.keys() == {name for name, _ in whole.named_parameters()}
+    assert left == {name: flags[name] for name in left}
+
+
+class Detached(nn.Module):
+    """Stages without a gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+
+    @torch.no_grad()
+    def forward(self, x: torch.Tensor) -> Output:
+        x = self.conv(x)
+        return Output(x.mean(dim=(2, 3)), None, (x, x))
+
+
+def test_a_backbone_without_gradients_is_refused() -> None:
+    message = r"Detached computes its stages without gradients, .*by requires_grad_\(False\), not by torch"
+    network = Detached()
+    network.conv.bias.requires_grad_(False)
+    with pytest.raises(ValueError, match=message):
+        DenseNetwork.of(network, 3, (3, 16, 16))
+    assert [p.requires_grad for p in network.parameters()] == [True, False]
+
+
 def test_layers_of_a_pyramid() -> None:
     """The first enters by laterals, the others take maps of their width; the last has one path."""
     first, middle, last = Pyramid((4, 6, 8), (8, 8, 8), layers=3, depth=1, upsampling="bilinear").layers
@@ -181,6 +218,14 @@ def test_one_graph_for_the_compiler_and_for_export() -> None:
 def test_names(spec: str, name: str, options: dict[str, object]) -> None:
     assert parse(spec) == (name, options)
     assert is_known(name)
+
+
+@pytest.mark.parametrize("name", ["net.py:make", "package.module:make"])
+def test_a_backbone_of_code_is_code(name: str) -> None:
+    """A file of somebody else's must not name it, behind ``dense:`` neither."""
+    assert parse(f"dense:{name}:width=8") == (f"dense:{name}", {"width": 8})
+    assert not is_known(name)
+    assert not is_known(f"dense:{name}")
 
 
 def test_a_name_is_a_backbone_and_options() -> None:

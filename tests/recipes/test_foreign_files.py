@@ -81,13 +81,16 @@ def test_plain_options_are_taken(given: list[dict[str, Any]]) -> None:
     assert given == [{"a": "avg", "b": [7, 7], "c": 0.5, "d": True, "e": None, "f": "fast-norm"}]
 
 
-@pytest.mark.parametrize("members", [(), ("resnet8", "own.py:make")])
-def test_no_code_is_run(members: Sequence[str]) -> None:
+@pytest.mark.parametrize(
+    ("model", "members"),
+    [("own.py:make", ()), ("own.py:make", ("resnet8", "own.py:make")), ("dense:own.py:make", ())],
+)
+def test_no_code_is_run(model: str, members: Sequence[str]) -> None:
     Path("own.py").write_text(OWN)
-    file = written("own.py:make", members=members)
+    file = written(model, members=members)
     said = []
     for open_ in (cohobate.load, ready_network, lambda path: cohobate.load(path, adaptive=True)):
-        with pytest.raises(ValueError, match=r"^net\.safetensors is of the network own\.py:make, ") as error:
+        with pytest.raises(ValueError, match=rf"^net\.safetensors is of the network {model}, ") as error:
             open_(file)  # type: ignore[no-untyped-call, operator]
         said.append(str(error.value))
     assert len(set(said)) == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from cohobate.methods.at import AT
 from cohobate.methods.frskd import FRSKD
 from cohobate.models.dense.network import DenseNetwork
 from cohobate.models.dense.self_teacher import DenseSelfTeacher, SelfTeacher
-from cohobate.recipes.frskd import MASKS, defaults
+from cohobate.recipes.frskd import BETA, BETA_MASKS, MASKS, defaults, feature_term
 from cohobate.recipes.job import Job
 from cohobate.recipes.options import for_task, label, options, recorded_options
 from cohobate.recipes.recipe import find
@@ -99,7 +101,7 @@ def test_more_layers_for_one_label_an_image() -> None:
         (DENSE, {"features": "overhaul"}, r"with masks features is at, at_norm, fitnet or none"),
         ("resnet8", {}, r"resnet8 predicts one class an image, .* take one with a dense head: dense:resnet8"),
         (DENSE, {"levels": 5}, r"the self-teacher refines 5 stages, the network shows 3"),
-        (DENSE, {"start": 0.8}, r"start and ramp are shares of one run, got 0\.8 and 0\.33"),
+        (DENSE, {"start": 0.8}, r"start and ramp are shares .* got 0\.8 and 0\.3333; give ramp 0\.2 or less"),
     ],
 )
 def test_what_is_refused_with_masks(model: str, own: dict[str, Any], message: str) -> None:
@@ -120,6 +122,29 @@ def test_defaults_by_the_labels(task: Task) -> None:
     assert {name: getattr(config, name) for name in OURS[task]} == OURS[task]
     assert for_task("frskd", options("frskd", {"alpha": 3.0}), task).alpha == 3.0  # type: ignore[attr-defined]
     assert for_task("kd", options("kd", {"teacher": ("x",)}), task).temperature == 4.0  # type: ignore[attr-defined]
+
+
+def test_the_help_says_the_defaults() -> None:
+    """Each number in words: "none: 2, and 1 with masks"."""
+    written = find("frskd").declaration.options
+    for name in MASKS:
+        found = re.search(r"none: (\S+), and (\S+) with masks\.$", written[name].help)
+        assert found is not None, name
+        numbers = [float(Fraction(number)) for number in found.groups()]
+        images, masks = {"layers": 1, **defaults("classification")}, defaults("segmentation")
+        assert numbers == [images[name], masks[name]], name
+    assert declaration("models.dense.self_teacher:SelfTeacher").options["layers"].default == 1
+    assert written["beta"].help.endswith(
+        f"none: {BETA['at']:g} for at ({BETA_MASKS:g} with masks) and fitnet, "
+        f"{BETA['at_norm']:g} for at_norm, {BETA['overhaul']:g} for overhaul."
+    )
+    assert BETA["fitnet"] == BETA["at"]
+
+
+def test_overhaul_on_a_self_teacher_of_every_pixel_is_refused() -> None:
+    teacher = DenseSelfTeacher((8, 8), (8, 8), 3)
+    with pytest.raises(ValueError, match=r"overhaul compares .* DenseSelfTeacher does not give; take at"):
+        feature_term("overhaul", 1.0, teacher)
 
 
 @pytest.mark.parametrize("task", ["classification", "segmentation"])

@@ -317,7 +317,7 @@ def test_a_network_written_by_hand(name: str, given: dict[str, Any], own: str) -
         ("frskd", {"levels": 1}, "", "levels: Input should be greater than or equal to 2"),
         ("frskd", {}, "one_stage", "refines 2 or more stages, the network shows 1; name its modules"),
         ("frskd", {}, "flat", "refines 2 or more stages, the network shows 1; name its modules"),
-        ("frskd", {"start": 0.7, "ramp": 0.5}, "", "shares of one run, got 0.7 and 0.5"),
+        ("frskd", {"start": 0.7, "ramp": 0.5}, "", "got 0.7 and 0.5; give ramp 0.3 or less"),
         ("frskd", {"width": 0}, "", "width: Input should be greater than 0"),
         ("frskd", {"features": "att"}, "", "features: Input should be 'at', 'at_norm', 'fitnet'"),
         ("frskd", {"sla": True}, "unpooled", "SLA's joint classifier reads the features before"),

@@ -16,7 +16,7 @@ from cohobate.config.groups import Training
 from cohobate.core import Classifier
 from cohobate.data.arrays import arrays
 from cohobate.data.dataset import Dataset
-from cohobate.models.dense.network import FullSize
+from cohobate.models.dense.network import DenseNetwork, FullSize
 from cohobate.recipes.job import Job
 from cohobate.recipes.networks import make_network
 from cohobate.recipes.tasks import task_of
@@ -38,6 +38,19 @@ def coarse(classes):
 
 def pooled(classes):
     return nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, classes))
+
+class Staged(nn.Module):
+    def __init__(self, channels, deep, classes):
+        super().__init__()
+        self.layer1 = nn.Sequential(nn.Conv2d(channels, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU())
+        self.layer2 = nn.Sequential(nn.Conv2d(8, deep, 3, 2, 1), nn.BatchNorm2d(deep), nn.ReLU())
+        self.fc = nn.Linear(deep, classes)
+
+    def forward(self, x):
+        return self.fc(self.layer2(self.layer1(x)).mean(dim=(2, 3)))
+
+def staged(classes, in_channels, deep=12):
+    return Staged(in_channels, deep, classes)
 
 def bands(classes):
     return nn.Sequential(nn.Conv2d(3, classes, 3), nn.AdaptiveAvgPool2d((None, 1)), nn.Flatten(2))
@@ -61,7 +74,10 @@ def own(tmp_path: Path) -> Path:
     [
         ("resnet8", "take one with a dense head: dense:resnet8"),
         ("resnet8:shortcut=padding", "take one with a dense head: dense:resnet8:shortcut=padding"),
-        ("OWN:pooled", r"let it return logits of shape \(B, K, H, W\)"),
+        (
+            "OWN:pooled",
+            r"give it a dense head: dense:\S+own\.py:pooled, or let it return logits of shape \(B, K, H, W\)",
+        ),
     ],
 )
 def test_masks_need_a_class_for_every_pixel(model: str, remedy: str, own: Path) -> None:
@@ -75,6 +91,7 @@ def test_masks_need_a_class_for_every_pixel(model: str, remedy: str, own: Path) 
     ("model", "remedy"),
     [
         ("dense:resnet8:width=8", "take its backbone alone: resnet8"),
+        ("dense:OWN:staged:width=8", r"take its backbone alone: \S+own\.py:staged"),
         ("OWN:full", r"let it return logits of shape \(B, K\)"),
     ],
 )
@@ -95,6 +112,35 @@ def test_a_network_of_ones_own_for_every_pixel(own: Path) -> None:
     x = torch.randn(2, 3, 20, 28)
     assert network(x).logits.shape == (2, 5, 20, 28)
     assert next(iter(network.state_dict())).startswith("0.")
+
+
+def test_a_backbone_of_ones_own(own: Path) -> None:
+    """Its options and those of the pyramid are told apart; its classifier is gone."""
+    spec = f"dense:{own}:staged:width=8:deep=16:layers=2"
+    network = make_network(spec, 5, (1, 20, 28), "segmentation")
+    assert isinstance(network, DenseNetwork)
+    assert (network.channels, len(network.pyramid.layers)) == ((8, 16), 2)
+    assert network(torch.randn(2, 1, 20, 28)).logits.shape == (2, 5, 20, 28)
+    assert {key.split(".")[1] for key in network.state_dict() if key.startswith("backbone.")} == {
+        *("layer1", "layer2"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (
+            "dense:OWN:staged:wide=8",
+            r"own\.py:staged cannot be called .*wide=8.*; the options of dense:\S+:staged's own pyramid "
+            r"and head are levels, width, layers, extra, convs, upsampling, head",
+        ),
+        ("dense:OWN:stages", r"own\.py has no 'stages'; it has .*staged"),
+        ("dense:OWN:pooled", r"two levels or more"),
+    ],
+)
+def test_what_is_refused_of_a_backbone_of_ones_own(spec: str, message: str, own: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_network(spec.replace("OWN", str(own)), 5, (3, 20, 28), "segmentation")
 
 
 def test_a_smaller_map_is_enlarged_to_the_images(own: Path) -> None:

@@ -79,11 +79,11 @@ def kept_positions(logits: Tensor, kept: Tensor | None) -> float | Tensor:
 
 
 def resized(logits: Tensor, size: Sequence[int]) -> Tensor:
-    """Logits of every pixel, (B, K, h, w), at another size (H, W), bilinearly; of this size as they are.
+    """Logits of every pixel, (B, K, h, w), at another size, bilinearly; those of that size are unchanged.
 
     Args:
-        logits: or those of whole images, (B, K), which have no size.
-        size: (H, W); of whole images empty.
+        logits: (B, K, h, w); logits of whole images, (B, K), are returned as they are.
+        size: (H, W); for logits of whole images ().
     """
     if all(side == wanted for side, wanted in zip(logits.shape[2:], size, strict=True)):
         return logits

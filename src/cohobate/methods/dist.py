@@ -47,7 +47,8 @@ def inter_class(
         student_logits: (B, K) or (B, K, H, W).
         teacher_logits: the same shape.
         temperature: tau > 0.
-        kept: (B, H, W), bool: the positions of a dense prediction that count; None: all.
+        kept: (B, H, W), bool: the positions of a dense prediction that count, without any of which it is 0;
+            None: all.
 
     Raises:
         ValueError: the shapes differ.
@@ -69,7 +70,8 @@ def intra_class(
         student_logits: (B, K) or (B, K, H, W).
         teacher_logits: the same shape.
         temperature: tau > 0.
-        kept: (B, H, W), bool: the positions of a dense prediction that count; None: all.
+        kept: (B, H, W), bool: the positions of a dense prediction that count, without any of which it is 0;
+            None: all.
 
     Raises:
         ValueError: the shapes differ.
@@ -95,12 +97,15 @@ def _relations(
 
 def _inter(student: Tensor, teacher: Tensor, weights: Tensor | None) -> Tensor:
     each = pearson(student, teacher, dim=1)
+    if weights is None:
+        return 1 - each.mean()  # L_inter
     # A row that is not kept is constant, so its correlation is 0.
-    return 1 - (each.mean() if weights is None else each.sum() / weights.sum().clamp(min=1))  # L_inter
+    return (1 - each.sum() / weights.sum().clamp(min=1)) * weights.any()  # L_inter
 
 
 def _intra(student: Tensor, teacher: Tensor, weights: Tensor | None) -> Tensor:
-    return 1 - pearson(student, teacher, dim=0, weights=weights).mean()  # L_intra
+    relation = 1 - pearson(student, teacher, dim=0, weights=weights).mean()  # L_intra
+    return relation if weights is None else relation * weights.any()
 
 
 @float32

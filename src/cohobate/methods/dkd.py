@@ -32,7 +32,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..core import IGNORED, Batch, Output, Term, float32
+from ..core import IGNORED, Batch, Output, Term, float32, only_kept
 from ..core.courses import Course, now
 from ..core.options import Doc, Ge, Le, Temperature, Weight, checked
 
@@ -155,6 +155,7 @@ class DKD(Term):
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         ids = batch.ids("DKD")
         temperature = now(self.temperature, batch, "the temperature of DKD")
-        arguments = (student.logits, teacher.logits.detach(), ids, temperature)
+        ours, theirs = (only_kept(x, batch.kept) for x in (student.logits, teacher.logits.detach()))
+        arguments = (ours, theirs, ids, temperature)
         value = self.alpha * target_kl(*arguments) + self.beta * non_target_kl(*arguments)  # Eq. 7
         return batch.ramp(self.ramp, "DKD") * value

@@ -98,8 +98,18 @@ class AttentionNorm(Term):
 
 
 def refined(self_teacher: nn.Module, output: Output) -> Output:
-    """What a self-teacher makes of a network's output; its logits at the size of the network's."""
+    """What a self-teacher makes of a network's output; its logits at the size of the network's.
+
+    Raises:
+        ValueError: one of the two predicts every pixel, the other whole images.
+    """
     teacher = as_output(self_teacher(output.stages))
+    if teacher.logits.dim() != output.logits.dim():
+        raise ValueError(
+            f"FRSKD: logits {tuple(output.logits.shape)} of the network and {tuple(teacher.logits.shape)} of "
+            "the self-teacher; make it by DenseSelfTeacher.of for a network that predicts every pixel, by "
+            "SelfTeacher.of for one that predicts whole images"
+        )
     return teacher._replace(logits=resized(teacher.logits, output.logits.shape[2:]))
 
 
@@ -128,7 +138,8 @@ class FRSKD(Method):
         feature: compares the stages of both, its ``weight`` is beta; None is FRSKD without features.
 
     Raises:
-        ValueError: an option is out of range; when it runs, a network without stages.
+        ValueError: an option is out of range; when it runs, a network without stages, or a self-teacher
+            whose logits are of pixels where the network's are of images, or the other way round.
     """
 
     @checked
@@ -159,7 +170,10 @@ class FRSKD(Method):
     ) -> None:
         super().__init__()
         if start + ramp > 1 + 1e-9:
-            raise ValueError(f"start and ramp are shares of one run, got {start} and {ramp}")
+            raise ValueError(
+                f"start and ramp are shares of one run, at most 1 together, got {start:.4g} and {ramp:.4g}; "
+                f"give ramp {1 - start:.9g} or less"
+            )
         self.network = network
         self.self_teacher = self_teacher
         self.feature = feature

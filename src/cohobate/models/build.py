@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
@@ -41,7 +42,10 @@ def build(spec: str, classes: int, *, shape: Shape | None = None, **options: Any
     weights = options.pop("weights", None)
     library, _, inside = name.partition(":")
     if (parts := dense_parts(name, options)) is not None:
-        network = _dense(name, *parts, classes, shape)
+        backbone, given = parts
+        network = on_backbone(
+            name, given, classes, shape, lambda rest: build(backbone, classes, shape=shape, **rest)
+        )
     elif library in LIBRARIES:
         network = build_library(library, inside, classes, shape, options)
     elif name in NETWORKS:
@@ -61,12 +65,29 @@ def build(spec: str, classes: int, *, shape: Shape | None = None, **options: Any
     return network
 
 
-def _dense(name: str, backbone: str, options: dict[str, Any], classes: int, shape: Shape | None) -> nn.Module:
-    """A backbone with a pyramid and a dense head; options that are not theirs are the backbone's."""
+def on_backbone(
+    name: str,
+    options: dict[str, Any],
+    classes: int,
+    shape: Shape | None,
+    make: Callable[[dict[str, Any]], nn.Module],
+) -> nn.Module:
+    """A pyramid and a dense head on a backbone.
+
+    Args:
+        name: of the whole network, for messages.
+        options: of the pyramid and the head, and the backbone's.
+        classes: K.
+        shape: (C, H, W) of the images; None: of those that the backbone was made for.
+        make: the backbone from its options, which are all that the pyramid and the head do not have.
+
+    Raises:
+        ValueError: an unknown option or one out of range, or a backbone without enough stages.
+    """
     own_options = own(DenseNetwork, options)
     rest = {key: value for key, value in options.items() if key not in own_options}
     try:
-        network = build(backbone, classes, shape=shape, **rest)
+        network = make(rest)
     except ValueError as error:
         if not rest:
             raise

@@ -126,7 +126,7 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
     """``name:option=value:option`` -> name and options; an option without a value is True.
 
     The name itself may be ``timm:name``, ``torchvision:name``, ``file.py:function`` or
-    ``package.module:function``; or ``dense:`` and one of these.
+    ``package.module:function``; or ``dense:`` and one of these, the backbone.
 
     Raises:
         ValueError: an option without a name, or ``dense`` without a backbone.
@@ -149,8 +149,12 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
 
 
 def is_known(name: str) -> bool:
-    """Whether a name without its options is :func:`cohobate.build`'s to make (or to refuse), not a user's."""
-    return ":" not in name or name.partition(":")[0] in (*LIBRARIES, DENSE)
+    """Whether a name without its options is :func:`cohobate.build`'s to make (or to refuse), not a user's.
+
+    Of ``dense:BACKBONE`` it is whether the backbone is.
+    """
+    inner = _backbone(name) or name
+    return ":" not in inner or inner.partition(":")[0] in LIBRARIES
 
 
 def _backbone(spec: str) -> str | None:

@@ -180,6 +180,9 @@ def feature_term(features: str, beta: float, teacher: SelfTeacher | DenseSelfTea
         features: its name.
         beta: its weight.
         teacher: refines the classifier's deepest stages.
+
+    Raises:
+        ValueError: ``overhaul`` with a self-teacher that predicts every pixel.
     """
     if features == "none":
         return None
@@ -189,7 +192,11 @@ def feature_term(features: str, beta: float, teacher: SelfTeacher | DenseSelfTea
         return AttentionNorm(weight=beta)
     if features == "fitnet":
         return Hints(teacher.channels, teacher.widths, weight=beta)
-    assert isinstance(teacher, SelfTeacher)
+    if not isinstance(teacher, SelfTeacher):
+        raise ValueError(
+            f"{features} compares maps before their last ReLU, which {type(teacher).__name__} does not give; "
+            "take at, at_norm, fitnet or none"
+        )
     margins = [margin(norm.weight.detach(), norm.bias.detach()) for norm in teacher.last_norms()]
     return OFD(teacher.channels, teacher.widths, margins, weight=beta)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -16,9 +17,9 @@ from ..config.objects import load_object
 from ..config.text import shown
 from ..core import Classifier, Reordered, Shape, Sum, Task, match_classes
 from ..inference.cascade import Cascade
-from ..models.build import build
+from ..models.build import build, on_backbone
 from ..models.dense.network import FullSize
-from ..models.registry import INITIAL, is_known, parse
+from ..models.registry import INITIAL, dense_parts, is_known, parse
 from ..models.surgery.adapt import adapt
 from ..models.surgery.probe import WrongImagesError, look
 from ..models.surgery.reorder import reorder_head
@@ -33,6 +34,7 @@ def make_network(spec: str, classes: int, shape: Shape, task: Task | None = None
     A user's network that returns plain logits is adapted: it gets stages, and gates on its residual
     blocks (:func:`cohobate.adapt`). If the function has a parameter ``in_channels``, it is given the channels
     of the images. If its logits are a map that is smaller than the images, they are enlarged bilinearly.
+    After ``dense:`` it is a backbone: a pyramid and a dense head on its stages replace its classifier.
 
     Args:
         spec: its name.
@@ -47,8 +49,11 @@ def make_network(spec: str, classes: int, shape: Shape, task: Task | None = None
     name, options = parse(spec)
     if is_known(name):
         network = build(spec, classes, shape=shape)
+    elif (parts := dense_parts(name, options)) is not None:
+        backbone, given = parts
+        network = on_backbone(name, given, classes, shape, partial(_users_own, backbone, classes, shape))
     else:
-        network = _adapted(name, _of_user(name, classes, shape[0], options), shape)
+        network = _users_own(name, classes, shape, options)
     logits = look(network, shape).output.logits
     theirs = task_of(logits, spec)
     if task is not None:
@@ -58,7 +63,9 @@ def make_network(spec: str, classes: int, shape: Shape, task: Task | None = None
     return FullSize(network) if theirs == "segmentation" and logits.shape[2:] != shape[1:] else network
 
 
-def _adapted(name: str, network: nn.Module, shape: Shape) -> nn.Module:
+def _users_own(name: str, classes: int, shape: Shape, options: dict[str, Any]) -> nn.Module:
+    """What the user's function makes, adapted."""
+    network = _called(name, classes, shape[0], options)
     try:
         look(network, shape)
     except WrongImagesError as error:
@@ -71,7 +78,7 @@ def _adapted(name: str, network: nn.Module, shape: Shape) -> nn.Module:
     return adapt(network, shape=shape)
 
 
-def _of_user(name: str, classes: int, channels: int, options: dict[str, Any]) -> nn.Module:
+def _called(name: str, classes: int, channels: int, options: dict[str, Any]) -> nn.Module:
     make = load_object(name)
     signature = inspect.signature(make)
     if "in_channels" in signature.parameters:

@@ -44,9 +44,10 @@ def require_task(who: str, theirs: Task, ours: Task, remedy: str = "") -> None:
 def other_network(spec: str, ours: Task) -> str:
     """What to take instead of a network by name that is for the other task, in words."""
     name, options = parse(spec)
-    if not is_known(name):
-        return f"let it return logits of shape {'(B, K)' if ours == 'classification' else '(B, K, H, W)'}"
     if ours == "segmentation":
-        return f"take one with a dense head: dense:{spec}"
-    parts = dense_parts(name, options)
-    return "take a network for classification" if parts is None else f"take its backbone alone: {parts[0]}"
+        if is_known(name):
+            return f"take one with a dense head: dense:{spec}"
+        return f"give it a dense head: dense:{spec}, or let it return logits of shape (B, K, H, W)"
+    if (parts := dense_parts(name, options)) is not None:
+        return f"take its backbone alone: {parts[0]}"
+    return "take a network for classification" if is_known(name) else "let it return logits of shape (B, K)"

@@ -2,12 +2,14 @@
 
 Choices. What the stages do not depend on is found by a backward pass: every module none of whose parameters
 has a gradient, the outermost of them, gives way to the identity. So a backbone has no parameters that never
-learn, which would count in its size, decay, and stop training on several devices.
+learn, which would count in its size, decay, and stop training on several devices. Parameters that are frozen
+take part in that pass, and are frozen again after it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +27,8 @@ def trim(network: nn.Module, shape: Shape) -> Output:
         shape: (C, H, W) of its images.
 
     Raises:
-        ValueError: it gives no stages, cannot take such images, or gives other stages without its classifier.
+        ValueError: it gives no stages, or some without a gradient, cannot take such images, or gives other
+            stages without its classifier.
     """
     name = type(network.network if isinstance(network, Adapted) else network).__name__
     before = look(network, shape).output
@@ -48,12 +51,31 @@ def _equal(one: Tensor, two: Tensor) -> bool:
     return one.is_meta or torch.equal(one, two)
 
 
+@contextmanager
+def _thawed(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+    """Inside of it, every parameter has a gradient; afterwards, those that had one before."""
+    frozen = [parameter for parameter in parameters if not parameter.requires_grad]
+    try:
+        for parameter in frozen:
+            parameter.requires_grad_(True)
+        yield
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+
+
 def _unused(network: nn.Module, shape: Shape) -> Iterator[str]:
     """Paths of the outermost modules on whose parameters no stage depends."""
-    parameters = dict(network.named_parameters())
-    with mode(network, False), torch.enable_grad():
+    parameters = {name: p for name, p in network.named_parameters() if p.is_floating_point()}
+    with mode(network, False), torch.enable_grad(), _thawed(parameters.values()):
         stages = as_output(network(noise(network, shape))).stages
         total = torch.stack([stage.sum() for stage in stages]).sum()
+        if not total.requires_grad:
+            raise ValueError(
+                f"{type(network).__name__} computes its stages without gradients, so what only its "
+                "classifier needs cannot be told; freeze its parameters by requires_grad_(False), not by "
+                "torch.no_grad"
+            )
         found = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
     used = {name for name, gradient in zip(parameters, found, strict=True) if gradient is not None}
     last = None
