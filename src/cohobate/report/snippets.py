@@ -187,7 +187,8 @@ def names_code(about: About) -> bool:
 
 
 def _is_code(spec: str) -> bool:
-    return "." in spec.partition(":")[0] or ".py:" in spec
+    backbone = spec.removeprefix("dense:")
+    return "." in backbone.partition(":")[0] or ".py:" in backbone
 
 
 def timm(about: About) -> str:
