@@ -407,8 +407,10 @@ def test_crops_and_scales_that_do_not_go_with_masks_are_refused(data: Dataset) -
         with_crops(data, "resized", None)
     with pytest.raises(ValueError, match="two factors above 0, the smaller one first, got 2 and 1"):
         with_scale(data, (2.0, 1.0))
-    with pytest.raises(ValueError, match="crop 0 shows whole pictures"):
-        with_scale(with_crops(data, 0, None), (1.0, 2.0))
+    whole = with_crops(data, 0, None)
+    with pytest.raises(ValueError, match=r"crop 0 shows whole .*random_scale 1,2 another .*or give 1,1"):
+        with_scale(whole, (1.0, 2.0))
+    assert with_scale(whole, (1.0, 1.0)) == whole
 
 
 def test_grey_pictures_and_squashed_ones(folder: Path) -> None:
