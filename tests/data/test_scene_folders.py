@@ -428,7 +428,7 @@ def test_colours_without_a_column_of_colours(flat: Path) -> None:
     Image.new("RGB", (60, 48), "#800040").save(flat / "masks/002.png")
     with pytest.raises(
         ValueError,
-        match=r"the line ID,NAME,#800040 to .*csv \(its first line is then id,name,colour\); else mend",
+        match=r"ID,NAME,#800040 to .*csv, under the line id,name,colour; else mend the mask, or rem",
     ):
         read(flat)
 

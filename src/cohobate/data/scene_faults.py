@@ -68,15 +68,15 @@ def remedy(faults: Sequence[Fault], file: Path | None, *, some_left: bool) -> st
     values = list(dict.fromkeys(fault.value for fault in faults if fault.value))
     if values and file is not None:
         lines = " and ".join(map(_line, values[:VALUES])) + (" ..." if len(values) > VALUES else "")
-        column = " (its first line is then id,name,colour)" if values[0].startswith("#") else ""
+        column = ", under the line id,name,colour" if values[0].startswith("#") else ""
         what = "it is a class" if len(values) == 1 else "they are classes"
         steps.append(f"if {what}, add {lines} to {shown(file)}{column}")
+    one = len(faults) == 1
+    mend = "mend the mask" if one else "mend the masks"
     if some_left:
-        steps.append("mend the masks, or remove them with their pictures")
-        steps.append("or leave such pairs out by --skip-unreadable")
-    else:
-        steps.append("mend the masks")
-    return ", ".join(["; else ".join(steps[:-1]), steps[-1]]) if some_left else "; else ".join(steps)
+        mend += f", or remove {'it with its picture' if one else 'them with their pictures'}"
+        mend += ", or leave such pairs out by --skip-unreadable"
+    return "; else ".join([*steps, mend])
 
 
 def _line(value: str) -> str:
