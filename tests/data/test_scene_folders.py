@@ -9,7 +9,7 @@ import pytest
 from painted import COLOURS, blocks, write
 from PIL import Image
 
-from cohobate.data import masks
+from cohobate.data import masks, scene_classes
 from cohobate.data.dataset import Dataset, Files, fingerprint, hold_out, limit
 from cohobate.data.folder import Care
 from cohobate.data.pictures import Reading
@@ -273,6 +273,14 @@ def test_numbers_that_leave_some_out_are_refused(flat: Path, odd: int, lacking: 
     assert "mend the mask if the number is a mistake, else write a classes.csv" in said
     (flat / "classes.csv").write_text(f"id,name\n0,a\n1,b\n2,c\n3,d\n{odd},e\n")
     assert read(flat).classes == ("a", "b", "c", "d", "e")
+
+
+def test_the_first_file_with_a_number_is_named(flat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scene_classes, "CHUNK", 1)
+    for name in ("001", "004", "005"):
+        put(flat / f"masks/{name}.png", 200)
+    with pytest.raises(ValueError, match=r"masks/001\.png: it holds the number 200 "):
+        read(flat)
 
 
 def test_a_class_that_no_mask_holds_needs_a_file(tmp_path: Path) -> None:
