@@ -9,7 +9,7 @@ import pytest
 from painted import COLOURS, blocks, write
 from PIL import Image
 
-from cohobate.data import masks
+from cohobate.data import masks, scene_classes
 from cohobate.data.dataset import Dataset, Files, fingerprint, hold_out, limit
 from cohobate.data.folder import Care
 from cohobate.data.pictures import Reading
@@ -146,10 +146,32 @@ def test_splits_of_two_forms_are_refused(tmp_path: Path) -> None:
         read(tmp_path)
 
 
-def test_images_without_masks_are_told_of_masks(tmp_path: Path) -> None:
-    (tmp_path / "images").mkdir()
+def test_images_without_masks_are_told_what_is_there_and_what_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "Images").mkdir()
+    with pytest.raises(ValueError, match=r"has the folder Images and no folder masks: put the .*/masks; "):
+        read(tmp_path)
+    (tmp_path / "Labels").mkdir()
+    (tmp_path / "videos").mkdir()
+    with pytest.raises(
+        ValueError, match=r"no folder masks \(but Labels\): if Labels has the masks, rename it to masks; "
+    ):
+        read(tmp_path)
+    (tmp_path / "Images").rename(tmp_path / "pictures")
     with pytest.raises(ValueError, match="or with masks in images/ and masks/"):
         read(tmp_path)
+    (tmp_path / "Labels").rename(tmp_path / "masks")
+    with pytest.raises(ValueError, match=r"folder masks and no folder images: put the pictures of"):
+        read(tmp_path)
+
+
+def test_a_split_of_images_without_masks_is_told_too(tmp_path: Path) -> None:
+    write(tmp_path / "train/images", tmp_path / "train/annotations", 2)
+    with pytest.raises(
+        ValueError, match=r"train has the folder images .*\(but annotations\).*if it is a class"
+    ):
+        read(tmp_path)
+    (tmp_path / "train/annotations").rename(tmp_path / "train/dogs")
+    assert load_data(str(tmp_path), Path(), 48).classes == ("dogs", "images")
 
 
 def test_a_split_without_masks_is_named(tmp_path: Path) -> None:
@@ -185,11 +207,14 @@ def test_links_do_not_leave_the_folder(flat: Path, tmp_path_factory: pytest.Temp
 
 def test_a_missing_mask_and_a_missing_picture_are_named(flat: Path) -> None:
     (flat / "masks/003.png").unlink()
-    with pytest.raises(ValueError, match=r"1 file of images has no mask of the same name .*003\.png"):
+    with pytest.raises(ValueError, match=r"1 picture has no mask of .*masks: .*images/003\.png"):
         read(flat, NONE)
     (flat / "images/003.png").unlink()
     (flat / "images/001.png").unlink()
-    with pytest.raises(ValueError, match=r"1 file of images has no picture of .*masks/001\.png"):
+    with pytest.raises(ValueError, match=r"^1 mask has no picture .*images: .*masks/001\.png; .* it"):
+        read(flat, NONE)
+    (flat / "images/002.png").unlink()
+    with pytest.raises(ValueError, match=r"^2 masks have no picture of .*remove them"):
         read(flat, NONE)
 
 
@@ -225,20 +250,61 @@ def test_what_is_not_read_beside_splits_is_told(tmp_path: Path) -> None:
 
 
 def test_without_a_file_the_numbers_are_the_classes(flat: Path) -> None:
-    put(flat / "masks/000.png", 5)
+    put(flat / "masks/000.png", 4)
     put(flat / "masks/001.png", VOID)
     data = read(flat)
-    assert data.classes == ("0", "1", "2", "3", "4", "5")
-    assert any("no classes.csv: the classes are the numbers 0 to 5" in note for note in data.notes)
-    assert "no mask holds 4" in data.notes
+    assert data.classes == ("0", "1", "2", "3", "4")
+    assert scenes(data).coding.ids == {0: 0, 1: 1, 2: 2, 3: 3, 4: 4, VOID: VOID}
+    assert any("no classes.csv: the classes are the numbers 0 to 4" in note for note in data.notes)
+
+
+@pytest.mark.parametrize(
+    ("odd", "lacking"),
+    [(200, "no mask holds 4 to 199"), (5, "no mask holds 4;"), (300, "numbers from 0 to 254;")],
+)
+def test_numbers_that_leave_some_out_are_refused(flat: Path, odd: int, lacking: str) -> None:
+    mask = np.array(Image.open(flat / "masks/002.png")).astype(np.uint16 if odd > VOID else np.uint8)
+    mask[7, 11] = mask[9, 0] = odd
+    Image.fromarray(mask).save(flat / "masks/002.png")
+    with pytest.raises(ValueError, match=lacking) as refused:
+        read(flat, NONE)
+    said = str(refused.value)
+    assert f"masks/002.png: it holds the number {odd} (column 11, row 7; 2 such pixels)" in said
+    assert "mend the mask if the number is a mistake, else write a classes.csv" in said
+    (flat / "classes.csv").write_text(f"id,name\n0,a\n1,b\n2,c\n3,d\n{odd},e\n")
+    assert read(flat).classes == ("a", "b", "c", "d", "e")
+
+
+def test_the_first_file_with_a_number_is_named(flat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scene_classes, "CHUNK", 1)
+    for name in ("001", "004", "005"):
+        put(flat / f"masks/{name}.png", 200)
+    with pytest.raises(ValueError, match=r"masks/001\.png: it holds the number 200 "):
+        read(flat)
+
+
+def test_a_class_that_no_mask_holds_needs_a_file(tmp_path: Path) -> None:
+    write(tmp_path / "images", tmp_path / "masks", 3)
+    for name, value in (("000", 1), ("001", 2), ("002", 2)):
+        put(tmp_path / f"masks/{name}.png", value)
+    with pytest.raises(ValueError, match=r"000\.png: it holds the number 1 .*no mask holds 0; without"):
+        read(tmp_path)
 
 
 def test_masks_of_0_and_255_need_a_file(tmp_path: Path) -> None:
     write(tmp_path / "images", tmp_path / "masks", 2)
     for name, value in (("000", 0), ("001", 255)):
         put(tmp_path / f"masks/{name}.png", value)
-    with pytest.raises(ValueError, match=r"numbers 0 and 255, which is ignored.*classes\.csv"):
+    with pytest.raises(
+        ValueError,
+        match=r"only the numbers 0 and 255, and without a classes\.csv 255 is no class: its pixels are "
+        r".*write a classes\.csv .*id,name and for example 0,background and 255,object",
+    ):
         read(tmp_path)
+    put(tmp_path / "masks/001.png", 0)
+    with pytest.raises(ValueError, match=r"nothing but the number 0; .* 0,background and 1,object"):
+        read(tmp_path)
+    put(tmp_path / "masks/001.png", 255)
     (tmp_path / "classes.csv").write_text("id,name\n0,background\n255,object\n")
     data = read(tmp_path)
     assert data.classes == ("background", "object")
@@ -320,6 +386,67 @@ def test_a_number_out_of_range_is_named_with_its_place(flat: Path) -> None:
         ValueError,
         match=r"1 of 6 masks of train cannot be used: .*002\.png: it holds the number 9 \(column 11, row 7",
     ):
+        read(flat)
+
+
+def test_one_cause_is_told_once_with_what_mends_it(flat: Path) -> None:
+    (flat / "classes.csv").write_text("id,name\n0,a\n1,b\n2,c\n3,d\n")
+    for number in (1, 2, 3):
+        put(flat / f"masks/00{number}.png", 9)
+    put(flat / "masks/004.png", 0, (60, 48))
+    put(flat / "masks/005.png", 0, (60, 48))
+    with pytest.raises(ValueError, match=r"^5 of 6 masks of train cannot be used: ") as refused:
+        read(flat)
+    said = str(refused.value)
+    assert "masks/001.png: it holds the number 9 (column 0, row 0; 2,880 such pixels), and no class" in said
+    assert "are 0, 1, 2, 3, 255 (and 2 others likewise); " in said
+    assert "(and 1 other likewise); if it is a class, add the line 9,NAME to " in said
+    assert said.endswith(
+        "/classes.csv; else mend the masks, or remove them with their pictures, or leave such pairs out by "
+        "--skip-unreadable"
+    )
+    assert said.count("number 9") == 1
+    assert said.count("high") + said.count("(height x width)") == 1
+
+
+def test_what_would_leave_nothing_is_not_advised(flat: Path) -> None:
+    (flat / "classes.csv").write_text("id,name\n0,a\n1,b\n")
+    for number in range(6):
+        put(flat / f"masks/00{number}.png", 8 + number % 2)
+    with pytest.raises(ValueError, match=r"^6 of 6 .*(\(and 2 others likewise\).*){2}") as refused:
+        read(flat)
+    said = str(refused.value)
+    assert "if they are classes, add the line 8,NAME and the line 9,NAME to " in said
+    assert said.endswith("classes.csv; else mend the masks")
+
+
+def test_masks_that_are_all_jpeg_are_told_once(flat: Path) -> None:
+    for file in sorted((flat / "masks").iterdir()):
+        Image.open(file).save(file.with_suffix(".jpg"))
+        file.unlink()
+    with pytest.raises(ValueError, match=r"masks/000\.jpg: it is JPEG, .*PNG \(and 5 others likewise\)$"):
+        read(flat)
+    (flat / "classes.csv").write_text("id,name\n0,a\n1,b\n2,c\n3,d\n")
+    with pytest.raises(ValueError, match=r"as PNG \(and 5 others likewise\); mend the masks$"):
+        read(flat)
+
+
+def test_colours_without_a_column_of_colours(flat: Path) -> None:
+    (flat / "classes.csv").write_text("id,name\n0,a\n1,b\n2,c\n3,d\n")
+    Image.new("RGB", (60, 48), "#800040").save(flat / "masks/002.png")
+    with pytest.raises(
+        ValueError,
+        match=r"ID,NAME,#800040 to .*csv, under the line id,name,colour; else mend the mask, or rem",
+    ):
+        read(flat)
+
+
+def test_other_numbers_that_are_wrong_are_counted_apart(flat: Path) -> None:
+    (flat / "classes.csv").write_text("id,name\n0,a\n1,b\n2,c\n3,d\n")
+    mask = blocks(np.random.default_rng(0), 48, 60)
+    mask[7, 11:14] = 9, 9, 12
+    Image.fromarray(mask).save(flat / "masks/002.png")
+    with pytest.raises(ValueError, match=r"row 7; 2 such pixels, and 1 of other numbers that are wrong\)"):
         read(flat)
 
 

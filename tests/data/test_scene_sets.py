@@ -115,8 +115,9 @@ def test_camvid_ignores_11_and_refuses_12(tmp_path: Path) -> None:
     assert isinstance(train, Scenes)
     assert train.coding.ids[11] == VOID
     Image.fromarray(np.full((48, 60), 12, np.uint8)).save(folder / "trainannot/000.png")
-    with pytest.raises(ValueError, match=r"trainannot/000\.png: it holds the number 12 "):
+    with pytest.raises(ValueError, match=r"trainannot/000\.png: it holds the number 12 ") as refused:
         read("camvid", tmp_path)
+    assert "classes.csv" not in str(refused.value)  # its classes are its own
 
 
 def test_what_is_missing_of_camvid_is_told(tmp_path: Path) -> None:

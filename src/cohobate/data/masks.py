@@ -16,11 +16,24 @@ import numpy as np
 from PIL import Image
 
 from ..config.text import shown
+from ..config.words import count
 from .pictures import PictureError, is_deep, reason
 from .scenes import Coding, Colour
 
 LISTED = 8
 """Numbers or colours that a message lists."""
+
+
+class UnknownError(ValueError):
+    """A mask holds a number or a colour that no class has.
+
+    Attributes:
+        value: the number, or the colour (#rrggbb).
+    """
+
+    def __init__(self, message: str, value: str) -> None:
+        super().__init__(message)
+        self.value = value
 
 
 @final
@@ -43,8 +56,8 @@ class Masks:
         """The class of every pixel, (H, W), uint8; :data:`cohobate.data.scenes.VOID` where it is not counted.
 
         Raises:
-            PictureError: it cannot be decoded, holds a number or a colour that no class has, or its palette
-                paints a number in the colour of another class.
+            PictureError: it cannot be decoded, holds a number or a colour that no class has (its cause is an
+                :class:`UnknownError`), or its palette paints a number in the colour of another class.
         """
         try:
             held = _held(path)
@@ -88,9 +101,10 @@ class Masks:
         if last < np.iinfo(found.dtype).max:
             wrong |= found > last
         if wrong.any():
-            raise ValueError(
-                f"{_where(found, wrong)}, and no class has it; the numbers of classes are "
-                f"{_listed(self.coding.ids)}"
+            raise UnknownError(
+                f"{where(found, wrong)}, and no class has it; the numbers of classes are "
+                f"{_listed(self.coding.ids)}",
+                _first(found, wrong),
             )
         return classes.astype(np.uint8)
 
@@ -99,9 +113,10 @@ class Masks:
         place = np.minimum(np.searchsorted(self._codes, codes), len(self._codes) - 1)
         wrong = self._codes[place] != codes
         if wrong.any():
-            raise ValueError(
-                f"{_where(found, wrong)}, and no class has it; the colours of classes are "
-                f"{_listed(map(shown_colour, self.coding.colours))}"
+            raise UnknownError(
+                f"{where(found, wrong)}, and no class has it; the colours of classes are "
+                f"{_listed(map(shown_colour, self.coding.colours))}",
+                _first(found, wrong),
             )
         return self._of_codes[place]
 
@@ -159,7 +174,7 @@ def _grey(found: np.ndarray) -> np.ndarray:
     if (found[..., :1] == found[..., 1:]).all():
         return found[..., 0]
     wrong = (found[..., :1] != found[..., 1:]).any(axis=-1)
-    raise ValueError(f"{_where(found, wrong)}, and no colours of classes are known")
+    raise UnknownError(f"{where(found, wrong)}, and no colours of classes are known", _first(found, wrong))
 
 
 def _code(red: int | np.ndarray, green: int | np.ndarray, blue: int | np.ndarray) -> int | np.ndarray:
@@ -171,12 +186,29 @@ def shown_colour(colour: tuple[int, ...]) -> str:
     return "#" + "".join(f"{int(part):02x}" for part in colour)
 
 
-def _where(found: np.ndarray, wrong: np.ndarray) -> str:
-    """What the first of the wrong pixels holds, where it is, and how many there are."""
+def where(found: np.ndarray, wrong: np.ndarray) -> str:
+    """What the first of the wrong pixels holds, where it is, and how many there are.
+
+    Args:
+        found: numbers (H, W), or colours (H, W, 3).
+        wrong: (H, W), some of them True.
+    """
     row, column = np.argwhere(wrong)[0]
     value = found[row, column]
-    held = f"the colour {shown_colour(tuple(value))}" if found.ndim == 3 else f"the number {value}"
-    return f"it holds {held} (column {column}, row {row}; {int(wrong.sum()):,} such pixels or others)"
+    alike = found == value if found.ndim == 2 else (found == value).all(axis=-1)
+    kind = "number" if found.ndim == 2 else "colour"
+    others = int((wrong & ~alike).sum())
+    more = f", and {others:,} of other {kind}s that are wrong" if others else ""
+    return (
+        f"it holds the {kind} {_first(found, wrong)} (column {column}, row {row}; "
+        f"{count(int(alike.sum()), 'such pixel')}{more})"
+    )
+
+
+def _first(found: np.ndarray, wrong: np.ndarray) -> str:
+    """What the first of the wrong pixels holds."""
+    value = found[tuple(np.argwhere(wrong)[0])]
+    return shown_colour(tuple(value)) if found.ndim == 3 else str(value)
 
 
 def _listed(known: Iterable[object]) -> str:

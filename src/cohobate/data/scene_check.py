@@ -22,6 +22,7 @@ from .listing import refuse
 from .masks import Masks
 from .pictures import PictureError, orientation
 from .reader import Care
+from .scene_faults import Fault, by_cause, fault_of, remedy
 from .scenes import Scenes
 from .stored import Picture
 
@@ -30,7 +31,10 @@ TURNED = (5, 6, 7, 8)
 
 
 def sound(
-    splits: dict[str, Scenes], care: Care, unread: Mapping[Path, str] | None = None
+    splits: dict[str, Scenes],
+    care: Care,
+    unread: Mapping[Path, str] | None = None,
+    file: Path | None = None,
 ) -> tuple[dict[str, Scenes], tuple[str, ...]]:
     """The scenes that can be read, and remarks on how they are.
 
@@ -38,6 +42,7 @@ def sound(
         splits: of a data set.
         care: what is done about files that cannot be used.
         unread: of masks that were decoded before, see :class:`cohobate.data.scene_classes.Classes`.
+        file: that says the classes, if the user wrote it.
 
     Raises:
         ValueError: pictures or masks cannot be read, a mask is of another size than its picture or holds what
@@ -64,11 +69,11 @@ def sound(
         done += len(scenes)
         if wrong and not care.skip:
             raise ValueError(
-                f"{len(wrong):,} of {count(len(scenes), 'mask')} of {part} cannot be used: {listed(wrong)}; "
-                "mend or remove them with their pictures, or leave such pairs out by --skip-unreadable"
+                f"{len(wrong):,} of {count(len(scenes), 'mask')} of {part} cannot be used: "
+                f"{by_cause(wrong)}; {remedy(wrong, file, some_left=len(wrong) < len(scenes))}"
             )
-        bad |= pictures | {path for path, _ in wrong}
-        said = [*findings.bad, *wrong]
+        bad |= pictures | {fault.path for fault in wrong}
+        said = [*findings.bad, *((fault.path, fault.why) for fault in wrong)]
         notes += [
             f"{count(len(said), 'file')} of {part} skipped, with what belongs to them: {listed(said)}"
         ] * bool(said)
@@ -78,18 +83,18 @@ def sound(
 
 def _wrong_masks(
     scenes: Scenes, pictures: set[Picture], unread: Mapping[Path, str] | None, progress: Progress
-) -> list[tuple[Path, str]]:
+) -> list[Fault]:
     """The masks that cannot be used, and why; those of unreadable ``pictures`` are not looked at."""
     Image.init()
     size_of = partial(_decoded, Masks(scenes.coding)) if unread is None else partial(_known, unread)
     threads = min(16, 2 * (os.cpu_count() or 1))
     rows = [row for row, path in enumerate(scenes.paths) if path not in pictures]
 
-    def look(chunk: Sequence[int]) -> list[tuple[Path, str]]:
-        each = ((scenes.masks[row], _fault(scenes.paths[row], scenes.masks[row], size_of)) for row in chunk)
-        return [(mask, why) for mask, why in each if why]
+    def look(chunk: Sequence[int]) -> list[Fault]:
+        each = (_fault(scenes.paths[row], scenes.masks[row], size_of) for row in chunk)
+        return [fault for fault in each if fault is not None]
 
-    found: list[tuple[Path, str]] = []
+    found: list[Fault] = []
     chunks = [rows[first : first + CHUNK] for first in range(0, len(rows), CHUNK)]
     with ThreadPoolExecutor(threads) as pool:
         for number, wrong in enumerate(pool.map(look, chunks), start=1):
@@ -110,19 +115,20 @@ def _known(unread: Mapping[Path, str], path: Path) -> tuple[int, int]:
         return mask.height, mask.width
 
 
-def _fault(picture: Path, mask: Path, size_of: Callable[[Path], tuple[int, int]]) -> str:
-    """Why a mask cannot be used; empty if it can."""
+def _fault(picture: Path, mask: Path, size_of: Callable[[Path], tuple[int, int]]) -> Fault | None:
+    """Why a mask cannot be used; None if it can."""
     try:
         height, width = size_of(mask)
     except PictureError as error:
-        return error.reason
+        return fault_of(mask, error)
     own = upright_size(picture)
     if own == (height, width):
-        return ""
-    return (
+        return None
+    why = (
         f"it is {shown_size((height, width))} pixels (height x width), and its picture {shown(picture)} "
         f"{shown_size(own)}"
     )
+    return Fault(mask, why, "another size than that of its picture")
 
 
 def upright_size(path: Path) -> tuple[int, int]:

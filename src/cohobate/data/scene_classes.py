@@ -20,9 +20,10 @@ import numpy as np
 
 from ..config.colours import colour
 from ..config.text import shown
-from .headers import CHUNK, Progress, listed
-from .masks import LISTED, shown_colour, values
+from .headers import CHUNK, Progress
+from .masks import LISTED, shown_colour, values, where
 from .pictures import PictureError
+from .scene_faults import Fault, by_cause
 from .scenes import VOID, Coding, Colour
 
 FILE = "classes.csv"
@@ -42,12 +43,14 @@ class Classes(NamedTuple):
         notes: remarks.
         unread: mask -> why it cannot be read, where all masks were decoded to find the classes, so that the
             others hold nothing else; None: they were not.
+        file: that says them, if there is one.
     """
 
     names: tuple[str, ...]
     coding: Coding
     notes: tuple[str, ...] = ()
     unread: Mapping[Path, str] | None = None
+    file: Path | None = None
 
 
 def classes_of(folder: Path, masks: Sequence[Path], progress: Progress | None) -> Classes:
@@ -63,7 +66,7 @@ def classes_of(folder: Path, masks: Sequence[Path], progress: Progress | None) -
     """
     file = folder / FILE
     if file.exists():
-        return Classes(*_of_file(file))
+        return Classes(*_of_file(file), file=file)
     return _found(_held(masks, progress))
 
 
@@ -134,12 +137,12 @@ class Held:
     """What masks hold.
 
     Attributes:
-        numbers: in masks of numbers.
+        numbers: in masks of numbers: number -> the first of the files that hold it.
         colours: in masks of colours: colour -> the first of the files that hold it.
         bad: files that cannot be read, and why.
     """
 
-    numbers: set[int] = field(default_factory=set)
+    numbers: dict[int, Path] = field(default_factory=dict)
     colours: dict[Colour, Path] = field(default_factory=dict)
     bad: list[tuple[Path, str]] = field(default_factory=list)
 
@@ -158,7 +161,7 @@ def _held(masks: Sequence[Path], progress: Progress | None) -> Held:
     chunks = [masks[first : first + CHUNK] for first in range(0, len(masks), CHUNK)]
     with ThreadPoolExecutor(min(16, 2 * (os.cpu_count() or 1))) as pool:
         for done, found in enumerate(pool.map(look, chunks), start=1):
-            held.numbers |= found.numbers
+            held.numbers = found.numbers | held.numbers
             held.colours = found.colours | held.colours
             held.bad += found.bad
             if progress is not None:
@@ -168,13 +171,15 @@ def _held(masks: Sequence[Path], progress: Progress | None) -> Held:
 
 def _add_values(found: np.ndarray, path: Path, held: Held) -> None:
     if found.ndim == 2:
-        held.numbers.update(np.flatnonzero(np.bincount(found.reshape(-1))).tolist())
+        for number in np.flatnonzero(np.bincount(found.reshape(-1))).tolist():
+            held.numbers.setdefault(number, path)
         return
     codes = found[..., 0].astype(np.int64) << 16 | found[..., 1].astype(np.int64) << 8 | found[..., 2]
     each = [(code >> 16, code >> 8 & 255, code & 255) for code in np.unique(codes).tolist()]
     grey = all(red == green == blue for red, green, blue in each)
     if grey:
-        held.numbers.update(red for red, _, _ in each)
+        for red, _, _ in each:
+            held.numbers.setdefault(red, path)
     else:
         held.colours.update(dict.fromkeys(each, path))
 
@@ -188,26 +193,51 @@ def _found(held: Held) -> Classes:
             f"masks hold colours ({named}; {file}), and no {FILE} says which class each is; "
             "write one beside the folders, with the lines id,name,colour and for example 0,road,#804080"
         )
-    numbers = sorted(held.numbers - {VOID})
+    numbers = sorted(held.numbers.keys() - {VOID})
     if not numbers:
-        why = f": {listed(held.bad)}" if held.bad else f"; they hold nothing but {VOID}, which is ignored"
+        bad = by_cause([Fault(path, why, why) for path, why in held.bad])
+        why = f": {bad}" if bad else f"; they hold nothing but {VOID}, which is ignored"
         raise ValueError(f"no class is found in the masks{why}")
-    if len(numbers) == 1 or numbers[-1] >= MOST:
-        held_too = f" and {VOID}, which is ignored" if VOID in held.numbers else ""
-        raise ValueError(
-            f"the masks hold the numbers {', '.join(map(str, numbers[:LISTED]))}"
-            f"{' ...' if len(numbers) > LISTED else ''}{held_too}, which are no classes 0 to K - 1; write a "
-            f"{FILE} beside the folders, with the lines id,name and for example 0,background and 255,object"
-        )
-    count = numbers[-1] + 1
-    absent = sorted(set(range(count)) - set(numbers))
-    note = (
-        f"no {FILE}: the classes are the numbers 0 to {count - 1} that the masks hold, and {VOID} is ignored"
-    )
-    without = f"no mask holds {', '.join(map(str, absent[:LISTED]))}{' ...' if len(absent) > LISTED else ''}"
+    if len(numbers) == 1:
+        raise ValueError(_one_number(numbers[0], void=VOID in held.numbers))
+    missing = next(number for number in range(len(numbers) + 1) if number not in numbers)
+    if missing < numbers[-1]:
+        after = next(number for number in numbers if number > missing)
+        raise ValueError(_gap(missing, after, held.numbers[after]))
+    held_by = f"the numbers 0 to {missing - 1} that the masks hold"
+    note = f"no {FILE}: the classes are {held_by}, and {VOID} is ignored"
     return Classes(
-        tuple(map(str, range(count))),
-        Coding({number: number for number in range(count)} | {VOID: VOID}),
-        (note, *([without] if absent else [])),
+        tuple(map(str, numbers)),
+        Coding({number: number for number in numbers} | {VOID: VOID}),
+        (note,),
         dict(held.bad),
+    )
+
+
+def _one_number(number: int, *, void: bool) -> str:
+    """That masks hold one class, and what says that there are two."""
+    also = f" and {VOID}, and without a {FILE} {VOID} is no class: its pixels are ignored" if void else ""
+    other = VOID if void else number + 1
+    return (
+        f"the masks hold {'only' if void else 'nothing but'} the number{'s' if void else ''} {number}{also}; "
+        f"there must be two classes or more: write a {FILE} beside the folders that names them, with the "
+        f"lines id,name and for example {number},background and {other},object"
+    )
+
+
+def _gap(missing: int, after: int, path: Path) -> str:
+    """That the numbers of masks leave some out, by the first pixel of the first number after these."""
+    pixels = values(path)
+    pixels = pixels if pixels.ndim == 2 else pixels[..., 0]
+    if after > VOID:
+        lacking = f"without a {FILE} the classes are numbers from 0 to {VOID - 1}"
+    else:
+        lacking = (
+            f"no mask holds {missing if after == missing + 1 else f'{missing} to {after - 1}'}; without a "
+            f"{FILE} the classes are the numbers from 0 on, and none may be missing"
+        )
+    return (
+        f"{shown(path)}: {where(pixels, pixels == after)}, and {lacking}; mend the mask if the number is a "
+        f"mistake, else write a {FILE} beside the folders, with the line id,name and one for each class, "
+        f"for example {after},NAME"
     )

@@ -22,10 +22,10 @@ from .listing import PARTS, Found, below, entries, parts_of
 from .pictures import Reading
 from .reader import Care
 from .scene_classes import FILE, classes_of
+from .scene_layout import IMAGES, MASKS, folders_in, pair_of, refuse_camvid, refuse_half
 from .scene_sets import Pairs, scene_set
 from .wanted import Wanted
 
-IMAGES, MASKS = "images", "masks"
 NAMED = 5
 """Files that a message names."""
 
@@ -34,20 +34,21 @@ def has_masks(root: Path) -> bool:
     """Whether a folder is of this kind, by the names of its folders.
 
     Raises:
-        ValueError: it could as well be of images in class folders, or it is arranged as CamVid is.
+        ValueError: it could as well be of images in class folders, it is arranged as CamVid is, or has one
+            of the two folders and not the other.
     """
     if root.is_dir():
-        _refuse_camvid(root)
-    beside = _both(root, root) is not None
+        refuse_camvid(root)
+    beside = pair_of(root, root) is not None
     parts = parts_of(root, Found(root)) if root.is_dir() else {}
-    within = [part for part in parts.values() if _both(part, root) is not None]
+    within = [part for part in parts.values() if pair_of(part, root) is not None]
     if beside and parts:
         raise ValueError(
             f"{shown(root)} has {IMAGES} and {MASKS}, and {next(iter(parts.values())).name} beside them; "
             "keep the images and masks, or the splits"
         )
     for part in within:
-        others = sorted(set(_folders(part, root)) - {each.name for each in _both(part, root) or ()})
+        others = sorted(set(folders_in(part, root)) - {each.name for each in pair_of(part, root) or ()})
         if others:
             raise ValueError(
                 f"{shown(part)} has {IMAGES} and {MASKS}, and {shown(others[0])} beside them: it could be "
@@ -60,18 +61,9 @@ def has_masks(root: Path) -> bool:
             f"{shown(without)} has no {IMAGES} and {MASKS}, and {shown(within[0].name)} has; give all splits "
             "the same form"
         )
+    if not (beside or within) and root.is_dir():
+        refuse_half(root, parts)
     return beside or bool(within)
-
-
-def _refuse_camvid(root: Path) -> None:
-    """Raise a ValueError if images lie in ``train`` and masks in ``trainannot``, of whatever classes."""
-    names = _folders(root, root)
-    if {"train", "trainannot"} <= set(names) and not _folders(root / "train", root):
-        raise ValueError(
-            f"{shown(root)} has train and trainannot, as CamVid has: if it is CamVid, ask for it by its "
-            f"name, with this folder as root; else move the pictures to train/{IMAGES} and the masks to "
-            f"train/{MASKS} (val and test likewise), and say the classes in {FILE}"
-        )
 
 
 def load_scenes(
@@ -111,17 +103,19 @@ def load_scenes(
     name = shown(root.absolute().name)
     size = (LARGE, LARGE)
     notes += classes.notes
-    return scene_set(name, classes.names, classes.coding, splits, wanted, size, notes, classes.unread)
+    return scene_set(
+        name, classes.names, classes.coding, splits, wanted, size, notes, classes.unread, classes.file
+    )
 
 
 def _splits(root: Path) -> tuple[dict[str, Pairs], list[str]]:
     """The pairs of each split, and what is not read."""
     notes: list[str] = []
-    both = _both(root, root)
+    both = pair_of(root, root)
     if both is None:
         folders = parts_of(root, beside := Found(root))
         arranged = {
-            part: pair for part, folder in folders.items() if (pair := _both(folder, root)) is not None
+            part: pair for part, folder in folders.items() if (pair := pair_of(folder, root)) is not None
         }
         notes += _told(beside, [FILE], "beside the splits")
         for part in arranged:
@@ -129,7 +123,7 @@ def _splits(root: Path) -> tuple[dict[str, Pairs], list[str]]:
             read = [each.name for each in arranged[part]]
             _leave(folders[part], within, read)
             notes += _told(within, [], f"in {folders[part].name}")
-        return {part: _pairs(root, *pair, part, notes) for part, pair in arranged.items()}, notes
+        return {part: _pairs(root, *pair, notes) for part, pair in arranged.items()}, notes
     _leave(
         root, beside := Found(root), [both[0].name, both[1].name, *(file.name for _, file in _lists(root))]
     )
@@ -142,14 +136,14 @@ def _splits(root: Path) -> tuple[dict[str, Pairs], list[str]]:
             f"{shown(root)} has the split {alone} in {IMAGES} or {MASKS} alone; both need the same splits"
         )
     if not images:
-        return _by_lists(root, both[0], _pairs(root, *both, IMAGES, notes), notes), notes
+        return _by_lists(root, both[0], _pairs(root, *both, notes), notes), notes
     for folder, found in zip(both, others, strict=True):
         notes += _told(found, [], f"in {folder.name}, beside the splits")
     ordered = [part for part in PARTS if part in images]
-    return {part: _pairs(root, images[part], masks[part], part, notes) for part in ordered}, notes
+    return {part: _pairs(root, images[part], masks[part], notes) for part in ordered}, notes
 
 
-def _pairs(root: Path, images: Path, masks: Path, part: str, notes: list[str]) -> Pairs:
+def _pairs(root: Path, images: Path, masks: Path, notes: list[str]) -> Pairs:
     """The pictures below a folder, and the masks of the same names below another.
 
     Raises:
@@ -166,15 +160,16 @@ def _pairs(root: Path, images: Path, masks: Path, part: str, notes: list[str]) -
         notes += found.note(f"in {shown(os.path.relpath(folder, root))}")
         stems.append(_by_stem(found.paths, folder, kind))
     pictures, own = stems
-    for have, lack, where, what in (
-        (pictures, own, masks, "no mask"),
-        (own, pictures, images, "no picture"),
+    for have, lack, where, what, other in (
+        (pictures, own, masks, "picture", "mask"),
+        (own, pictures, images, "mask", "picture"),
     ):
         alone = [path for stem, path in have.items() if stem not in lack]
         if alone:
+            has, them = ("has", "it") if len(alone) == 1 else ("have", "them")
             raise ValueError(
-                f"{count(len(alone), 'file')} of {part} {'has' if len(alone) == 1 else 'have'} {what} of the "
-                f"same name in {shown(where)}: {_named(alone)}; add what is missing, or remove them"
+                f"{count(len(alone), what)} {has} no {other} of the same name in {shown(where)}: "
+                f"{_named(alone)}; add what is missing, or remove {them}"
             )
     if not pictures:
         raise ValueError(
@@ -263,21 +258,7 @@ def _known(name: str, known: Mapping[str, object], file: Path) -> str:
     raise ValueError(f"{shown(file)} lists {shown(name)!r}, and there is no such picture with a mask")
 
 
-# ---------------------------------------------------------------- folders
-
-
-def _both(folder: Path, root: Path) -> tuple[Path, Path] | None:
-    """The folders of images and of masks in a folder, if it has both."""
-    names = _folders(folder, root)
-    found = [[name for name in names if name.lower() == wanted] for wanted in (IMAGES, MASKS)]
-    return (folder / found[0][0], folder / found[1][0]) if all(found) else None
-
-
-def _folders(folder: Path, root: Path) -> list[str]:
-    """Names of the folders in a folder of ``root``, which links may not leave."""
-    if not folder.is_dir():
-        return []
-    return [entry.name for entry in entries(folder, Found(root)) if entry.is_dir()]
+# ---------------------------------------------------------------- what is not read
 
 
 def _leave(folder: Path, found: Found, read: Sequence[str]) -> None:

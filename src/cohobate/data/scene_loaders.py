@@ -17,7 +17,7 @@ from ..core import IGNORED, Batch, Truth
 from .dataset import Dataset
 from .order import EvalOrder, TrainOrder, filled
 from .order import Shown as Rows
-from .pictures import REMEDY, PictureError
+from .pictures import PictureError
 from .resident import Normalise
 from .scene_memory import EVALUATION, TRAINING, Decoding, Kept, allowed, keeps, stored
 from .scene_views import Lengths, Shown, drawn, evaluated, mirrored, placed
@@ -26,6 +26,11 @@ from .workers import Unreadable, read
 
 AHEAD = 2
 """Batches that each thread prepares ahead of the one in use."""
+MEND = (
+    "mend it, or remove picture and mask, and give the same command again (a new run finds such files before "
+    "its training by --skip-unreadable, and leaves out the pairs)"
+)
+"""What to do about a file that cannot be decoded, met while a run is trained or measured."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,7 @@ def in_threads(views: Views, jobs: Iterable[list[Job]], threads: int) -> Iterato
     def batch(each: list[Job]) -> Together:
         made = together([views[job] for job in each])
         if isinstance(made, Unreadable):
-            raise PictureError(f"{made.message}; {REMEDY}")
+            raise PictureError(f"{made.message}; {MEND}")
         return made
 
     if threads == 0:

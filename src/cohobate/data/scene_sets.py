@@ -25,6 +25,7 @@ def scene_set(
     size: Size,
     notes: Sequence[str] = (),
     unread: Mapping[Path, str] | None = None,
+    file: Path | None = None,
 ) -> Dataset:
     """A data set of segmentation, its files checked as asked for.
 
@@ -37,6 +38,7 @@ def scene_set(
         size: (height, width) that the network sees where the run does not say.
         notes: remarks for readers of the results.
         unread: of masks that were decoded before, see :class:`cohobate.data.scene_classes.Classes`.
+        file: that says the classes, if the user wrote it.
 
     Raises:
         ValueError: a file cannot be used (:func:`cohobate.data.scene_check.sound`), or a size to which
@@ -58,7 +60,7 @@ def scene_set(
         )
         for part, pairs in splits.items()
     }
-    scenes, said = sound(scenes, wanted.care, unread)
+    scenes, said = sound(scenes, wanted.care, unread, file)
     guessed = [] if wanted.size else [f"images are seen at {shown_size(seen)} pixels (--image-size)"]
     test = scenes.get("test")
     mean, std = imagenet(wanted.reading.channels)

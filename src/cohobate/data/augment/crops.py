@@ -74,10 +74,10 @@ def with_scale(dataset: Dataset, scale: tuple[float, float] | None) -> Dataset:
     Args:
         dataset: any.
         scale: smallest and largest factor (:class:`cohobate.data.scenes.Scenes`); None: as the data set has
-            it.
+            it. Whole pictures have the factors 1 and 1, and no others.
 
     Raises:
-        ValueError: images without masks, whole pictures, or no such factors.
+        ValueError: images without masks, other factors for whole pictures, or no such factors.
     """
     if scale is None:
         return dataset
@@ -87,7 +87,13 @@ def with_scale(dataset: Dataset, scale: tuple[float, float] | None) -> Dataset:
             "have one label each; leave it out"
         )
     if not dataset.resized_crop:
-        raise ValueError("crop 0 shows whole pictures; leave out random_scale, or crop")
+        if tuple(scale) == (1, 1):
+            return dataset
+        raise ValueError(
+            f"crop 0 shows whole pictures at the scale of evaluation, and random_scale "
+            f"{','.join(f'{factor:g}' for factor in scale)} another scale of each; leave out random_scale "
+            "(or give 1,1), or crop"
+        )
     return replace(dataset, train=replace(dataset.train, scale=scale))
 
 
