@@ -198,7 +198,10 @@ def test_what_is_for_other_networks_is_refused(
     assert error.count("\n") == 1
     assert not Path("none").exists()
     error = fails(capsys, "attention", "run", "--split", "test")
-    assert "`cohobate attention` is for images with one label each, and these have masks" in error
+    assert (
+        "`cohobate attention` is for runs on images with one label each, and those of scenes have masks"
+        in error
+    )
     error = fails(capsys, "evaluate", "run", "--adaptive")
     assert "gives every pixel a class, and images leave early" in error
 

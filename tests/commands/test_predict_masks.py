@@ -398,6 +398,7 @@ def test_onnx_that_is_not_installed_is_said(
         return import_module(name)
 
     monkeypatch.setattr(extras, "import_module", without_onnx)
+    Path("net.onnx").write_bytes(b"not read without the library")
     for more in ([], ["--overlay", "0.5"], ["--out", "x"]):
         error = refused(capsys, "predict", "net.onnx", "scenes/test/images", *more)
         assert "an ONNX file needs onnx, onnxruntime and onnxscript; install them: pip install" in error
@@ -409,7 +410,7 @@ def test_onnx_that_is_not_installed_is_said(
     [b"", b"\x01", b"\xff" * 64, b"\x02" + bytes(7) + b"[]", b"\x02" + bytes(7) + b"{}", b"<html>" * 20],
 )
 def test_a_damaged_file_says_nothing(tmp_path: Path, ending: str, content: bytes) -> None:
-    file = tmp_path / f"net.{ending}"
+    file = tmp_path / f"damaged.{ending}"
     file.write_bytes(content)
     assert not segments(file)
 
