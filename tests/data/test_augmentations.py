@@ -168,7 +168,7 @@ def test_a_version_in_order_shows_what_its_epochs_show(
     loader = train(dataset, augmentations, second_view=second_view)
     for epoch in range(3):
         images: dict[int, bytes] = {}
-        for span, x in loader.in_order(loader.version(epoch), 5):
+        for span, x in loader.in_order(loader.order.version(epoch), 5):
             assert x.shape[0] == 5
             assert x.is_contiguous(memory_format=torch.channels_last)
             images |= {row: x[row - span.start].contiguous().numpy().tobytes() for row in _range(span)}

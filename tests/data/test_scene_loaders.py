@@ -168,8 +168,8 @@ def test_versions_repeat(data: Dataset) -> None:
 def test_every_version_can_be_shown_in_order(data: Dataset) -> None:
     loader = train_loader(data, batch_size=2, seed=3, device=CPU, workers=0, augmentations=2)
     assert isinstance(loader, ScenesTrain)
-    assert loader.versions == 2
-    assert loader.version(3) == 1
+    assert loader.order.versions == 2
+    assert loader.order.version(3) == 1
     shown = {rows.start: x for rows, x in loader.in_order(1, 1)}
     for row, (x, _) in by_row(list(loader.epoch(1))).items():
         assert torch.equal(shown[row][0], x)

@@ -101,7 +101,11 @@ class Crops:
 
 @final
 class ResidentTrain:
-    """Training batches of images in memory. All draws of an epoch come first: a batch is indexing only."""
+    """Training batches of images in memory. All draws of an epoch come first: a batch is indexing only.
+
+    Attributes:
+        order: of the images in each epoch, and which version of them it shows.
+    """
 
     def __init__(
         self,
@@ -113,21 +117,12 @@ class ResidentTrain:
         distortion: Distortion,
     ) -> None:
         self._y, self._distortion = split.y, distortion
-        self._order, self._device, self._second_view = order, device, second_view
+        self.order, self._device, self._second_view = order, device, second_view
         self._crops = Crops(split.x, dataset.crop, dataset.flip, device)
         self._normalise = Normalise(dataset, split.x.shape[2], device)
 
     def __len__(self) -> int:
-        return len(self._order)
-
-    @property
-    def versions(self) -> int | None:
-        """Different versions of each image; None: as many as epochs."""
-        return self._order.versions
-
-    def version(self, epoch: int) -> int:
-        """The version of the images in an epoch."""
-        return self._order.version(epoch)
+        return len(self.order)
 
     def in_order(self, version: int, size: int, rank: int = 0, world: int = 1) -> Iterator[Shown]:
         """Every image once and in order, in its first view in this version; see :data:`Shown`."""
@@ -138,9 +133,9 @@ class ResidentTrain:
 
     def _tables(self, version: int) -> Iterator[Tensor]:
         """First pixel of each image's crop, (N,), view by view."""
-        if self._order.augmentations == 0:
+        if self.order.augmentations == 0:
             yield from repeat(self._crops.whole())
-        generator = self._order.generator(version)
+        generator = self.order.generator(version)
         rows = torch.randperm(len(self._y), generator=generator)
         back = rows.argsort()
         while True:
@@ -149,7 +144,7 @@ class ResidentTrain:
     def _draws(self, version: int) -> Iterator[Tensor]:
         """The draws of AutoAugment and Cutout for each image, (N, 7), view by view."""
         for view in count():
-            yield self._distortion.table(self._order.seed, version, view, len(self._y))
+            yield self._distortion.table(self.order.seed, version, view, len(self._y))
 
     def _views(
         self, epoch: int, items: Tensor, index: Tensor, generator: torch.Generator
@@ -159,8 +154,8 @@ class ResidentTrain:
         With a fixed number of versions the draws of a view belong to the row of its image, else to the item.
         """
         shown = view_rows(self._second_view, self._y, index, generator)
-        version = self.version(epoch)
-        if self.versions is None:
+        version = self.order.version(epoch)
+        if self.order.versions is None:
             for rows, draws in zip(shown, self._draws(version), strict=False):
                 yield self._crops.draw(rows, generator), draws[items]
         else:
@@ -172,13 +167,13 @@ class ResidentTrain:
         return self._distortion.hidden(self._normalise(pixels), draws)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        generator = self._order.generator(epoch)
-        items, index = self._order.drawn(self._y, generator)
+        generator = self.order.generator(epoch)
+        items, index = self.order.drawn(self._y, generator)
         shown = self._views(epoch, items, index, generator)
         views = [(first.to(self._device), draws) for first, draws in shown]
         y = self._y[index].to(self._device)
         index = index.to(self._device)
-        for span in self._order.spans(start):
+        for span in self.order.spans(start):
             x = tuple(self._shown(first[span], draws[span]) for first, draws in views)
             yield Batch(x, y[span], index[span])
 

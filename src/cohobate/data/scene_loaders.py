@@ -186,6 +186,9 @@ class ScenesTrain:
 
     A picture is shown at a random scale, cut or padded at random, and mirrored at random. What is drawn for
     an item depends on (seed, epoch, row) alone, or on (seed, version, row) where versions repeat.
+
+    Attributes:
+        order: of the images in each epoch, and which version of them it shows.
     """
 
     def __init__(
@@ -197,7 +200,7 @@ class ScenesTrain:
         workers: int,
         limit: int | None = None,
     ) -> None:
-        self._split, self._order, self._device = split, order, device
+        self._split, self.order, self._device = split, order, device
         crop = dataset.resized_crop and order.augmentations != 0
         decoding = Decoding(split)
         make = decoding.for_training if crop else decoding.fitted
@@ -212,16 +215,7 @@ class ScenesTrain:
         self._normalise = Normalise(dataset, split.size[1], device)
 
     def __len__(self) -> int:
-        return len(self._order)
-
-    @property
-    def versions(self) -> int | None:
-        """Different versions of each image; None: as many as epochs."""
-        return self._order.versions
-
-    def version(self, epoch: int) -> int:
-        """Which version of the images an epoch shows."""
-        return self._order.version(epoch)
+        return len(self.order)
 
     def in_order(self, version: int, size: int, rank: int = 0, world: int = 1) -> Iterator[Rows]:
         """Every image once and in order in this version; see :data:`cohobate.data.order.Shown`."""
@@ -231,14 +225,14 @@ class ScenesTrain:
             yield rows, self._normalise(batch.pixels)
 
     def _jobs(self, version: int, rows: Tensor) -> list[Job]:
-        if self._order.augmentations == 0:
+        if self.order.augmentations == 0:
             return [Job(row) for row in rows.tolist()]
-        return [Job(row, (self._order.seed, version, row)) for row in rows.tolist()]
+        return [Job(row, (self.order.seed, version, row)) for row in rows.tolist()]
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        rows = torch.randperm(len(self._split), generator=self._order.generator(epoch))
-        index, version = rows.to(self._device), self.version(epoch)
-        spans = list(self._order.spans(start))
+        rows = torch.randperm(len(self._split), generator=self.order.generator(epoch))
+        index, version = rows.to(self._device), self.order.version(epoch)
+        spans = list(self.order.spans(start))
         batches = self._supply(self._jobs(version, rows[span]) for span in spans)
         for span, batch in zip(spans, batches, strict=True):
             yield Batch((self._normalise(batch.pixels),), labels(batch.mask), index[span])

@@ -58,7 +58,7 @@ class Taught:
         return len(self.loader)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        version = self.loader.version(epoch)
+        version = self.loader.order.version(epoch)
         if version not in self._tables:
             self._tables[version] = self._computed(version)
         for batch in self.loader.epoch(epoch, start):

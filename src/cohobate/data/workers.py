@@ -165,7 +165,11 @@ def read(
 
 @final
 class WorkersTrain:
-    """Training batches of image files; worker processes live for one epoch."""
+    """Training batches of image files; worker processes live for one epoch.
+
+    Attributes:
+        order: of the images in each epoch, and which version of them it shows.
+    """
 
     def __init__(
         self,
@@ -177,22 +181,13 @@ class WorkersTrain:
         second_view: SecondView,
         distortion: Distortion,
     ) -> None:
-        self._split, self._order, self._device, self._distortion = split, order, device, distortion
+        self._split, self.order, self._device, self._distortion = split, order, device, distortion
         self._flip, self._crop = dataset.flip, dataset.resized_crop
         self._workers, self._second_view = workers, second_view
         self._normalise = Normalise(dataset, split.size[1], device)
 
     def __len__(self) -> int:
-        return len(self._order)
-
-    @property
-    def versions(self) -> int | None:
-        """Different versions of each image; None: as many as epochs."""
-        return self._order.versions
-
-    def version(self, epoch: int) -> int:
-        """Which version of the images an epoch shows."""
-        return self._order.version(epoch)
+        return len(self.order)
 
     def in_order(self, version: int, size: int, rank: int = 0, world: int = 1) -> Iterator[Shown]:
         """Every image once and in order, in its first view in this version; see :data:`Shown`."""
@@ -208,24 +203,24 @@ class WorkersTrain:
         x = self._normalise(pixels)
         if self._distortion.side == 0:
             return x
-        draws = self._distortion.each(self._order.seed, version, view, rows.tolist())
+        draws = self._distortion.each(self.order.seed, version, view, rows.tolist())
         return self._distortion.hidden(x, draws)
 
     def _reader(self, version: int) -> Reader:
-        key = None if self._order.augmentations == 0 else (self._order.seed, version)
+        key = None if self.order.augmentations == 0 else (self.order.seed, version)
         return Reader(self._split, self._flip, key, self._distortion, self._crop)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        generator = self._order.generator(epoch)
-        items, index = self._order.drawn(self._split.y, generator)
+        generator = self.order.generator(epoch)
+        items, index = self.order.drawn(self._split.y, generator)
         shown = list(view_rows(self._second_view, self._split.y, index, generator))
         # With a fixed number of versions the draws of a view are seeded by the row of its image, else by the
         # number of the item.
-        drawn = [items] * len(shown) if self.versions is None else shown
-        spans = list(self._order.spans(start))
+        drawn = [items] * len(shown) if self.order.versions is None else shown
+        spans = list(self.order.spans(start))
         y, rows = (t.to(self._device) for t in (self._split.y[index], index))
         jobs = Jobs(drawn, shown, spans)
-        version = self.version(epoch)
+        version = self.order.version(epoch)
         batches = _read(self._reader(version), jobs, self._workers, self._device)
         for span, pixels in zip(spans, batches, strict=True):
             x = tuple(
